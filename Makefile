@@ -1,0 +1,20 @@
+# The two commands of the README. Each sets up .venv by itself, and skips that when it is up to date.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: repro test help
+help:
+	@echo "make repro   run the pipeline (dvc repro), then open reports/index.html"
+	@echo "make test    linters, types, layers and the whole test suite"
+
+repro: .venv/ok
+	PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro
+
+test: .venv/ok
+	PATH="$(CURDIR)/$(BIN):$$PATH" sh tests/run.sh
+
+.venv/ok: requirements.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	command -v uv >/dev/null || test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
+	PATH="$$PATH:$(CURDIR)/$(BIN)" uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.txt
+	touch $@

@@ -1,0 +1,188 @@
+"""Writing files so that a reader sees the old bytes or the new ones, and finding out when bytes rot.
+
+Every file `X` of the pipeline has a sidecar `X.sha256`, in the format of `sha256sum`, written after
+`X` itself. A stage calls `verify` on each input before it works: DVC restores a corrupted cache
+object without a word, and a flipped bit in Parquet or safetensors can load silently.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline_lib.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    import pyarrow as pa
+
+# Part of the bytes of every Parquet file: changing one of them changes every hash in dvc.lock.
+ROW_GROUP_SIZE = 8192
+COMPRESSION = "zstd"
+COMPRESSION_LEVEL = 1
+
+SIDECAR = ".sha256"
+TEMPORARY_PREFIX = ".tmp-"
+
+
+@contextlib.contextmanager
+def publish(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it becomes `path`, with its sidecar.
+
+    The old file stays intact until the new one is complete and on the disk. On an exception the
+    temporary file is removed and `path` is untouched.
+
+    Raises:
+        UserError: The disk is full or the folder cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(path)
+    handle, name = tempfile.mkstemp(prefix=f"{TEMPORARY_PREFIX}{path.name}.", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        digest = sha256(temporary)
+        _settle(temporary, path)
+        temporary.write_text(f"{digest}  {path.name}\n")
+        _settle(temporary, path.with_name(path.name + SIDECAR))
+    except OSError as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        msg = f"{path}: cannot be written ({error.strerror or error}); free space or fix the rights, then run again"
+        raise UserError(msg) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _settle(temporary: Path, path: Path) -> None:
+    """Bring `temporary` to the disk, then to its name."""
+    temporary.chmod(0o666 & ~_umask())
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sweep(path: Path) -> None:
+    """Remove what a killed run left of earlier attempts at `path`."""
+    for stale in path.parent.glob(f"{TEMPORARY_PREFIX}{path.name}.*"):
+        stale.unlink(missing_ok=True)
+
+
+def publish_bytes(path: Path, content: bytes) -> None:
+    """Write `content` to `path` (see `publish`)."""
+    with publish(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def publish_text(path: Path, content: str) -> None:
+    """Write `content` as UTF-8 with line feeds, whatever the platform (see `publish`)."""
+    publish_bytes(path, content.encode())
+
+
+def publish_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write `content` as indented JSON (see `publish`).
+
+    Raises:
+        ValueError: `content` holds NaN or infinity, which are not JSON.
+    """
+    publish_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+@contextlib.contextmanager
+def publish_rows(path: Path, schema: pa.Schema) -> Iterator[Callable[[pa.Table], None]]:
+    """Yield `write(table)`, the one Parquet writer: same rows, same bytes, on any number of cores.
+
+    Tables may come in pieces of any size; row groups hold `ROW_GROUP_SIZE` rows all the same, so
+    that memory stays flat and the bytes do not depend on the pieces (see `publish`).
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with (
+        publish(path) as temporary,
+        pq.ParquetWriter(
+            temporary, schema, compression=COMPRESSION, compression_level=COMPRESSION_LEVEL
+        ) as writer,
+    ):
+        waiting: list[pa.Table] = []
+
+        def flush(*, everything: bool) -> None:
+            rows = pa.concat_tables(waiting) if waiting else schema.empty_table()
+            full = rows.num_rows if everything else rows.num_rows - rows.num_rows % ROW_GROUP_SIZE
+            if full:
+                writer.write_table(rows.slice(0, full).combine_chunks(), ROW_GROUP_SIZE)
+            waiting[:] = [rows.slice(full)] if full < rows.num_rows else []
+
+        def write(table: pa.Table) -> None:
+            waiting.append(table.cast(schema))
+            if sum(piece.num_rows for piece in waiting) >= ROW_GROUP_SIZE:
+                flush(everything=False)
+
+        yield write
+        flush(everything=True)
+
+
+def publish_table(path: Path, table: pa.Table) -> None:
+    """Write `table` as Parquet (see `publish_rows`)."""
+    with publish_rows(path, table.schema) as write:
+        write(table)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Verify and read a JSON object."""
+    verify(path)
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+def read_table(path: Path) -> pa.Table:
+    """Verify and read a Parquet table."""
+    import pyarrow.parquet as pq
+
+    verify(path)
+    return pq.read_table(path)
+
+
+def sha256(path: Path) -> str:
+    """Hex sha256 of a file, read in blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def verify(path: Path) -> None:
+    """Check `path` against its sidecar.
+
+    Raises:
+        UserError: The file or its sidecar is missing, or the bytes are not those that were written.
+    """
+    sidecar = path.with_name(path.name + SIDECAR)
+    for needed in (path, sidecar):
+        if not needed.is_file():
+            msg = f"{needed}: missing; run `dvc repro` (or `dvc pull`) to get it"
+            raise UserError(msg)
+    expected = sidecar.read_text(encoding="ascii", errors="replace").split(" ", 1)[0].strip()
+    actual = sha256(path)
+    if actual != expected:
+        msg = (
+            f"{path}: damaged: sha256 is {actual[:16]}..., written was {expected[:16]}...; "
+            f"delete the file and its object in .dvc/cache, then `dvc pull` or `dvc repro`"
+        )
+        raise UserError(msg)

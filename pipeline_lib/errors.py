@@ -1,0 +1,22 @@
+"""The one exception that a user is meant to read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake in the user's input or surroundings: what, where, and what to do, in one line.
+
+    Every stage prints it without a traceback and exits with code 1.
+    """
+
+
+def listed(items: Iterable[object], limit: int = 10) -> str:
+    """Join `items` with commas, at most `limit` of them, and say how many were left out."""
+    texts = [str(item) for item in items]
+    shown = ", ".join(texts[:limit])
+    return shown if len(texts) <= limit else f"{shown} and {len(texts) - limit} more"

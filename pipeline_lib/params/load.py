@@ -1,0 +1,132 @@
+"""Read params.yaml and say in one line per mistake what is wrong with it."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ValidationError, field_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from pipeline_lib.errors import UserError
+from pipeline_lib.params.methods import Methods
+from pipeline_lib.params.section import Section
+from pipeline_lib.params.sections import Data, Evaluate, Model, Report, Split, Train
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pydantic_core import ErrorDetails
+
+PARAMS = Path("params.yaml")
+
+
+class Params(Section):
+    """The whole file. A stage takes the part that it is declared to depend on, and nothing else."""
+
+    seed: int
+    """The seed of everything: splits, candidates, weights, order, augmentation."""
+    method: str
+    """Which method trains: a name from `methods`."""
+    data: Data
+    split: Split
+    model: Model
+    train: Train
+    methods: Methods
+    evaluate: Evaluate
+    report: Report
+
+    @field_validator("method")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        names = list(Methods.model_fields)
+        if name not in names:
+            msg = f"{name!r} is not one of {', '.join(names)}{_suggestion(name, names)}"
+            raise ValueError(msg)
+        return name
+
+    @property
+    def method_params(self) -> Section:
+        """The section of the chosen method."""
+        section: Section = getattr(self.methods, self.method)
+        return section
+
+
+def load(path: Path = PARAMS) -> Params:
+    """Read and check params.yaml.
+
+    Raises:
+        UserError: One line per mistake: file, key, what is wrong, and the closest valid name.
+    """
+    content = _read_yaml(path)
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        lines = [f"{path}: {_explain(details)}" for details in error.errors()]
+        raise UserError("\n".join(lines)) from error
+
+
+def _read_yaml(path: Path) -> Mapping[str, Any]:
+    """Read YAML 1.2, as DVC does: `1e-3` is a number, a repeated key is an error."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        msg = f"{path}: not found; run from the root of the repository"
+        raise UserError(msg) from error
+    except UnicodeDecodeError as error:
+        line = path.read_bytes()[: error.start].count(b"\n") + 1
+        msg = f"{path}:{line}: not UTF-8 (byte {error.object[error.start]:#04x}); save the file as UTF-8"
+        raise UserError(msg) from error
+    try:
+        content = YAML(typ="safe", pure=True).load(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f":{mark.line + 1}" if mark else ""
+        problem = (error.problem or error.context or "not YAML").splitlines()[0]
+        msg = f"{path}{where}: {problem}"
+        raise UserError(msg) from error
+    except YAMLError as error:
+        msg = f"{path}: not YAML: {str(error).splitlines()[0]}"
+        raise UserError(msg) from error
+    if not isinstance(content, dict):
+        msg = f"{path}: holds no sections; restore it with `git checkout {path}`"
+        raise UserError(msg)
+    return content
+
+
+def _explain(details: ErrorDetails) -> str:
+    key = ".".join(map(str, details["loc"]))
+    kind, given = details["type"], details["input"]
+    if kind == "extra_forbidden":
+        names = _names_beside(details["loc"])
+        return f"{key}: unknown key{_suggestion(str(details['loc'][-1]), names)}"
+    if kind == "missing":
+        return f"{key}: missing; params.yaml names every knob"
+    if kind == "value_error":
+        message = str(details["ctx"]["error"])
+        return message if message.startswith(key) else f"{key}: {message}"
+    message = details["msg"][0].lower() + details["msg"][1:]
+    choices = _suggestion(given, _quoted(message)) if kind == "literal_error" else ""
+    return f"{key}: {given!r}: {message}{choices}"
+
+
+def _names_beside(location: tuple[int | str, ...]) -> list[str]:
+    """Field names of the section that `location` points into."""
+    section: type[BaseModel] = Params
+    for part in location[:-1]:
+        annotation = section.model_fields[str(part)].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        section = annotation
+    return list(section.model_fields)
+
+
+def _quoted(message: str) -> list[str]:
+    return message.split("'")[1::2]
+
+
+def _suggestion(given: object, names: list[str]) -> str:
+    close = difflib.get_close_matches(str(given), names, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -1,0 +1,199 @@
+"""The sections of params.yaml that do not depend on the method."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from pipeline_lib.params.model_names import check_model_name
+from pipeline_lib.params.section import Section
+
+Policy = Literal[
+    "auto",
+    "none",
+    "affine_small",
+    "affine_strong",
+    "crop",
+    "crop_flip",
+    "crop_cutout",
+    "crop_flip_cutout",
+    "autoaugment",
+    "randaugment",
+]
+Selection = Literal["auto", "val_accuracy", "covering_rate", "approximated_accuracy", "last"]
+
+
+class Data(Section):
+    """Which images, and how they are read."""
+
+    name: Literal["digits", "image_folder"]
+    """`digits` (1,797 real images, no download) or `image_folder` (your own)."""
+    path: str | None
+    """image_folder: a folder, a tar, tar.gz or zip archive, or its https URL."""
+    sha256: str | None = Field(pattern="^[0-9a-f]{64}$")
+    """Checksum of the archive; required for a URL, checked for a local archive when given."""
+    table: str | None
+    """Optional CSV (also .gz) or Parquet: per file a label, candidates, or annotators' labels."""
+    image_size: int | None = Field(ge=4, le=1024)
+    """Side in pixels that every image is resized to; null keeps images that all have one size."""
+    channels: Literal["auto", "rgb", "gray"]
+    """Colour of the stored images; `auto` is what the dataset has by nature (own images: rgb)."""
+    on_bad_image: Literal["fail", "skip"]
+    """An unreadable image stops the run, or goes to data/rejected.parquet."""
+    limit: int | None = Field(ge=1)
+    """Train on so many images only, drawn evenly over the classes; null = all."""
+
+    @model_validator(mode="after")
+    def _own_images_have_a_place(self) -> Self:
+        if self.name == "image_folder" and self.path is None:
+            msg = "data.path: image_folder needs the folder, archive or URL of the images"
+            raise ValueError(msg)
+        if self.path and "://" in self.path:
+            if not self.path.startswith("https://"):
+                msg = "data.path: only https URLs are fetched"
+                raise ValueError(msg)
+            if self.sha256 is None:
+                msg = "data.sha256: a URL needs the sha256 of its file"
+                raise ValueError(msg)
+        return self
+
+
+class UniformCandidates(Section):
+    """Every wrong label joins the candidate set with the same probability."""
+
+    rate: float = Field(ge=0, le=1)
+    """That probability, q in the papers."""
+    force_ambiguous: bool
+    """At least one wrong candidate in every set (CR-DPLL's official code) or not (PiCO, GLWS)."""
+
+
+class FewShot(Section):
+    """A few images keep their label, the rest lose it."""
+
+    labels: int | None = Field(ge=1)
+    """Labeled images in total, shared evenly among the classes."""
+    labels_per_class: int | None = Field(ge=1)
+    """Instead of `labels`: labeled images of each class."""
+    unlabeled: int | None = Field(ge=0)
+    """Unlabeled images; null = all the rest."""
+    labeled_in_unlabeled: bool
+    """The labeled images are in the unlabeled set too (FixMatch, PAWS) or not (MixMatch)."""
+
+    @model_validator(mode="after")
+    def _one_count(self) -> Self:
+        if (self.labels is None) == (self.labels_per_class is None):
+            msg = "split.few_shot: set either labels or labels_per_class, and the other to null"
+            raise ValueError(msg)
+        return self
+
+
+class Split(Section):
+    """Which images train, validate and test, and what is left of their labels."""
+
+    protocol: Literal["auto", "uniform_candidates", "few_shot", "given"]
+    """How labels are weakened; `auto` = `given` where a table supervises, else what the method needs."""
+    test_fraction: float = Field(gt=0, lt=1)
+    """Share of the images set aside for testing where the data have no test split of their own."""
+    val_fraction: float = Field(ge=0, lt=1)
+    """Share of the remaining images set aside for validation."""
+    val_labels: Literal["like_train", "clean"]
+    """Validation images keep labels as weak as the training images', or cost one true label each."""
+    allow_noisy_candidates: bool
+    """Accept candidate sets that miss the true label (they are counted either way)."""
+    uniform_candidates: UniformCandidates
+    few_shot: FewShot
+
+
+class Model(Section):
+    """The network."""
+
+    name: str
+    """`small_cnn`, `lenet`, `wrn_28_2`, `wrn_34_10`, or any torchvision classifier, e.g. `resnet18`."""
+    width: int = Field(ge=1)
+    """Channels of the first stage of `small_cnn`; the other networks ignore it."""
+    dropout: float = Field(ge=0, lt=1)
+    """Dropout inside the residual blocks of the `wrn` networks, before the classifier elsewhere."""
+    stem: Literal["auto", "small", "original"]
+    """torchvision: a first layer for small images, or the original one; `auto` = small up to 64 px."""
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        return check_model_name(name)
+
+
+class Train(Section):
+    """How the network is trained, whatever the method."""
+
+    epochs: int = Field(ge=0)
+    """Length of the training."""
+    steps_per_epoch: int | None = Field(ge=1)
+    """null = training images / batch_size, the same for every method."""
+    batch_size: int = Field(ge=1)
+    """Images per step (semi-supervised methods: labeled images per step)."""
+    optimizer: Literal["sgd", "adam", "adamw"]
+    learning_rate: float = Field(gt=0)
+    """Peak learning rate."""
+    momentum: float = Field(ge=0, lt=1)
+    """SGD momentum; the first beta of Adam and AdamW."""
+    nesterov: bool
+    """SGD: Nesterov momentum."""
+    weight_decay: float = Field(ge=0)
+    schedule: Literal["constant", "one_cycle", "cosine", "multi_step"]
+    warmup_epochs: float = Field(ge=0)
+    """Linear warm-up before `constant`, `cosine` and `multi_step`."""
+    milestones: list[int]
+    """multi_step: epochs after which the learning rate is multiplied by gamma."""
+    gamma: float = Field(gt=0, le=1)
+    """multi_step: the factor."""
+    cosine_cycles: float = Field(gt=0, le=0.5)
+    """cosine: share of a full period; 0.5 ends at zero, FixMatch's 7/32 stops before."""
+    clip_gradient: float | None = Field(gt=0)
+    """Largest norm of the gradient; null = no clipping."""
+    ema_decay: float = Field(ge=0, lt=1)
+    """Evaluate an exponential moving average of the weights; 0 = the weights themselves."""
+    select: Selection
+    """Which epoch's weights are kept, judged on the validation images only."""
+    patience: int | None = Field(ge=1)
+    """Stop after so many evaluations without a better one; null = never."""
+    evaluate_every: int = Field(ge=1)
+    """Epochs between evaluations on the validation images."""
+    weak_augment: Policy
+    strong_augment: Policy
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    precision: Literal["fp32", "bf16"]
+    threads: int = Field(ge=1)
+    """CPU threads; part of the result, bit by bit."""
+    reproducible: Literal["any_cpu", "this_machine"]
+    """`any_cpu`: the same bits on every x86-64 processor with AVX2; `this_machine`: faster."""
+    checkpoint_seconds: float = Field(gt=0)
+    """Seconds between saves of the resume state."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.schedule == "multi_step" and not self.milestones:
+            msg = "train.milestones: multi_step needs at least one epoch"
+            raise ValueError(msg)
+        if self.nesterov and self.optimizer == "sgd" and self.momentum == 0:
+            msg = "train.nesterov: needs a momentum above 0"
+            raise ValueError(msg)
+        return self
+
+
+class Evaluate(Section):
+    """How the result is measured."""
+
+    batch_size: int = Field(ge=1)
+    """Images per forward pass."""
+    calibration_bins: int = Field(ge=2, le=100)
+    """Bins of the reliability diagram and of ECE."""
+
+
+class Report(Section):
+    """What the page shows."""
+
+    grid_images: int = Field(ge=0, le=100)
+    """Training images shown with their candidates."""
+    worst_mistakes: int = Field(ge=0, le=100)
+    """Test images shown with the most confident wrong prediction."""

@@ -1,0 +1,1 @@
+"""One thin command per stage: read the inputs, call one library function, publish, print."""

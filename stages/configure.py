@@ -1,0 +1,28 @@
+"""Stage 1: check params.yaml, and resolve which kind of labels the chosen method learns from.
+
+It runs before any other stage, so that a mistake is reported before DVC removes an output. Its output
+has the same bytes for all methods of one kind, so that switching between them splits nothing anew.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline_lib.artifacts import publish_json
+from pipeline_lib.params.load import load
+from pipeline_lib.params.methods import KINDS
+from stages.cli import run
+
+SUPERVISION = Path("data/supervision.json")
+
+
+def main() -> None:
+    """Check params.yaml and write data/supervision.json."""
+    params = load()
+    kind = KINDS[params.method]
+    publish_json(SUPERVISION, {"kind": kind})
+    print(f"{params.method} on {params.data.name}, seed {params.seed}: needs {kind} labels")  # noqa: T201
+
+
+if __name__ == "__main__":
+    run(main)
