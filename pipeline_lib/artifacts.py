@@ -32,11 +32,12 @@ TEMPORARY_PREFIX = ".tmp-"
 
 
 @contextlib.contextmanager
-def publish(path: Path) -> Iterator[Path]:
+def publish(path: Path, *, sidecar: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it becomes `path`, with its sidecar.
 
     The old file stays intact until the new one is complete and on the disk. On an exception the
-    temporary file is removed and `path` is untouched.
+    temporary file is removed and `path` is untouched. `sidecar=False` is for files that DVC and
+    people read, and no stage does.
 
     Raises:
         UserError: The disk is full or the folder cannot be written.
@@ -50,8 +51,9 @@ def publish(path: Path) -> Iterator[Path]:
         yield temporary
         digest = sha256(temporary)
         _settle(temporary, path)
-        temporary.write_text(f"{digest}  {path.name}\n")
-        _settle(temporary, path.with_name(path.name + SIDECAR))
+        if sidecar:
+            temporary.write_text(f"{digest}  {path.name}\n")
+            _settle(temporary, path.with_name(path.name + SIDECAR))
     except OSError as error:
         if isinstance(error, FileNotFoundError):
             raise
@@ -86,28 +88,31 @@ def _sweep(path: Path) -> None:
         stale.unlink(missing_ok=True)
 
 
-def publish_bytes(path: Path, content: bytes) -> None:
+def publish_bytes(path: Path, content: bytes, *, sidecar: bool = True) -> None:
     """Write `content` to `path` (see `publish`)."""
-    with publish(path) as temporary:
+    with publish(path, sidecar=sidecar) as temporary:
         temporary.write_bytes(content)
 
 
-def publish_text(path: Path, content: str) -> None:
+def publish_text(path: Path, content: str, *, sidecar: bool = True) -> None:
     """Write `content` as UTF-8 with line feeds, whatever the platform (see `publish`)."""
-    publish_bytes(path, content.encode())
+    publish_bytes(path, content.encode(), sidecar=sidecar)
 
 
-def publish_json(path: Path, content: Mapping[str, Any]) -> None:
+def publish_json(path: Path, content: Mapping[str, Any], *, sidecar: bool = True) -> None:
     """Write `content` as indented JSON (see `publish`).
 
     Raises:
         ValueError: `content` holds NaN or infinity, which are not JSON.
     """
-    publish_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    publish_text(path, text + "\n", sidecar=sidecar)
 
 
 @contextlib.contextmanager
-def publish_rows(path: Path, schema: pa.Schema) -> Iterator[Callable[[pa.Table], None]]:
+def publish_rows(
+    path: Path, schema: pa.Schema, *, sidecar: bool = True
+) -> Iterator[Callable[[pa.Table], None]]:
     """Yield `write(table)`, the one Parquet writer: same rows, same bytes, on any number of cores.
 
     Tables may come in pieces of any size; row groups hold `ROW_GROUP_SIZE` rows all the same, so
@@ -117,7 +122,7 @@ def publish_rows(path: Path, schema: pa.Schema) -> Iterator[Callable[[pa.Table],
     import pyarrow.parquet as pq
 
     with (
-        publish(path) as temporary,
+        publish(path, sidecar=sidecar) as temporary,
         pq.ParquetWriter(
             temporary, schema, compression=COMPRESSION, compression_level=COMPRESSION_LEVEL
         ) as writer,
@@ -140,9 +145,9 @@ def publish_rows(path: Path, schema: pa.Schema) -> Iterator[Callable[[pa.Table],
         flush(everything=True)
 
 
-def publish_table(path: Path, table: pa.Table) -> None:
+def publish_table(path: Path, table: pa.Table, *, sidecar: bool = True) -> None:
     """Write `table` as Parquet (see `publish_rows`)."""
-    with publish_rows(path, table.schema) as write:
+    with publish_rows(path, table.schema, sidecar=sidecar) as write:
         write(table)
 
 
