@@ -114,6 +114,8 @@ class Model(Section):
     """Channels of the first stage of `small_cnn`; the other networks ignore it."""
     dropout: float = Field(ge=0, lt=1)
     """Dropout inside the residual blocks of the `wrn` networks, before the classifier elsewhere."""
+    bn_momentum: float = Field(gt=0, le=1)
+    """Of batch normalisation, in torch's sense: the weight of the newest batch."""
     stem: Literal["auto", "small", "original"]
     """torchvision: a first layer for small images, or the original one; `auto` = small up to 64 px."""
 

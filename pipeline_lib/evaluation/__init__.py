@@ -1,0 +1,1 @@
+"""Metrics and intervals, and what became of the training labels."""

@@ -1,0 +1,1 @@
+"""One file per figure: its data, and how it is drawn."""

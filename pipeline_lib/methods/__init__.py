@@ -1,0 +1,1 @@
+"""One file per method: what it looks at, and one training step."""

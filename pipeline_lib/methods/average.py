@@ -1,0 +1,33 @@
+"""The baseline of partial-label learning: every candidate counts the same, for ever."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pipeline_lib.losses import soft_cross_entropy, uniform_targets
+from pipeline_lib.methods.base import Method, all_images
+from pipeline_lib.records import Batch, Clock, Problem, StepOutput, Stream
+
+if TYPE_CHECKING:
+    from pipeline_lib.models.classifier import Classifier
+    from pipeline_lib.params import methods as params
+    from pipeline_lib.rng import StepRng
+
+
+class Average(Method):
+    """Cross-entropy against the uniform distribution on the candidates."""
+
+    def __init__(self, params: params.Average, problem: Problem, model: Classifier) -> None:
+        super().__init__(problem, model)
+        self.params = params
+
+    @property
+    def streams(self) -> dict[str, Stream]:
+        """Every training image, in one view."""
+        views = (self.params.view,)
+        return {"train": Stream(all_images(self.problem), self.problem.batch_size, views)}
+
+    def training_step(self, batch: Batch, clock: Clock, rng: StepRng) -> StepOutput:  # noqa: ARG002
+        """Mean over the candidates of their cross-entropies."""
+        logits_BK = self.model(batch.views["train"][0])
+        return StepOutput(soft_cross_entropy(logits_BK, uniform_targets(batch.candidates["train"])))

@@ -1,0 +1,77 @@
+"""What the training loop asks of a method, and what methods share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from pipeline_lib.errors import UserError
+from pipeline_lib.models.predictor import Predictor
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from pipeline_lib.models.classifier import Classifier
+    from pipeline_lib.records import Batch, Clock, Problem, StepOutput, Stream
+    from pipeline_lib.rng import StepRng
+
+
+class Method(nn.Module):
+    """A way to learn from weak labels. Its tables over the training images are buffers.
+
+    A subclass `Foo` in `methods/foo.py` is built as `Foo(params, problem, model)`, where `params` is
+    the class of the same name in `params/methods.py`. It needs no optimizer, no I/O and no `.item()`.
+    """
+
+    def __init__(self, problem: Problem, model: Classifier) -> None:
+        super().__init__()
+        self.problem = problem
+        self.model = model
+
+    @property
+    def streams(self) -> Mapping[str, Stream]:
+        """Which images a step needs, how many, and which views of them."""
+        raise NotImplementedError
+
+    @property
+    def variant(self) -> str:
+        """What sets this run apart where papers and codes differ; metrics.json records it."""
+        return "standard"
+
+    def training_step(self, batch: Batch, clock: Clock, rng: StepRng) -> StepOutput:
+        """Loss of one step on the views of `batch`; tables are updated here."""
+        raise NotImplementedError
+
+    def label_state(self) -> Tensor | None:
+        """The method's current soft label of every training image (N, K), if it keeps any."""
+        return None
+
+    def predictor(self) -> Predictor:
+        """What is kept of the training: uint8 images -> probabilities."""
+        return Predictor(self.model)
+
+
+def all_images(problem: Problem) -> Tensor:
+    """Positions of all training images."""
+    return torch.arange(len(problem.roles))
+
+
+def labeled_images(problem: Problem, method: str) -> Tensor:
+    """Positions of the images with a single candidate that are in the labeled set.
+
+    Raises:
+        UserError: There are none.
+    """
+    labeled = [role in {"labeled", "labeled_and_unlabeled"} for role in problem.roles]
+    pool_N = torch.tensor(labeled).nonzero().flatten()
+    if len(pool_N) == 0:
+        msg = (
+            f"method: {method} learns from labeled images, and none of the {len(labeled)} training "
+            f"images has a single candidate; use split.protocol few_shot, or a partial-label method"
+        )
+        raise UserError(msg)
+    return pool_N

@@ -1,0 +1,92 @@
+"""CR-DPLL: consistency regularization for deep partial-label learning.
+
+Wu, Wang, Zhang: Revisiting Consistency Regularization for Deep Partial Label Learning, ICML 2022.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from pipeline_lib.losses import (
+    complementary_loss,
+    conformal_targets,
+    consistency_loss,
+    linear_ramp,
+    uniform_targets,
+)
+from pipeline_lib.methods.base import Method, all_images
+from pipeline_lib.records import Batch, Clock, Problem, StepOutput, Stream
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pipeline_lib.models.classifier import Classifier
+    from pipeline_lib.params import methods as params
+    from pipeline_lib.rng import StepRng
+
+VIEWS = ("weak", "strong", "strong")
+
+
+class CrDpll(Method):
+    """Complementary loss on the weak view, and agreement of three views with a stored distribution.
+
+    The distribution `targets_NK` that a step uses is the one written when the image was last seen; the
+    step then writes the geometric mean of its three predictions over the candidates. All three views
+    carry gradient.
+    """
+
+    targets_NK: Tensor
+
+    def __init__(self, params: params.CrDpll, problem: Problem, model: Classifier) -> None:
+        super().__init__(problem, model)
+        self.params = params
+        self.register_buffer("targets_NK", uniform_targets(problem.candidates_NK))
+
+    @property
+    def streams(self) -> dict[str, Stream]:
+        """Every training image, in one weak and two strong views."""
+        return {"train": Stream(all_images(self.problem), self.problem.batch_size, VIEWS)}
+
+    @property
+    def variant(self) -> str:
+        """`official` is the authors' code; everything else names what differs."""
+        differs = [
+            name
+            for name, official in (("bn", "per_view"), ("ramp_start", "zero"))
+            if getattr(self.params, name) != official
+        ]
+        return "+".join(f"{name}={getattr(self.params, name)}" for name in differs) or "official"
+
+    def training_step(self, batch: Batch, clock: Clock, rng: StepRng) -> StepOutput:  # noqa: ARG002
+        """`L_sup + lambda(epoch) L_con`, then the label distributions of the batch."""
+        index_B, candidates_BK = batch.index["train"], batch.candidates["train"]
+        logits = self._logits(batch.views["train"])
+        supervised = complementary_loss(logits[0], candidates_BK)
+        consistency = consistency_loss(self.targets_NK[index_B], logits)
+        weight = self.consistency_weight(clock.epoch)
+        self.targets_NK[index_B] = conformal_targets(logits, candidates_BK)
+        return StepOutput(
+            loss=supervised + weight * consistency,
+            scalars={
+                "complementary_loss": supervised.detach(),
+                "consistency_loss": consistency.detach(),
+                "consistency_weight": torch.tensor(weight),
+            },
+        )
+
+    def _logits(self, views: tuple[Tensor, ...]) -> list[Tensor]:
+        """One forward pass per view, or one for all of them: batch statistics are taken per pass."""
+        if self.params.bn == "per_view":
+            return [self.model(view_BCHW) for view_BCHW in views]
+        return list(self.model(torch.cat(views)).chunk(len(views)))
+
+    def consistency_weight(self, epoch: int) -> float:
+        """lambda(epoch): linear from the first epoch (0-based), capped at `lambda_max`."""
+        position = epoch if self.params.ramp_start == "zero" else epoch + 1
+        return self.params.lambda_max * linear_ramp(position, self.params.ramp_epochs)
+
+    def label_state(self) -> Tensor:
+        """The stored label distributions."""
+        return self.targets_NK

@@ -1,0 +1,1 @@
+"""Backbones, and the classifier and predictor around them."""

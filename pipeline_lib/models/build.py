@@ -1,0 +1,61 @@
+"""The backbones by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipeline_lib.models.classifier import Classifier
+from pipeline_lib.models.lenet import LeNet
+from pipeline_lib.models.small_cnn import SmallCnn
+from pipeline_lib.models.torchvision_models import TorchvisionEncoder
+from pipeline_lib.models.wide_resnet import WideResNet
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """All that it takes to build the same network again; predictor.json stores it."""
+
+    name: str
+    width: int
+    dropout: float
+    stem: str
+    bn_momentum: float
+    channels: int
+    image_height: int
+    image_width: int
+    num_classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def _encoder(a: Architecture) -> nn.Module:
+    common = {"channels": a.channels, "dropout": a.dropout, "bn_momentum": a.bn_momentum}
+    match a.name:
+        case "small_cnn":
+            return SmallCnn(width=a.width, **common)
+        case "lenet":
+            return LeNet(height=a.image_height, width=a.image_width, **common)
+        case "wrn_28_2":  # the leaky slope is MixMatch's and FixMatch's
+            return WideResNet(depth=28, widen=2, slope=0.1, **common)
+        case "wrn_34_10":
+            return WideResNet(depth=34, widen=10, slope=0.0, **common)
+        case _:
+            size = (a.image_height, a.image_width)
+            return TorchvisionEncoder(
+                a.name, size=size, num_classes=a.num_classes, stem=a.stem, **common
+            )
+
+
+def build(architecture: Architecture) -> Classifier:
+    """Build the network with fresh weights, drawn from torch's global generator.
+
+    Raises:
+        UserError: The images are too small for it.
+    """
+    return Classifier(
+        _encoder(architecture), architecture.num_classes, architecture.mean, architecture.std
+    )

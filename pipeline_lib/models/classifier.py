@@ -1,0 +1,45 @@
+"""From uint8 images to logits: normalisation, encoder, linear head."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+
+class Classifier(nn.Module):
+    """A network with its preprocessing inside, so that it cannot be applied with another one.
+
+    Args:
+        encoder: float images (B, C, H, W) -> features (B, `encoder.width`).
+        num_classes: K.
+        mean: per channel, in [0, 1], of the training images.
+        std: likewise.
+    """
+
+    def __init__(
+        self, encoder: nn.Module, num_classes: int, mean: Sequence[float], std: Sequence[float]
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        width: int = encoder.width  # type: ignore[assignment]  # every encoder of models/ has one
+        self.head = nn.Linear(width, num_classes)
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1) * 255)
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1) * 255)
+
+    def features(self, images_BCHW: Tensor) -> Tensor:
+        """Embed uint8 images: (B, C, H, W) -> (B, D)."""
+        normal_BCHW = (images_BCHW - self.mean) / self.std
+        features_BD: Tensor = self.encoder(normal_BCHW)
+        return features_BD
+
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        """Classify uint8 images: (B, C, H, W) -> float32 logits (B, K)."""
+        logits_BK: Tensor = self.head(self.features(images_BCHW))
+        return logits_BK.float()

@@ -1,0 +1,1 @@
+"""One file per label protocol: how labels are weakened."""
