@@ -1,0 +1,154 @@
+"""What is measured on the test images. Pure NumPy in float64; docs/explanation/metrics.md says why.
+
+Shape suffixes: N images, K classes, M calibration bins. In every function `probabilities_NK` holds one
+distribution over the classes per image, and `labels_N` its true class, an integer in [0, K).
+The predicted class is the most probable one, the lowest-numbered of equally probable ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats: TypeAlias = NDArray[np.float64]
+    Integers: TypeAlias = NDArray[np.int64]
+
+TOP = 5
+# What float32 shows as zero counts as its smallest normal number: nll stays finite, at most 87.4.
+SMALLEST_PROBABILITY = float(np.finfo(np.float32).tiny)
+
+
+def predicted_classes(probabilities_NK: Floats) -> Integers:
+    """The most probable class of each image, N."""
+    predicted_N: Integers = np.argmax(probabilities_NK, axis=1).astype(np.int64)
+    return predicted_N
+
+
+def accuracy(probabilities_NK: Floats, labels_N: Integers) -> float:
+    """Share of the images whose most probable class is the true one."""
+    return float(np.mean(predicted_classes(probabilities_NK) == labels_N))
+
+
+def top_accuracy(probabilities_NK: Floats, labels_N: Integers, top: int = TOP) -> float:
+    """Share of the images whose true class is among the `top` most probable ones.
+
+    Ties go to the lower-numbered class, so that `top=1` is `accuracy`.
+    """
+    true_N1 = np.take_along_axis(probabilities_NK, labels_N[:, None], axis=1)
+    lower_NK = np.arange(probabilities_NK.shape[1]) < labels_N[:, None]
+    ahead_NK = (probabilities_NK > true_N1) | ((probabilities_NK == true_N1) & lower_NK)
+    return float(np.mean(ahead_NK.sum(axis=1) < top))
+
+
+def nll(probabilities_NK: Floats, labels_N: Integers) -> float:
+    """Negative log-likelihood of the true class in nats, mean over the images.
+
+    Probabilities are clipped from below at `SMALLEST_PROBABILITY`, so that it is finite.
+    """
+    true_N = probabilities_NK[np.arange(len(labels_N)), labels_N]
+    return float(-np.log(np.clip(true_N, SMALLEST_PROBABILITY, 1)).mean())
+
+
+def brier(probabilities_NK: Floats, labels_N: Integers) -> float:
+    """Squared distance to the one-hot label, summed over the classes, mean over the images; in [0, 2].
+
+    Source: Brier, Monthly Weather Review 78, 1950. Half of it is the usual binary score for K = 2.
+    """
+    true_N = probabilities_NK[np.arange(len(labels_N)), labels_N]
+    # (1 - p)^2 for the true class and p^2 for the others, without a table of one-hot labels
+    return float(((probabilities_NK**2).sum(axis=1) - 2 * true_N + 1).mean())
+
+
+def confusion_matrix(probabilities_NK: Floats, labels_N: Integers) -> Integers:
+    """Images per true class (row) and predicted class (column), K x K."""
+    classes = probabilities_NK.shape[1]
+    cells_N = labels_N * classes + predicted_classes(probabilities_NK)
+    return np.bincount(cells_N, minlength=classes**2).reshape(classes, classes).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """One row of the per-class table. None where a share has nothing to be a share of."""
+
+    images: int
+    recall: float | None
+    precision: float | None
+    f1: float | None
+
+
+def class_scores(confusion_KK: Integers) -> list[ClassScores]:
+    """Images, recall (accuracy within the class), precision and F1 of every class."""
+    hits_K = np.diagonal(confusion_KK).tolist()
+    actual_K, predicted_K = confusion_KK.sum(axis=1).tolist(), confusion_KK.sum(axis=0).tolist()
+    return [
+        ClassScores(
+            images=actual,
+            recall=hits / actual if actual else None,
+            precision=hits / predicted if predicted else None,
+            f1=2 * hits / (actual + predicted) if actual + predicted else None,
+        )
+        for hits, actual, predicted in zip(hits_K, actual_K, predicted_K, strict=True)
+    ]
+
+
+def balanced_accuracy(scores: list[ClassScores]) -> float:
+    """Mean recall over the classes that the test images show."""
+    return float(np.mean([row.recall for row in scores if row.recall is not None]))
+
+
+def macro_f1(scores: list[ClassScores]) -> float:
+    """Mean F1 over the classes that the test images show or the model predicts."""
+    return float(np.mean([row.f1 for row in scores if row.f1 is not None]))
+
+
+@dataclass(frozen=True)
+class CalibrationBin:
+    """One row of the calibration table: the images with lower < confidence <= upper."""
+
+    bin: int
+    lower: float
+    upper: float
+    count: int
+    mean_confidence: float | None
+    accuracy: float | None
+
+
+def calibration_bins(
+    probabilities_NK: Floats, labels_N: Integers, bins: int
+) -> list[CalibrationBin]:
+    """Sort the images into equal-width bins of confidence, the probability of the predicted class.
+
+    Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, section 2.
+    """
+    edges = np.linspace(0, 1, bins + 1)
+    confidence_N = probabilities_NK.max(axis=1)
+    correct_N = predicted_classes(probabilities_NK) == labels_N
+    bin_N = np.digitize(confidence_N, edges[1:-1], right=True)
+    rows = []
+    for number in range(bins):
+        inside_N = bin_N == number
+        count = int(inside_N.sum())
+        confidence = float(confidence_N[inside_N].mean()) if count else None
+        right = float(correct_N[inside_N].mean()) if count else None
+        lower, upper = float(edges[number]), float(edges[number + 1])
+        rows.append(CalibrationBin(number, lower, upper, count, confidence, right))
+    return rows
+
+
+def expected_calibration_error(table: list[CalibrationBin]) -> float:
+    """Mean over the images of |accuracy - mean confidence| of the bin that they are in; in [0, 1].
+
+    Source: Guo et al., ICML 2017, equation 3.
+    """
+    images = sum(row.count for row in table)
+    gaps = (
+        row.count * abs(row.accuracy - row.mean_confidence)
+        for row in table
+        if row.accuracy is not None and row.mean_confidence is not None
+    )
+    return sum(gaps) / images
