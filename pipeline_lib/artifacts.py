@@ -111,11 +111,11 @@ def publish_json(path: Path, content: Mapping[str, Any], *, sidecar: bool = True
 
 @contextlib.contextmanager
 def publish_rows(
-    path: Path, schema: pa.Schema, *, sidecar: bool = True
+    path: Path, schema: pa.Schema, *, row_group_size: int = ROW_GROUP_SIZE, sidecar: bool = True
 ) -> Iterator[Callable[[pa.Table], None]]:
     """Yield `write(table)`, the one Parquet writer: same rows, same bytes, on any number of cores.
 
-    Tables may come in pieces of any size; row groups hold `ROW_GROUP_SIZE` rows all the same, so
+    Tables may come in pieces of any size; row groups hold `row_group_size` rows all the same, so
     that memory stays flat and the bytes do not depend on the pieces (see `publish`).
     """
     import pyarrow as pa
@@ -131,14 +131,14 @@ def publish_rows(
 
         def flush(*, everything: bool) -> None:
             rows = pa.concat_tables(waiting) if waiting else schema.empty_table()
-            full = rows.num_rows if everything else rows.num_rows - rows.num_rows % ROW_GROUP_SIZE
+            full = rows.num_rows if everything else rows.num_rows - rows.num_rows % row_group_size
             if full:
-                writer.write_table(rows.slice(0, full).combine_chunks(), ROW_GROUP_SIZE)
+                writer.write_table(rows.slice(0, full).combine_chunks(), row_group_size)
             waiting[:] = [rows.slice(full)] if full < rows.num_rows else []
 
         def write(table: pa.Table) -> None:
             waiting.append(table.cast(schema))
-            if sum(piece.num_rows for piece in waiting) >= ROW_GROUP_SIZE:
+            if sum(piece.num_rows for piece in waiting) >= row_group_size:
                 flush(everything=False)
 
         yield write
