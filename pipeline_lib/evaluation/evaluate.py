@@ -1,0 +1,130 @@
+"""Measure a trained predictor on the test images, and the labels it was trained on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from pipeline_lib.artifacts import publish_json, read_json, read_table
+from pipeline_lib.errors import UserError
+from pipeline_lib.evaluation import labels, metrics, tables
+from pipeline_lib.evaluation.intervals import wilson_95
+from pipeline_lib.evaluation.predict import predict
+from pipeline_lib.models.predictor import DESCRIPTION, load_predictor
+from pipeline_lib.pixels import read_pixels
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import torch
+
+    from pipeline_lib.evaluation.metrics import Floats, Integers
+    from pipeline_lib.params.sections import Evaluate
+
+
+def evaluate(
+    data: Path, models: Path, reports: Path, params: Evaluate, device: torch.device
+) -> dict[str, Any]:
+    """Write reports/evaluate/, reports/labels.* and reports/metrics.json.
+
+    Args:
+        data: what download to train wrote.
+        models: the predictor.
+        reports: gets the results.
+        params: the section `evaluate`.
+        device: where the predictor runs.
+
+    Returns:
+        The content of metrics.json.
+
+    Raises:
+        UserError: An input is missing, damaged, or does not belong to the others.
+    """
+    about, task = _belonging_together(models / DESCRIPTION, data / "classes.json")
+    classes: list[str] = task["classes"]
+    known = labels.read_training_labels(data, len(classes))
+    curve = labels.label_curve(data / "label_history.parquet", known)
+    ids_N, labels_N = _test_images(data / "split/test.parquet")
+    shape = (task["height"], task["width"], task["channels"])
+    images_NHWC = read_pixels(data / "images.parquet", ids_N, shape)
+    predicted_NK = predict(load_predictor(models), images_NHWC, params.batch_size, device)
+    content = {
+        **{name: about[name] for name in ("method", "variant", "dataset", "seed")},
+        "protocol": read_json(data / "split/summary.json")["protocol"],
+        "test": _test(reports / "evaluate", ids_N, predicted_NK, labels_N, classes, params),
+        "val": _val(curve, about["selected_epoch"], len(known.val_true_V)),
+        "train": labels.disambiguation(known),
+    }
+    tables.publish_label_curve(reports / "evaluate/label_curve.csv", curve)
+    sources = pq.read_table(data / "images.parquet", columns=["source"])["source"].take(known.ids_N)
+    tables.publish_cleaned_labels(reports, labels.cleaned_labels(known, sources, classes))
+    publish_json(reports / "metrics.json", tables.rounded(content), sidecar=False)
+    return content
+
+
+def _belonging_together(description: Path, classes: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read predictor.json and classes.json, which must name the same classes."""
+    about, task = read_json(description), read_json(classes)
+    if about["classes"] != task["classes"]:
+        msg = f"{description}: trained on other classes than {classes} has; run `dvc repro`"
+        raise UserError(msg)
+    return about, task
+
+
+def _test_images(path: Path) -> tuple[Integers, Integers]:
+    """Ids and true classes of the test images."""
+    table = read_table(path)
+    if table.num_rows == 0:
+        msg = (
+            f"{path}: no test images; raise split.test_fraction, or add a folder test/ to the data"
+        )
+        raise UserError(msg)
+    if table["label"].null_count:
+        msg = (
+            f"{path}: {table['label'].null_count} test images have no label; run `dvc repro split`"
+        )
+        raise UserError(msg)
+    return table["id"].to_numpy(), table["label"].to_numpy().astype(np.int64)
+
+
+def _test(
+    folder: Path,
+    ids_N: Integers,
+    predicted_NK: np.ndarray,
+    labels_N: Integers,
+    classes: Sequence[str],
+    params: Evaluate,
+) -> dict[str, Any]:
+    """Write the tables of the test images and return their summary."""
+    probabilities_NK: Floats = predicted_NK.astype(np.float64)
+    predicted_N = metrics.predicted_classes(probabilities_NK)
+    scores = metrics.class_scores(metrics.confusion_matrix(probabilities_NK, labels_N))
+    bins = metrics.calibration_bins(probabilities_NK, labels_N, params.calibration_bins)
+    tables.publish_predictions(
+        folder / "predictions.parquet", ids_N, labels_N, predicted_N, predicted_NK
+    )
+    tables.publish_confusion(folder / "confusion.csv", labels_N, predicted_N, classes)
+    tables.publish_per_class(folder / "per_class.csv", scores, classes)
+    tables.publish_calibration(folder / "calibration.csv", bins)
+    top = metrics.top_accuracy(probabilities_NK, labels_N)
+    return {
+        "accuracy": metrics.accuracy(probabilities_NK, labels_N),
+        "accuracy_ci95": list(wilson_95(int((predicted_N == labels_N).sum()), len(labels_N))),
+        # among five classes or fewer, the first five are all of them
+        **({"top5_accuracy": top} if len(classes) > metrics.TOP else {}),
+        "balanced_accuracy": metrics.balanced_accuracy(scores),
+        "macro_f1": metrics.macro_f1(scores),
+        "nll": metrics.nll(probabilities_NK, labels_N),
+        "brier": metrics.brier(probabilities_NK, labels_N),
+        "ece": metrics.expected_calibration_error(bins),
+        "images": len(labels_N),
+    }
+
+
+def _val(curve: Sequence[Mapping[str, Any]], epoch: int | None, images: int) -> dict[str, Any]:
+    """Accuracy on the validation images after the epoch whose weights were kept."""
+    found = [row["val_accuracy"] for row in curve if row["epoch"] == epoch]
+    return {"accuracy": found[0] if found else None, "images": images, "epoch": epoch}

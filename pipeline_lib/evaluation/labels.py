@@ -1,0 +1,184 @@
+"""What became of the training labels: how often a method's label is the true one, and the label itself.
+
+The only place where labels learned in training meet the true ones. Shape suffixes: N training images,
+V validation images, K classes. A true label that nobody knows is `UNKNOWN`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline_lib.artifacts import read_table
+from pipeline_lib.errors import UserError, listed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    Integers: TypeAlias = NDArray[np.int64]
+
+UNKNOWN = -1
+
+
+@dataclass(frozen=True)
+class TrainingLabels:
+    """The training images' candidates, their true labels, and what the method made of them.
+
+    Attributes:
+        ids_N: in the order of data/split/train.parquet.
+        candidates: one list of class numbers per image.
+        true_N: true class, or UNKNOWN.
+        probabilities_NK: the method's soft labels; None where it keeps none.
+        val_true_V: true class of the validation images, or UNKNOWN.
+    """
+
+    ids_N: Integers
+    candidates: Sequence[Sequence[int]]
+    true_N: Integers
+    probabilities_NK: NDArray[np.float32] | None
+    val_true_V: Integers
+
+
+def read_training_labels(data: Path, num_classes: int) -> TrainingLabels:
+    """Join split/train.parquet, split/oracle.parquet and label_state.parquet by id.
+
+    Raises:
+        UserError: A file is missing or damaged, or they are not of the same images.
+    """
+    train, oracle = (
+        read_table(data / "split/train.parquet"),
+        read_table(data / "split/oracle.parquet"),
+    )
+    ids_N = train["id"].to_numpy()
+    hidden = oracle.filter(pc.equal(oracle["part"], "train"))
+    position_N = pc.index_in(train["id"], value_set=hidden["id"].combine_chunks())
+    if position_N.null_count:
+        missing = ids_N[position_N.is_null().to_numpy()]
+        msg = f"{data}/split/oracle.parquet: lacks the training images {listed(missing)}; run `dvc repro`"
+        raise UserError(msg)
+    return TrainingLabels(
+        ids_N=ids_N,
+        candidates=train["candidates"].to_pylist(),
+        true_N=_labels(hidden["label"])[position_N.to_numpy()],
+        probabilities_NK=_read_state(data / "label_state.parquet", ids_N, num_classes),
+        val_true_V=_labels(oracle.filter(pc.equal(oracle["part"], "val"))["label"]),
+    )
+
+
+def _labels(column: pa.ChunkedArray) -> Integers:
+    known: Integers = pc.fill_null(column.cast(pa.int64()), UNKNOWN).to_numpy()
+    return known
+
+
+def _read_state(path: Path, ids_N: Integers, num_classes: int) -> NDArray[np.float32] | None:
+    state = read_table(path)
+    if state.num_rows == 0:
+        return None
+    if not np.array_equal(state["id"].to_numpy(), ids_N):
+        msg = f"{path}: not of the images in data/split/train.parquet; run `dvc repro train`"
+        raise UserError(msg)
+    flat: NDArray[np.float32] = state["probabilities"].combine_chunks().values.to_numpy()
+    return flat.reshape(len(ids_N), num_classes)
+
+
+def agreement(labels_N: Integers, true_N: Integers) -> float | None:
+    """Share of the images of known class whose label is the true one; None if no class is known."""
+    known_N = true_N != UNKNOWN
+    return float((labels_N == true_N)[known_N].mean()) if known_N.any() else None
+
+
+def disambiguation(labels: TrainingLabels) -> dict[str, Any]:
+    """How often the most probable class of a training image is its true one, for metrics.json.
+
+    Over all training images, and over the ambiguous ones: those with more than one candidate. Images
+    of unknown class do not count; None where nothing is left, or where the method keeps no labels.
+    """
+    ambiguous_N = np.array([len(row) > 1 for row in labels.candidates], dtype=bool)
+    scores: dict[str, float | None] = dict.fromkeys(("all", "ambiguous"))
+    if labels.probabilities_NK is not None:
+        chosen_N = labels.probabilities_NK.argmax(axis=1)
+        scores["all"] = agreement(chosen_N, labels.true_N)
+        scores["ambiguous"] = agreement(chosen_N[ambiguous_N], labels.true_N[ambiguous_N])
+    return {
+        "disambiguation_accuracy": scores["all"],
+        "disambiguation_accuracy_ambiguous": scores["ambiguous"],
+        "images": len(labels.ids_N),
+        "images_ambiguous": int(ambiguous_N.sum()),
+        "images_of_known_class": int((labels.true_N != UNKNOWN).sum()),
+    }
+
+
+def label_curve(path: Path, labels: TrainingLabels) -> list[dict[str, Any]]:
+    """Accuracy of the labels after each evaluated epoch: one row per epoch of label_history.parquet.
+
+    Args:
+        path: label_history.parquet: the labels of the training images (where the method keeps
+            any) and of the validation images, in the order of their split files.
+        labels: what they are compared with.
+
+    Returns:
+        Rows of epoch, val_accuracy and disambiguation_accuracy; None where there is nothing to say.
+
+    Raises:
+        UserError: An epoch has another number of labels than the split has images.
+    """
+    history = read_table(path)
+    truth = {"train": labels.true_N, "val": labels.val_true_V}
+    column = {"train": "disambiguation_accuracy", "val": "val_accuracy"}
+    rows: dict[int, dict[str, Any]] = {}
+    for epoch, part, chosen in zip(*(history[name] for name in history.column_names), strict=True):
+        chosen_N, true_N = chosen.values.to_numpy(), truth[part.as_py()]
+        if len(chosen_N) != len(true_N):
+            msg = (
+                f"{path}: epoch {epoch} has {len(chosen_N)} {part} labels for {len(true_N)} images; "
+                f"run `dvc repro`"
+            )
+            raise UserError(msg)
+        row = rows.setdefault(
+            epoch.as_py(),
+            {"epoch": epoch.as_py(), "val_accuracy": None, "disambiguation_accuracy": None},
+        )
+        row[column[part.as_py()]] = agreement(chosen_N, true_N)
+    return [rows[epoch] for epoch in sorted(rows)]
+
+
+CLEANED_SCHEMA = pa.schema(
+    {
+        "id": pa.int32(),
+        "source": pa.string(),
+        "candidates": pa.list_(pa.string()),
+        "label": pa.string(),
+        "confidence": pa.float32(),
+    }
+)
+
+
+def cleaned_labels(
+    labels: TrainingLabels, sources: Sequence[str], classes: Sequence[str]
+) -> pa.Table:
+    """The chosen label of every training image, for the user.
+
+    `confidence` is the method's weight on it. Both are null where the method keeps no labels.
+    """
+    chosen: Sequence[str | None] = [None] * len(labels.ids_N)
+    confidence: Any = chosen
+    if labels.probabilities_NK is not None:
+        chosen = [classes[k] for k in labels.probabilities_NK.argmax(axis=1)]
+        confidence = labels.probabilities_NK.max(axis=1).astype(float).round(6)
+    return pa.table(
+        {
+            "id": labels.ids_N,
+            "source": sources,
+            "candidates": [[classes[k] for k in row] for row in labels.candidates],
+            "label": chosen,
+            "confidence": confidence,
+        },
+        schema=CLEANED_SCHEMA,
+    )

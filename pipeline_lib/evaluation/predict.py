@@ -1,0 +1,53 @@
+"""The predictor's probabilities on the test images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from pipeline_lib.errors import UserError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import nn
+
+
+def predict(
+    predictor: nn.Module, images_NHWC: NDArray[np.uint8], batch_size: int, device: torch.device
+) -> NDArray[np.float32]:
+    """Apply a predictor in evaluation mode.
+
+    Args:
+        predictor: uint8 images (B, C, H, W) -> float32 probabilities (B, K).
+        images_NHWC: uint8, at least one.
+        batch_size: images per forward pass; more of them change no more than the last bits.
+        device: where to compute.
+
+    Returns:
+        Probabilities, float32 (N, K).
+
+    Raises:
+        UserError: A probability is NaN or infinite, or the device has too little memory.
+    """
+    predictor = predictor.to(device).eval()
+    images_NCHW = torch.from_numpy(images_NHWC).permute(0, 3, 1, 2)
+    try:
+        with torch.inference_mode():
+            batches = [
+                predictor(images_BCHW.to(device).contiguous()).cpu().numpy()
+                for images_BCHW in torch.split(images_NCHW, batch_size)
+            ]
+    except torch.OutOfMemoryError as error:
+        msg = f"evaluate.batch_size: {batch_size} images do not fit on {device}; lower it"
+        raise UserError(msg) from error
+    probabilities_NK: NDArray[np.float32] = np.concatenate(batches)
+    broken = int((~np.isfinite(probabilities_NK)).any(axis=1).sum())
+    if broken:
+        msg = (
+            f"models: the predictor answers {broken} of {len(images_NHWC)} test images with NaN; "
+            f"lower train.learning_rate and train again"
+        )
+        raise UserError(msg)
+    return probabilities_NK

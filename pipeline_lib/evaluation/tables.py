@@ -1,0 +1,101 @@
+"""What evaluation writes for the report, for DVC's plots and for people."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from pipeline_lib.artifacts import publish_table, publish_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from pipeline_lib.evaluation.metrics import CalibrationBin, ClassScores, Floats, Integers
+
+DIGITS = 6  # beyond them, sums of floats differ between processors
+BETWEEN_CANDIDATES = "|"  # as in the tables that data.table reads
+
+PREDICTIONS_SCHEMA = pa.schema(
+    {
+        "id": pa.int32(),
+        "label": pa.int16(),
+        "predicted": pa.int16(),
+        "probabilities": pa.list_(pa.float32()),
+    }
+)
+
+
+def rounded(value: Any) -> Any:  # noqa: ANN401  # anything that JSON can hold
+    """Round every float inside dicts and lists to DIGITS decimals."""
+    if isinstance(value, dict):
+        return {key: rounded(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(inner) for inner in value]
+    return round(value, DIGITS) if isinstance(value, float) else value
+
+
+def publish_csv(
+    path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]], *, sidecar: bool = True
+) -> None:
+    """Write rows as CSV with line feeds; None becomes an empty cell."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rounded(dict(row)) for row in rows)
+    publish_text(path, text.getvalue(), sidecar=sidecar)
+
+
+def publish_predictions(
+    path: Path, ids_N: Integers, labels_N: Integers, predicted_N: Integers, probabilities_NK: Floats
+) -> None:
+    """Write predictions.parquet: id, label, predicted and probabilities of every test image."""
+    columns = {
+        "id": ids_N,
+        "label": labels_N,
+        "predicted": predicted_N,
+        "probabilities": list(probabilities_NK),
+    }
+    publish_table(path, pa.table(columns, schema=PREDICTIONS_SCHEMA))
+
+
+def publish_confusion(
+    path: Path, labels_N: Integers, predicted_N: Integers, classes: Sequence[str]
+) -> None:
+    """Write confusion.csv, one row per test image: DVC counts them itself."""
+    rows = (
+        {"actual": classes[actual], "predicted": classes[predicted]}
+        for actual, predicted in zip(labels_N, predicted_N, strict=True)
+    )
+    publish_csv(path, ("actual", "predicted"), rows)
+
+
+def publish_per_class(path: Path, scores: Sequence[ClassScores], classes: Sequence[str]) -> None:
+    """Write per_class.csv: class, images, recall, precision, f1."""
+    rows = ({"class": name, **asdict(row)} for name, row in zip(classes, scores, strict=True))
+    publish_csv(path, ("class", "images", "recall", "precision", "f1"), rows)
+
+
+def publish_calibration(path: Path, table: Sequence[CalibrationBin]) -> None:
+    """Write calibration.csv: bin, lower, upper, count, mean_confidence, accuracy."""
+    columns = ("bin", "lower", "upper", "count", "mean_confidence", "accuracy")
+    publish_csv(path, columns, map(asdict, table))
+
+
+def publish_label_curve(path: Path, curve: Sequence[Mapping[str, Any]]) -> None:
+    """Write label_curve.csv: epoch, val_accuracy, disambiguation_accuracy."""
+    publish_csv(path, ("epoch", "val_accuracy", "disambiguation_accuracy"), curve)
+
+
+def publish_cleaned_labels(reports: Path, table: pa.Table) -> None:
+    """Write labels.parquet and labels.csv; people and DVC read them, so they have no sidecars."""
+    publish_table(reports / "labels.parquet", table, sidecar=False)
+    rows = (
+        row | {"candidates": BETWEEN_CANDIDATES.join(row["candidates"])}
+        for row in table.to_pylist()
+    )
+    publish_csv(reports / "labels.csv", table.column_names, rows, sidecar=False)
