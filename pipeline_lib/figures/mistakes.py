@@ -1,0 +1,66 @@
+"""The test images that the model is most sure about and wrong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from pipeline_lib.figures import style, tiles
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from pipeline_lib.figures.style import Theme
+
+
+def choose(predictions: pl.DataFrame, classes: Sequence[str], count: int) -> pl.DataFrame:
+    """The most confident wrong predictions, the most confident first.
+
+    Args:
+        predictions: id, label, predicted, probabilities; reports/evaluate/predictions.parquet.
+        classes: K names.
+        count: images to show, or fewer where there are fewer.
+
+    Returns:
+        Columns id, true_label, predicted (names), confidence, true_probability.
+    """
+    wrong = predictions.filter(pl.col("label") != pl.col("predicted"))
+    ranked = wrong.with_columns(
+        pl.col("probabilities").list.get(pl.col("predicted")).alias("confidence"),
+        pl.col("probabilities").list.get(pl.col("label")).alias("true_probability"),
+    ).sort("confidence", "id", descending=[True, False])
+    names = pl.Series(list(classes), dtype=pl.String)
+    return ranked.head(count).select(
+        "id",
+        pl.col("label").map_elements(lambda k: names[k], pl.String).alias("true_label"),
+        pl.col("predicted").map_elements(lambda k: names[k], pl.String),
+        "confidence",
+        "true_probability",
+    )
+
+
+def data(chosen: pl.DataFrame, images_NHWC: NDArray) -> pl.DataFrame:
+    """The chosen rows with their pixels: uint8 (N, H, W, C), in the same order."""
+    return pl.concat([chosen, tiles.pixel_columns(images_NHWC)], how="horizontal")
+
+
+def draw(frame: pl.DataFrame, theme: Theme) -> Figure:
+    """A grid: beneath each image what it was taken for, how surely, and what it is.
+
+    Raises:
+        ValueError: `frame` is empty.
+    """
+    style.require_rows(frame, "mistakes")
+    return tiles.draw_tiles([_tile(row) for row in frame.iter_rows(named=True)], theme)
+
+
+def _tile(row: dict[str, object]) -> tiles.Tile:
+    confidence = f"{100 * float(str(row['confidence'])):.0f} %"
+    predicted = f"{style.label(str(row['predicted']), 12)} {confidence}"
+    return tiles.Tile(
+        tiles.image_of(row), [predicted, f"is {style.label(str(row['true_label']), 14)}"], right=False
+    )

@@ -1,0 +1,85 @@
+"""Is a prediction that claims 80 % right 80 % of the time? (Guo et al., ICML 2017)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from pipeline_lib.figures import style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLUMNS = {
+    "lower": pl.Float64,
+    "upper": pl.Float64,
+    "count": pl.Int64,
+    "mean_confidence": pl.Float64,
+    "accuracy": pl.Float64,
+}
+
+
+def data(calibration: pl.DataFrame) -> pl.DataFrame:
+    """The bins of confidence.
+
+    Args:
+        calibration: reports/evaluate/calibration.csv, one row per bin.
+
+    Returns:
+        Columns lower, upper, count, mean_confidence, accuracy (both null in an empty bin); no rows
+        where no bin holds an image.
+    """
+    bins = calibration.select(
+        pl.col(name).cast(pl.Float64, strict=False).cast(kind, strict=False)
+        for name, kind in COLUMNS.items()
+    )
+    return bins if bins["count"].sum() else bins.clear()
+
+
+def calibration_error(frame: pl.DataFrame) -> float:
+    """Expected calibration error of the bins, in [0, 1] (Guo et al., equation 3)."""
+    filled = frame.filter(pl.col("count") > 0)
+    gaps = filled["count"] * (filled["accuracy"] - filled["mean_confidence"]).abs()
+    return sum(gaps.to_list()) / sum(filled["count"].to_list())
+
+
+def draw(frame: pl.DataFrame, theme: style.Theme) -> Figure:
+    """Accuracy per bin against the diagonal, over the number of images in each bin.
+
+    Raises:
+        ValueError: `frame` is empty.
+    """
+    style.require_rows(frame, "reliability")
+    with style.applied(theme):
+        figure, axes = style.new_figure(height=4.4)
+        axes.remove()
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3.2, 1))
+        _draw_bins(upper, frame.filter(pl.col("count") > 0), theme)
+        _draw_counts(lower, frame, theme)
+        return figure
+
+
+def _draw_bins(axes: Axes, bins: pl.DataFrame, theme: style.Theme) -> None:
+    left, width = bins["lower"].to_numpy(), (bins["upper"] - bins["lower"]).to_numpy()
+    accuracy, confidence = bins["accuracy"].to_numpy(), bins["mean_confidence"].to_numpy()
+    bar = {"width": width, "align": "edge", "linewidth": 0.8}
+    axes.bar(left, accuracy, **bar, color=theme.series[0], alpha=0.35, edgecolor=theme.surface)
+    axes.plot([0, 1], [0, 1], color=theme.muted, linestyle=style.DASHES[2], linewidth=1.4)
+    axes.vlines(confidence, accuracy, confidence, color=theme.series[1], linewidth=2.2)
+    axes.plot(confidence, accuracy, "o", color=theme.series[0], markersize=5)
+    text = f"ECE {calibration_error(bins):.3f}"
+    axes.text(0.03, 0.95, text, transform=axes.transAxes, va="top", fontsize=12)
+    axes.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy")
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+
+
+def _draw_counts(axes: Axes, bins: pl.DataFrame, theme: style.Theme) -> None:
+    left, width = bins["lower"].to_numpy(), (bins["upper"] - bins["lower"]).to_numpy()
+    counts = bins["count"].to_numpy()
+    axes.bar(left, counts, width=width, align="edge", color=theme.muted, edgecolor=theme.surface)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=3))
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.set(ylabel="images", xlabel="confidence")

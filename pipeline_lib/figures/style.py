@@ -1,0 +1,171 @@
+"""How every figure looks: colours, type and sizes; and figures as bytes that never change.
+
+Colours are those of Okabe and Ito (Color Universal Design, 2008), which colour-blind readers tell
+apart; lines differ in their dashes too, for print. Only the fonts that come with matplotlib are used,
+so that a figure does not depend on what a machine has installed.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import matplotlib as mpl
+from matplotlib import font_manager
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+    from typing import Any
+
+    import polars as pl
+    from matplotlib.axes import Axes
+
+# Inches. At 100 % an SVG chart is 480 CSS pixels wide; a phone shows it at three quarters of that.
+WIDTH = 5.0
+HEIGHT = 3.3
+PNG_DPI = 144
+DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (3, 1)), (0, (8, 2)))
+# A name may hold anything: what is not printable would break the SVG or turn its text around.
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
+
+logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
+
+
+@dataclass(frozen=True)
+class Theme:
+    """The colours of one theme. `series` are for lines, in order; right and wrong are for verdicts."""
+
+    name: str
+    ink: str
+    muted: str
+    rule: str
+    surface: str
+    series: tuple[str, ...]
+    right: str
+    wrong: str
+
+
+LIGHT = Theme(
+    name="light",
+    ink="#1d2125",
+    muted="#59616a",
+    rule="#e4e2dc",
+    surface="#ffffff",
+    series=("#0072b2", "#d55e00", "#009e73", "#b5508c", "#a87500", "#3a9bd4"),
+    right="#00734f",
+    wrong="#b34700",
+)
+DARK = Theme(
+    name="dark",
+    ink="#e9e7e2",
+    muted="#a4abb3",
+    rule="#343a41",
+    surface="#1b1f23",
+    series=("#56b4e9", "#f0894a", "#3fc79a", "#e29cc5", "#e6b800", "#a8d5f0"),
+    right="#4fcfa3",
+    wrong="#ff9d5c",
+)
+THEMES = (LIGHT, DARK)
+
+
+def applied(theme: Theme) -> AbstractContextManager[None]:
+    """The matplotlib settings of `theme`, for drawing and saving inside a `with` block."""
+    settings: dict[Any, Any] = {
+        "axes.axisbelow": True,
+        "axes.edgecolor": theme.rule,
+        "axes.facecolor": theme.surface,
+        "axes.grid": True,
+        "axes.labelcolor": theme.muted,
+        "axes.spines.right": False,
+        "axes.spines.top": False,
+        "figure.facecolor": theme.surface,
+        "font.family": ["DejaVu Sans"],
+        "font.size": 10.5,
+        "grid.color": theme.rule,
+        "grid.linewidth": 0.8,
+        "image.interpolation": "nearest",
+        "legend.frameon": False,
+        "lines.linewidth": 2.0,
+        "lines.solid_capstyle": "round",
+        "savefig.facecolor": theme.surface,
+        "svg.fonttype": "none",  # text stays text: small files that can be searched and read aloud
+        "svg.hashsalt": "figures",
+        "text.color": theme.ink,
+        "text.parse_math": False,  # a class may be called "$x$"
+        "xtick.color": theme.muted,
+        "ytick.color": theme.muted,
+        "xtick.major.size": 0,
+        "ytick.major.size": 0,
+    }
+    _only_bundled_fonts()
+    return mpl.rc_context(settings)
+
+
+def _only_bundled_fonts() -> None:
+    """Forget the system's fonts: another version of the same font would shift the layout."""
+    fonts = font_manager.fontManager
+    bundled = str(mpl.get_data_path())
+    fonts.ttflist = [font for font in fonts.ttflist if font.fname.startswith(bundled)]
+
+
+def new_figure(width: float = WIDTH, height: float = HEIGHT) -> tuple[Figure, Axes]:
+    """A figure with one pair of axes, sized in inches, that belongs to no global state."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots()
+
+
+def as_svg(figure: Figure, theme: Theme) -> bytes:
+    """The figure as SVG, the same bytes on every run and machine."""
+    content = _saved(figure, theme, "svg", {"Date": None, "Creator": None})
+    return content.replace(b"'DejaVu Sans'", b"system-ui, 'DejaVu Sans'")
+
+
+def as_png(figure: Figure, theme: Theme, dpi: int = PNG_DPI) -> bytes:
+    """The figure as PNG, the same bytes on every run."""
+    return _saved(figure, theme, "png", {"Software": None}, dpi=dpi)
+
+
+def _saved(
+    figure: Figure, theme: Theme, file_format: str, metadata: dict[str, None], **options: int
+) -> bytes:
+    buffer = io.BytesIO()
+    with applied(theme), warnings.catch_warnings():
+        # Names in scripts that the bundled font lacks: boxes in the PNG, the right text in the SVG.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
+        warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
+        figure.savefig(buffer, format=file_format, metadata=metadata, **options)
+    return buffer.getvalue()
+
+
+def label(name: str, limit: int = 18) -> str:
+    """A name as a figure can show it: one line of printable characters, at most `limit` of them."""
+    return shortened(printable(name), limit)
+
+
+def printable(name: str) -> str:
+    """One line of printable characters; the others (control, direction override) are replaced."""
+    line = " ".join(name.split())
+    return "".join(char if char.isprintable() else REPLACEMENT for char in line) or REPLACEMENT
+
+
+def shortened(text: str, limit: int) -> str:
+    """The first `limit` characters, the last of them an ellipsis where something was cut."""
+    return text if len(text) <= limit else text[: limit - 1].rstrip() + ELLIPSIS
+
+
+def require_rows(frame: pl.DataFrame, what: str) -> None:
+    """Refuse to draw nothing.
+
+    Raises:
+        ValueError: `frame` is empty; the report leaves such a figure out and says why.
+    """
+    if frame.is_empty():
+        msg = f"{what}: no rows to draw"
+        raise ValueError(msg)
