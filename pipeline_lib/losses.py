@@ -57,9 +57,9 @@ def consistency_loss(targets_BK: Tensor, views_logits: Sequence[Tensor]) -> Tens
     gradient; where a target is 0 its term is 0.
     """
     targets_BK = targets_BK.detach()
-    entropy = torch.special.entr(targets_BK).sum(dim=1).mean()
-    cross = torch.stack([soft_cross_entropy(logits_BK, targets_BK) for logits_BK in views_logits])
-    return (cross - entropy).sum()
+    entropy: Tensor = torch.special.entr(targets_BK).sum(dim=1).mean()
+    cross_V = torch.stack([soft_cross_entropy(logits_BK, targets_BK) for logits_BK in views_logits])
+    return (cross_V - entropy).sum()
 
 
 def conformal_targets(views_logits: Sequence[Tensor], candidates_BK: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ augmentation cannot change a split.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import torch
 
 Counter: TypeAlias = int | str
@@ -39,6 +42,19 @@ def torch_generator(seed: int, purpose: str, *counters: Counter) -> torch.Genera
     import torch
 
     return torch.Generator().manual_seed(derive_seed(seed, purpose, *counters))
+
+
+@contextlib.contextmanager
+def seeded_layers(seed: int, purpose: str, *counters: Counter) -> Iterator[None]:
+    """Seed torch's global generators inside, for layers that know no other (initialisation, dropout).
+
+    The CPU generator is put back afterwards; a GPU's is only ever used inside such a block.
+    """
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, purpose, *counters))
+        yield
 
 
 @dataclass(frozen=True)

@@ -20,5 +20,5 @@ def run(stage: Callable[..., None]) -> None:
     try:
         app()
     except UserError as error:
-        print(error, file=sys.stderr)  # noqa: T201
+        print(error, file=sys.stderr)
         sys.exit(1)

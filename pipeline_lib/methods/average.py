@@ -27,7 +27,7 @@ class Average(Method):
         views = (self.params.view,)
         return {"train": Stream(all_images(self.problem), self.problem.batch_size, views)}
 
-    def training_step(self, batch: Batch, clock: Clock, rng: StepRng) -> StepOutput:  # noqa: ARG002
+    def training_step(self, batch: Batch, clock: Clock, rng: StepRng) -> StepOutput:
         """Mean over the candidates of their cross-entropies."""
         logits_BK = self.model(batch.views["train"][0])
         return StepOutput(soft_cross_entropy(logits_BK, uniform_targets(batch.candidates["train"])))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from pipeline_lib.rng import StepRng
 
 
-class Method(nn.Module):
+class Method(nn.Module, abc.ABC):
     """A way to learn from weak labels. Its tables over the training images are buffers.
 
     A subclass `Foo` in `methods/foo.py` is built as `Foo(params, problem, model)`, where `params` is
@@ -33,18 +34,18 @@ class Method(nn.Module):
         self.model = model
 
     @property
+    @abc.abstractmethod
     def streams(self) -> Mapping[str, Stream]:
         """Which images a step needs, how many, and which views of them."""
-        raise NotImplementedError
 
     @property
     def variant(self) -> str:
         """What sets this run apart where papers and codes differ; metrics.json records it."""
         return "standard"
 
+    @abc.abstractmethod
     def training_step(self, batch: Batch, clock: Clock, rng: StepRng) -> StepOutput:
         """Loss of one step on the views of `batch`; tables are updated here."""
-        raise NotImplementedError
 
     def label_state(self) -> Tensor | None:
         """The method's current soft label of every training image (N, K), if it keeps any."""

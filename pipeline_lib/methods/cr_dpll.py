@@ -59,7 +59,7 @@ class CrDpll(Method):
         ]
         return "+".join(f"{name}={getattr(self.params, name)}" for name in differs) or "official"
 
-    def training_step(self, batch: Batch, clock: Clock, rng: StepRng) -> StepOutput:  # noqa: ARG002
+    def training_step(self, batch: Batch, clock: Clock, rng: StepRng) -> StepOutput:
         """`L_sup + lambda(epoch) L_con`, then the label distributions of the batch."""
         index_B, candidates_BK = batch.index["train"], batch.candidates["train"]
         logits = self._logits(batch.views["train"])

@@ -31,7 +31,7 @@ class Oracle(Method):
         """Every training image, in one view."""
         return {"train": Stream(self.pool_N, self.problem.batch_size, (self.params.view,))}
 
-    def training_step(self, batch: Batch, clock: Clock, rng: StepRng) -> StepOutput:  # noqa: ARG002
+    def training_step(self, batch: Batch, clock: Clock, rng: StepRng) -> StepOutput:
         """Cross-entropy."""
         logits_BK = self.model(batch.views["train"][0])
         return StepOutput(soft_cross_entropy(logits_BK, batch.candidates["train"]))

@@ -36,7 +36,7 @@ class Proden(Method):
         views = (self.params.view,)
         return {"train": Stream(all_images(self.problem), self.problem.batch_size, views)}
 
-    def training_step(self, batch: Batch, clock: Clock, rng: StepRng) -> StepOutput:  # noqa: ARG002
+    def training_step(self, batch: Batch, clock: Clock, rng: StepRng) -> StepOutput:
         """Cross-entropy against the stored weights, then new weights from this prediction."""
         index_B = batch.index["train"]
         logits_BK = self.model(batch.views["train"][0])

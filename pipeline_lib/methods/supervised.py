@@ -27,7 +27,7 @@ class Supervised(Method):
         """The labeled images, in one view."""
         return {"labeled": Stream(self.pool_N, self.problem.batch_size, (self.params.view,))}
 
-    def training_step(self, batch: Batch, clock: Clock, rng: StepRng) -> StepOutput:  # noqa: ARG002
+    def training_step(self, batch: Batch, clock: Clock, rng: StepRng) -> StepOutput:
         """Cross-entropy; the candidate mask of a labeled image is its one-hot label."""
         logits_BK = self.model(batch.views["labeled"][0])
         return StepOutput(soft_cross_entropy(logits_BK, batch.candidates["labeled"]))

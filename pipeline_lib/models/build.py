@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline_lib.models.classifier import Classifier
 from pipeline_lib.models.lenet import LeNet
@@ -33,7 +33,11 @@ class Architecture:
 
 
 def _encoder(a: Architecture) -> nn.Module:
-    common = {"channels": a.channels, "dropout": a.dropout, "bn_momentum": a.bn_momentum}
+    common: dict[str, Any] = {
+        "channels": a.channels,
+        "dropout": a.dropout,
+        "bn_momentum": a.bn_momentum,
+    }
     match a.name:
         case "small_cnn":
             return SmallCnn(width=a.width, **common)

@@ -23,6 +23,9 @@ class Classifier(nn.Module):
         std: likewise.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self, encoder: nn.Module, num_classes: int, mean: Sequence[float], std: Sequence[float]
     ) -> None:

@@ -64,7 +64,7 @@ def load(path: Path = PARAMS) -> Params:
     try:
         return Params.model_validate(content)
     except ValidationError as error:
-        lines = [f"{path}: {_explain(details)}" for details in error.errors()]
+        lines = [f"{path}: {_explain(details)}" for details in _without_echoes(error.errors())]
         raise UserError("\n".join(lines)) from error
 
 
@@ -94,6 +94,17 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
         msg = f"{path}: holds no sections; restore it with `git checkout {path}`"
         raise UserError(msg)
     return content
+
+
+def _without_echoes(errors: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Leave out the keys that are missing only because they are misspelt: the misspelling is told."""
+    misspelt = {
+        (*details["loc"][:-1], close[0])
+        for details in errors
+        if details["type"] == "extra_forbidden"
+        and (close := _closest(str(details["loc"][-1]), _names_beside(details["loc"])))
+    }
+    return [e for e in errors if e["type"] != "missing" or e["loc"] not in misspelt]
 
 
 def _explain(details: ErrorDetails) -> str:
@@ -127,6 +138,10 @@ def _quoted(message: str) -> list[str]:
     return message.split("'")[1::2]
 
 
+def _closest(given: str, names: list[str]) -> list[str]:
+    return difflib.get_close_matches(given, names, n=1)
+
+
 def _suggestion(given: object, names: list[str]) -> str:
-    close = difflib.get_close_matches(str(given), names, n=1)
+    close = _closest(str(given), names)
     return f" (did you mean {close[0]!r}?)" if close else ""

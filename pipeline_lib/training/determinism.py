@@ -1,0 +1,39 @@
+"""The same bits again: what must be set before torch is imported, and after.
+
+Imports no torch itself.
+"""
+
+from __future__ import annotations
+
+import os
+
+# With these three and one thread, training gives the same weights on processors of different makers
+# and generations (any x86-64 with AVX2): the libraries then take the same code path everywhere.
+ANY_CPU = {
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "MKL_CBWR": "COMPATIBLE",
+}
+
+
+def pin_processor(reproducible: str, threads: int) -> None:
+    """Set the environment of the numerical libraries; to be called before torch is imported.
+
+    Args:
+        reproducible: `any_cpu` pins the instruction sets, `this_machine` leaves the fastest.
+        threads: for OpenMP and MKL.
+    """
+    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    if reproducible == "any_cpu":
+        os.environ.update(ANY_CPU)
+
+
+def deterministic_torch(threads: int) -> None:
+    """Make torch choose reproducible algorithms, or refuse operations that have none."""
+    import torch
+
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(mode=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.backends.cudnn.benchmark = False

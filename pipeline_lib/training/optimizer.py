@@ -1,0 +1,63 @@
+"""The optimizer, and its state as flat tensors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from torch import Tensor, nn
+
+    from pipeline_lib.params.sections import Train
+
+
+def build_optimizer(train: Train, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """SGD, Adam or AdamW with the settings of `train`; the learning rate is set at every step."""
+    match train.optimizer:
+        case "sgd":
+            return torch.optim.SGD(
+                parameters,
+                lr=train.learning_rate,
+                momentum=train.momentum,
+                nesterov=train.nesterov,
+                weight_decay=train.weight_decay,
+            )
+        case "adam":
+            kind: type[torch.optim.Adam] = torch.optim.Adam
+        case "adamw":
+            kind = torch.optim.AdamW
+    return kind(
+        parameters,
+        lr=train.learning_rate,
+        betas=(train.momentum, 0.999),
+        weight_decay=train.weight_decay,
+    )
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
+    """Use `learning_rate` in the next step."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Momentum and the like as `{parameter number}.{name}` -> tensor."""
+    return {
+        f"{number}.{name}": torch.as_tensor(value)
+        for number, values in optimizer.state_dict()["state"].items()
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Undo `optimizer_tensors`."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        number, name = key.split(".", 1)
+        state.setdefault(int(number), {})[name] = tensor
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})

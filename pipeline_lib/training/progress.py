@@ -1,0 +1,71 @@
+"""What a person sees while it trains: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
+SECONDS_BETWEEN_LINES = 2.0
+
+
+class TrainingProgress:
+    """Progress over the steps of a training, with the last evaluation beside it."""
+
+    def __init__(self, total_steps: int, done: int, epochs: int) -> None:
+        self.console = Console(highlight=False, soft_wrap=True)
+        self.epochs = epochs
+        self.total_steps = total_steps
+        self.started_at, self.started_step = time.monotonic(), done
+        self.last_line = -SECONDS_BETWEEN_LINES
+        columns = (
+            TextColumn("training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[state]}"),
+        )
+        self.bar = Progress(*columns, console=self.console, disable=not self.console.is_terminal)
+        self.task = self.bar.add_task("training", total=total_steps, completed=done, state="")
+
+    def __enter__(self) -> Self:
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.bar.stop()
+
+    def say(self, line: str) -> None:
+        """Print a line above the bar."""
+        self.console.print(line, markup=False)
+
+    def step(self, step: int) -> None:
+        """`step` steps are done."""
+        self.bar.update(self.task, completed=step)
+
+    def evaluated(self, row: Mapping[str, float], step: int) -> None:
+        """Show a row of the history."""
+        shown = " ".join(
+            f"{name} {row[name]:.4f}"
+            for name in ("loss", "val_loss", "val_accuracy", "val_covering_rate")
+            if name in row
+        )
+        state = f"epoch {int(row['epoch'])}/{self.epochs} {shown}"
+        self.bar.update(self.task, state=state)
+        now = time.monotonic()
+        last = step >= self.total_steps
+        if self.bar.disable and (last or now - self.last_line >= SECONDS_BETWEEN_LINES):
+            self.last_line = now
+            rate = (now - self.started_at) / max(step - self.started_step, 1)
+            self.say(f"{state}, {rate * (self.total_steps - step):.0f} s left")

@@ -1,0 +1,140 @@
+"""Where an interrupted training goes on.
+
+The state lives outside every output, because DVC removes outputs before it reruns a stage, and in a
+folder named by a fingerprint of all that determines the run: code, params and inputs. So a run goes
+on from its own state or from none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline_lib.artifacts import SIDECAR, publish_bytes, publish_json, verify
+from pipeline_lib.errors import UserError, listed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from torch import Tensor
+
+KEPT = 2  # states; the older one serves if the newer one is damaged
+DESCRIPTION = "run.json"
+PR_SET_PDEATHSIG = 1
+
+
+def resume_root() -> Path:
+    """The folder of all resume states: of the repository, also inside `dvc exp run --temp`."""
+    chosen = os.environ.get("PIPELINE_RESUME_DIR")
+    return Path(chosen) if chosen else Path(os.environ.get("DVC_ROOT", ".")) / ".dvc/tmp/resume"
+
+
+def loaded_code() -> dict[str, str]:
+    """sha256 of every module of the library that this process has loaded."""
+    modules = {
+        name: Path(file)
+        for name, module in sys.modules.items()
+        if name.partition(".")[0] == "pipeline_lib" and (file := getattr(module, "__file__", None))
+    }
+    return {
+        name: hashlib.sha256(modules[name].read_bytes()).hexdigest() for name in sorted(modules)
+    }
+
+
+class Slot:
+    """The resume state of one configuration.
+
+    Args:
+        root: see `resume_root`.
+        identity: sections (code, params, inputs) of flat name -> value maps that determine the run.
+    """
+
+    def __init__(self, root: Path, identity: Mapping[str, Mapping[str, Any]]) -> None:
+        self.identity = {name: dict(section) for name, section in identity.items()}
+        text = json.dumps(self.identity, sort_keys=True)
+        self.folder = root / hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from training the same configuration, and outlive DVC by nothing.
+
+        Raises:
+            UserError: Another process is training it.
+        """
+        if "DVC_STAGE" in os.environ and sys.platform == "linux":
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("a+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                lock.seek(0)
+                msg = f"{self.folder}: process {lock.read().strip()} trains this configuration already; wait for it or stop it"
+                raise UserError(msg) from error
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+            publish_json(self.folder / DESCRIPTION, self.identity)
+            yield
+
+    def save(self, step: int, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
+        """Write the state after `step` steps; the last two are kept."""
+        from safetensors.torch import save
+
+        ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        metadata = {"notes": json.dumps({"step": step, **notes}, allow_nan=False)}
+        publish_bytes(self.folder / f"step-{step:012d}.safetensors", save(ready, metadata))
+        for old in self._states()[KEPT:]:
+            old.unlink()
+            old.with_name(old.name + SIDECAR).unlink(missing_ok=True)
+
+    def load(self, say: Callable[[str], None]) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """The newest intact state and its notes, or None."""
+        from safetensors import safe_open
+
+        for path in self._states():
+            try:
+                verify(path)
+            except UserError as error:
+                say(f"resume state ignored: {error}")
+                continue
+            with safe_open(path, "pt") as file:
+                notes = json.loads(file.metadata()["notes"])
+                return {name: file.get_tensor(name) for name in file.keys()}, notes  # noqa: SIM118
+        return None
+
+    def _states(self) -> list[Path]:
+        return sorted(self.folder.glob("step-*.safetensors"), reverse=True)
+
+    def remove(self) -> None:
+        """Forget the state, once the outputs are written."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def strangers(self) -> list[str]:
+        """One line for each state in the same place that belongs to another configuration."""
+        lines = []
+        for path in sorted(self.folder.parent.glob(f"*/{DESCRIPTION}")):
+            if path.parent != self.folder and any(path.parent.glob("step-*.safetensors")):
+                other = json.loads(path.read_text(encoding="utf-8"))
+                lines.append(
+                    f"resume state {path.parent} ignored: other {listed(_differences(self.identity, other), 5)}"
+                )
+        return lines
+
+
+def _differences(ours: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{section} {name}"
+        for section in sorted(ours)
+        for name in sorted({*ours[section], *other.get(section, {})})
+        if ours[section].get(name) != other.get(section, {}).get(name)
+    ]

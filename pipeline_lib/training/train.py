@@ -1,0 +1,220 @@
+"""From the stored split to a trained predictor: the train stage without its command line."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from pipeline_lib.artifacts import SIDECAR, read_json, read_table
+from pipeline_lib.augment.policies import policy, resolve
+from pipeline_lib.errors import UserError
+from pipeline_lib.models.build import Architecture, build
+from pipeline_lib.pixels import read_pixels
+from pipeline_lib.records import Clock, Problem
+from pipeline_lib.rng import seeded_layers
+from pipeline_lib.training.device import choose_device
+from pipeline_lib.training.loop import Record, Trainer
+from pipeline_lib.training.outputs import publish_training
+from pipeline_lib.training.pool import Pool
+from pipeline_lib.training.progress import TrainingProgress
+from pipeline_lib.training.resume import Slot, loaded_code, resume_root
+from pipeline_lib.training.selection import Validation, resolve_rule
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pipeline_lib.methods.base import Method
+    from pipeline_lib.params.load import Params
+    from pipeline_lib.records import Role
+
+IMAGES = Path("data/images.parquet")
+CLASSES = Path("data/classes.json")
+TRAIN = Path("data/split/train.parquet")
+VAL = Path("data/split/val.parquet")
+
+
+@dataclass(frozen=True)
+class Part:
+    """The training or validation images: ids (N,), pixels (N, C, H, W), candidates (N, K), roles."""
+
+    ids_N: Tensor
+    images_NCHW: Tensor
+    candidates_NK: Tensor
+    roles: tuple[Role, ...]
+
+
+def train(params: Params) -> Record:
+    """Train the chosen method on data/split/train.parquet and publish what it learned.
+
+    Reads the images, the class names, and the training and validation split; no test image and no
+    hidden label. Continues from the resume state of the same configuration, if there is one.
+
+    Raises:
+        UserError: An input is missing or damaged, the method cannot use the labels, the device is not
+            there, the loss is not finite, or another process trains the same configuration.
+    """
+    device = choose_device(params.train.device)
+    classes = read_json(CLASSES)
+    training, validation = _read_part(TRAIN, classes), _read_part(VAL, classes)
+    architecture = _architecture(params, classes, training.images_NCHW)
+    method = _build_method(params, classes, training, architecture).to(device)
+    checked = Validation(
+        validation.images_NCHW.to(device), validation.candidates_NK.to(device).float()
+    )
+    rule = resolve_rule(params.train.select, checked.candidates_MK)
+    slot = Slot(resume_root(), _identity(params, device))
+    clock = _clock(params, len(training.roles))
+    started = time.monotonic()
+    with slot.held():
+        pool = Pool(
+            training.images_NCHW,
+            training.candidates_NK,
+            _views(params, classes, architecture),
+            params.seed,
+            device,
+        )
+        trainer = Trainer(method, pool, checked, params.train, rule, clock, slot, params.seed)
+        record = _run(trainer, slot, params.train.epochs)
+        seconds = time.monotonic() - started
+        publish_training(params, classes, architecture, training.ids_N, trainer, record, seconds)
+        slot.remove()
+    return record
+
+
+def _run(trainer: Trainer, slot: Slot, epochs: int) -> Record:
+    total = trainer.clock.total_steps
+    notes: list[str] = slot.strangers()
+    state = slot.load(notes.append)
+    if state is not None:
+        trainer.restore(*state)
+        notes.append(f"resuming after step {trainer.clock.step} of {total}")
+    with TrainingProgress(total, trainer.clock.step, epochs) as progress:
+        for note in notes:
+            progress.say(note)
+        for name, stream in trainer.method.streams.items():
+            if len(stream.pool_N) < stream.batch_size:
+                progress.say(
+                    f"{name}: {len(stream.pool_N)} images, fewer than the {stream.batch_size} of a "
+                    f"batch, are repeated within it"
+                )
+        return trainer.run(progress)
+
+
+def _read_part(path: Path, classes: dict[str, Any]) -> Part:
+    table = read_table(path)
+    ids_N = table["id"].to_numpy()
+    shape = (classes["height"], classes["width"], classes["channels"])
+    pixels_NHWC = read_pixels(IMAGES, ids_N, shape)
+    candidates = table["candidates"].combine_chunks()
+    candidates_NK = torch.zeros(len(ids_N), len(classes["classes"]), dtype=torch.bool)
+    rows = np.repeat(
+        np.arange(len(ids_N)), candidates.value_lengths().to_numpy(zero_copy_only=False)
+    )
+    columns = candidates.flatten().to_numpy(zero_copy_only=False).astype(np.int64)
+    candidates_NK[torch.from_numpy(rows), torch.from_numpy(columns)] = True
+    return Part(
+        torch.from_numpy(ids_N.astype(np.int64)),
+        torch.from_numpy(pixels_NHWC).permute(0, 3, 1, 2).contiguous(),
+        candidates_NK,
+        tuple(table["role"].to_pylist()),
+    )
+
+
+def _architecture(params: Params, classes: dict[str, Any], images_NCHW: Tensor) -> Architecture:
+    mean, std = _pixel_statistics(images_NCHW)
+    model = params.model
+    return Architecture(
+        name=model.name,
+        width=model.width,
+        dropout=model.dropout,
+        stem=model.stem,
+        bn_momentum=model.bn_momentum,
+        channels=classes["channels"],
+        image_height=classes["height"],
+        image_width=classes["width"],
+        num_classes=len(classes["classes"]),
+        mean=mean,
+        std=std,
+    )
+
+
+def _pixel_statistics(images_NCHW: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel in [0, 1], exact sums over the training images."""
+    channels = images_NCHW.shape[1]
+    counts = np.zeros((channels, 256), np.int64)
+    for block in images_NCHW.split(1024):
+        for channel in range(channels):
+            flat = block[:, channel].flatten().numpy()
+            counts[channel] += np.bincount(flat, minlength=256)
+    levels = np.arange(256) / 255
+    total = counts.sum(axis=1)
+    mean = (counts * levels).sum(axis=1) / total
+    variance = (counts * (levels - mean[:, None]) ** 2).sum(axis=1) / total
+    # Rounded, so that the last bit of a sum cannot change the weights; flat images are not divided by 0.
+    std = np.maximum(np.sqrt(variance), 1e-3)
+    return tuple(np.round(mean, 6).tolist()), tuple(np.round(std, 6).tolist())
+
+
+def _build_method(
+    params: Params, classes: dict[str, Any], training: Part, architecture: Architecture
+) -> Method:
+    """Build the method: the class named as its params' class, in the module named as the method."""
+    problem = Problem(
+        candidates_NK=training.candidates_NK,
+        roles=training.roles,
+        class_names=tuple(classes["classes"]),
+        batch_size=params.train.batch_size,
+    )
+    section = params.method_params
+    module = importlib.import_module(f"pipeline_lib.methods.{params.method}")
+    with seeded_layers(params.seed, "weights"):
+        method: Method = getattr(module, type(section).__name__)(
+            section, problem, build(architecture)
+        )
+    return method
+
+
+def _views(params: Params, classes: dict[str, Any], architecture: Architecture) -> dict[str, Any]:
+    shape = (architecture.channels, architecture.image_height, architecture.image_width)
+    chosen = {"weak": params.train.weak_augment, "strong": params.train.strong_augment}
+    views = {
+        strength: policy(resolve(name, classes["policy"], strength), shape)
+        for strength, name in chosen.items()
+    }
+    return {**views, "none": policy("none", shape)}
+
+
+def _clock(params: Params, images: int) -> Clock:
+    train = params.train
+    if images == 0:
+        msg = f"{TRAIN}: holds no image; look at the split section of params.yaml"
+        raise UserError(msg)
+    steps = train.steps_per_epoch or max(images // train.batch_size, 1)
+    return Clock(0, train.epochs * steps, steps)
+
+
+def _identity(params: Params, device: torch.device) -> dict[str, dict[str, Any]]:
+    """All that determines the bits of the result."""
+    values = params.model_dump(include={"seed", "method", "model", "train"})
+    flat = {
+        f"{section}.{name}": value
+        for section, content in values.items()
+        for name, value in (content.items() if isinstance(content, dict) else [("", content)])
+    }
+    # How often the state is saved does not change the result.
+    flat.pop("train.checkpoint_seconds")
+    return {
+        "params": flat | {f"methods.{k}": v for k, v in params.method_params.model_dump().items()},
+        "inputs": {
+            str(path): path.with_name(path.name + SIDECAR).read_text().split()[0]
+            for path in (IMAGES, CLASSES, TRAIN, VAL)
+        },
+        "code": loaded_code(),
+        "environment": {"torch": torch.__version__, "device": device.type},
+    }
