@@ -1,1 +1,1 @@
-"""One file per dataset: bytes in, rows out; knows nothing of splits or methods."""
+"""Where images come from: one module per dataset, bytes in, rows out."""

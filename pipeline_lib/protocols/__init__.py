@@ -1,1 +1,1 @@
-"""One file per label protocol: how labels are weakened."""
+"""Which images train, validate and test, and how their labels are weakened: one module per protocol."""

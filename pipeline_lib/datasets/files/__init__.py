@@ -1,0 +1,1 @@
+"""The user's own files: folders, archives, URLs and tables of labels."""

@@ -1,0 +1,206 @@
+"""Reading files out of an archive that nobody vouches for.
+
+Nothing is ever extracted: members are read by name into memory, so that no name can point at a place
+on the disk. What has no business among images (links, devices, `..`) is refused all the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import os
+import re
+import stat
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Literal
+
+from pipeline_lib.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+MAX_MEMBERS = 4_000_000
+MAX_MEMBER_BYTES = 1 << 28
+MAX_BYTES = 1 << 40
+# A packed archive of real images hardly shrinks; small ones may, being mostly padding.
+MAX_RATIO = 100
+RATIO_FROM_BYTES = 1 << 28
+BLOCK = 1 << 20
+
+_DAMAGED = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    EOFError,
+    zlib.error,
+    gzip.BadGzipFile,
+    UnicodeError,
+)
+
+
+@dataclass(frozen=True)
+class Archive:
+    """The regular files of an archive: their names, and how to read one."""
+
+    names: Sequence[str]
+    read: Callable[[str], bytes]
+
+
+def kind(path: Path, shown: str) -> Literal["tar", "tar.gz", "zip"]:
+    """Tell by its first bytes which archive a file is.
+
+    Raises:
+        UserError: It is none; `shown` is what the message calls it.
+    """
+    with path.open("rb") as file:
+        head = file.read(512)
+    if head.startswith(b"PK\x03\x04"):
+        return "zip"
+    if head.startswith(b"\x1f\x8b"):
+        return "tar.gz"
+    if head[257:262] == b"ustar":
+        return "tar"
+    found = (
+        "a web page"
+        if head.lstrip()[:1] == b"<"
+        else "an empty file"
+        if not head
+        else "something else"
+    )
+    msg = f"{shown}: not a tar, tar.gz or zip archive but {found}; pack the images as one of these"
+    raise UserError(msg)
+
+
+@contextlib.contextmanager
+def open_archive(path: Path, shown: str) -> Iterator[Archive]:
+    """List an archive and hold it open.
+
+    Raises:
+        UserError: The archive is damaged, a member is no plain file or has a name that leads out of
+            the archive, or it unpacks to more than any set of images would.
+    """
+    form = kind(path, shown)
+    try:
+        with path.open("rb") as file:
+            if form == "zip":
+                with zipfile.ZipFile(file) as archive:
+                    yield _zip(archive, path.stat().st_size, shown)
+            elif form == "tar":
+                yield _tar(file, shown)
+            else:
+                with _unpacked(file, path, shown) as plain:
+                    yield _tar(plain, shown)
+    except _DAMAGED as error:
+        msg = f"{shown}: damaged archive ({error}); copy or download it again"
+        raise UserError(msg) from error
+
+
+@contextlib.contextmanager
+def _unpacked(file: IO[bytes], path: Path, shown: str) -> Iterator[IO[bytes]]:
+    """Undo gzip into a nameless file beside `path`: members are then read in any order."""
+    packed, unpacked = path.stat().st_size, 0
+    with gzip.open(file) as source, tempfile.TemporaryFile(dir=path.parent) as plain:
+        while block := source.read(BLOCK):
+            unpacked += len(block)
+            _check_bytes(unpacked, packed, shown)
+            plain.write(block)
+        plain.flush()
+        yield plain
+
+
+def _tar(file: IO[bytes], shown: str) -> Archive:
+    places: dict[str, tuple[int, int]] = {}
+    total = 0
+    file.seek(0)
+    with tarfile.open(fileobj=file, mode="r:") as archive:
+        while (member := archive.next()) is not None:
+            archive.members = []  # type: ignore[attr-defined]  # tarfile would keep every header
+            name = safe_name(member.name, shown)
+            if member.isdir():
+                continue
+            if not member.isreg() or member.issparse():
+                msg = f"{shown}: {name}: not a plain file (a link or a device); pack the files themselves"
+                raise UserError(msg)
+            _check_member(name, member.size, places, shown)
+            places[name] = (member.offset_data, member.size)
+            total += member.size
+            _check_bytes(total, total, shown)
+    descriptor = file.fileno()
+    return Archive(
+        list(places), lambda name: os.pread(descriptor, places[name][1], places[name][0])
+    )
+
+
+def _zip(archive: zipfile.ZipFile, packed: int, shown: str) -> Archive:
+    places: dict[str, zipfile.ZipInfo] = {}
+    total = 0
+    for member in archive.infolist():
+        name = safe_name(member.filename.replace("\\", "/"), shown)
+        if member.is_dir():
+            continue
+        if stat.S_IFMT(member.external_attr >> 16) not in {0, stat.S_IFREG}:
+            msg = (
+                f"{shown}: {name}: not a plain file (a link or a device); pack the files themselves"
+            )
+            raise UserError(msg)
+        if member.flag_bits & 1:
+            msg = f"{shown}: {name}: encrypted; pack it without a password"
+            raise UserError(msg)
+        _check_member(name, member.file_size, places, shown)
+        places[name] = member
+        total += member.file_size
+        _check_bytes(total, packed, shown)
+
+    def read(name: str) -> bytes:
+        try:
+            return archive.read(places[name])
+        except NotImplementedError as error:
+            msg = f"{shown}: {name}: {error}; pack it with the deflate method"
+            raise UserError(msg) from error
+
+    return Archive(list(places), read)
+
+
+def safe_name(name: str, shown: str) -> str:
+    """Write the path of a member without `.`; refuse one that leads elsewhere.
+
+    Raises:
+        UserError: The path is absolute, holds `..`, or is not text.
+    """
+    parts = [part for part in name.split("/") if part not in {"", "."}]
+    if name.startswith("/") or ".." in parts or re.match(r"[A-Za-z]:[/\\]", name):
+        msg = f"{shown}: {name!r}: the path leads out of the archive; pack it with relative paths"
+        raise UserError(msg)
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        msg = f"{shown}: {name!r}: the name is not UTF-8; rename the file"
+        raise UserError(msg) from error
+    return "/".join(parts)
+
+
+def _check_member(name: str, size: int, places: Mapping[str, object], shown: str) -> None:
+    problem = None
+    if name in places:
+        problem = "is in the archive twice"
+    elif size > MAX_MEMBER_BYTES:
+        problem = f"{size} bytes, the limit for one file is {MAX_MEMBER_BYTES}"
+    elif len(places) >= MAX_MEMBERS:
+        problem = f"one file more than the limit of {MAX_MEMBERS}"
+    if problem:
+        msg = f"{shown}: {name}: {problem}; repack the archive with the images only"
+        raise UserError(msg)
+
+
+def _check_bytes(unpacked: int, packed: int, shown: str) -> None:
+    bomb = unpacked > RATIO_FROM_BYTES and unpacked > MAX_RATIO * packed
+    if bomb or unpacked > MAX_BYTES:
+        msg = (
+            f"{shown}: {packed} bytes unpack to more than {unpacked}; images do not compress like this, "
+            f"so it may be a decompression bomb; if it is not, give the unpacked folder"
+        )
+        raise UserError(msg)

@@ -1,0 +1,94 @@
+"""The user's own images: a folder or an archive, and an optional table of labels.
+
+For a file that the table lists, the table is the supervision, and the class of its folder, if it has
+one, is kept to measure with. A file that the table does not list keeps the class of its folder.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pipeline_lib.artifacts import publish
+from pipeline_lib.datasets.files import archives, fetch
+from pipeline_lib.datasets.files.layout import arrange, is_clutter, is_image
+from pipeline_lib.datasets.files.sheet import read_sheet
+from pipeline_lib.datasets.files.supervision import Supervision, attach
+from pipeline_lib.datasets.progress import say
+from pipeline_lib.errors import UserError
+from pipeline_lib.records import Row
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pipeline_lib.datasets.files.layout import Place
+    from pipeline_lib.params.sections import Data
+
+POLICY = "natural"
+CHANNELS = "rgb"
+ARCHIVE = "images.archive"
+TABLE = "table"
+
+
+def download(data: Data, raw: Path) -> None:
+    """Take a snapshot: the folder as one tar, or the archive as it is, and the table.
+
+    Raises:
+        UserError: Something is not there, not readable, not an archive, or not what its sha256 says.
+    """
+    shown = data.path or ""
+    with publish(raw / ARCHIVE) as temporary:
+        if shown.startswith("https://"):
+            fetch.fetch(shown, temporary)
+        elif fetch.resolve(shown).is_dir():
+            _refuse_sha256(data)
+            fetch.pack(fetch.resolve(shown), temporary, shown)
+        else:
+            fetch.copy(fetch.resolve(shown), temporary, shown)
+        if data.sha256:
+            fetch.check_sha256(temporary, data.sha256, shown)
+        archives.kind(temporary, shown)
+    if data.table:
+        with publish(raw / TABLE) as temporary:
+            fetch.copy(fetch.resolve(data.table), temporary, data.table)
+
+
+def read(raw: Path, data: Data) -> Iterator[Row]:
+    """Give the images sorted by name, whatever the order in the archive.
+
+    Raises:
+        UserError: The archive or the table has a mistake (said before the first image is given).
+    """
+    shown = data.path or ""
+    with archives.open_archive(raw / ARCHIVE, shown) as archive:
+        names = [name for name in archive.names if not is_clutter(name)]
+        places = arrange(filter(is_image, names), shown)
+        if len(places) < len(names):
+            say(f"{shown}: ignored {len(names) - len(places)} files that are no images")
+        given: dict[str, Supervision] = {}
+        if data.table:
+            given = attach(read_sheet(raw / TABLE, data.table), places)
+        elif all(place.label is None for place in places):
+            msg = f"{shown}: no folders name classes; use <class>/<file>, or give labels in data.table"
+            raise UserError(msg)
+        for place in places:
+            yield _row(place, archive.read(place.member), given.get(place.source))
+
+
+def _row(place: Place, image: bytes, given: Supervision | None) -> Row:
+    supervision = given or Supervision(label=place.label)
+    return Row(
+        source_id=place.source,
+        image=image,
+        label=supervision.label,
+        candidates=supervision.candidates,
+        annotations=supervision.annotations,
+        true_label=place.label,
+        split=place.split,
+    )
+
+
+def _refuse_sha256(data: Data) -> None:
+    if data.sha256:
+        msg = f"data.sha256: {data.path} is a folder, which has none; set it to null"
+        raise UserError(msg)

@@ -1,0 +1,67 @@
+"""What a dataset module offers, and how it is found: by its name."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+from typing import TYPE_CHECKING, Literal, Protocol, cast
+
+from pipeline_lib.artifacts import SIDECAR, TEMPORARY_PREFIX, verify
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pipeline_lib.params.sections import Data
+    from pipeline_lib.records import Row
+
+
+class Dataset(Protocol):
+    """A module of this package.
+
+    Attributes:
+        POLICY: what kind of pictures these are; `auto` augmentation follows from it.
+        CHANNELS: what `data.channels: auto` means for them.
+    """
+
+    POLICY: Literal["digits", "natural", "characters"]
+    CHANNELS: Literal["rgb", "gray"]
+
+    def download(self, data: Data, raw: Path) -> None:
+        """Bring everything that `read` needs to the folder `raw`."""
+
+    def read(self, raw: Path, data: Data) -> Iterator[Row]:
+        """Give every image with what is said of its class, in an order that never changes."""
+
+
+def load_dataset(name: str) -> Dataset:
+    """Import the module of `data.name`."""
+    return cast("Dataset", importlib.import_module(f"pipeline_lib.datasets.{name}"))
+
+
+def snapshot(data: Data, raw: Path) -> None:
+    """Let the dataset `data.name` fill the folder `raw` anew; an older one stays if that fails.
+
+    Raises:
+        UserError: See the dataset's `download`.
+    """
+    fresh = raw.with_name(TEMPORARY_PREFIX + raw.name)
+    shutil.rmtree(fresh, ignore_errors=True)
+    try:
+        load_dataset(data.name).download(data, fresh)
+        if raw.exists():
+            shutil.rmtree(raw)
+        fresh.rename(raw)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def verify_snapshot(raw: Path) -> None:
+    """Check every file of the folder `raw`.
+
+    Raises:
+        UserError: A file is missing or damaged.
+    """
+    for path in sorted(raw.glob("*")):
+        if not path.name.endswith(SIDECAR):
+            verify(path)
