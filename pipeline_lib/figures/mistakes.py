@@ -33,11 +33,11 @@ def choose(predictions: pl.DataFrame, classes: Sequence[str], count: int) -> pl.
         pl.col("probabilities").list.get(pl.col("predicted")).alias("confidence"),
         pl.col("probabilities").list.get(pl.col("label")).alias("true_probability"),
     ).sort("confidence", "id", descending=[True, False])
-    names = pl.Series(list(classes), dtype=pl.String)
+    names = dict(enumerate(classes))
     return ranked.head(count).select(
         "id",
-        pl.col("label").map_elements(lambda k: names[k], pl.String).alias("true_label"),
-        pl.col("predicted").map_elements(lambda k: names[k], pl.String),
+        pl.col("label").replace_strict(names, return_dtype=pl.String).alias("true_label"),
+        pl.col("predicted").replace_strict(names, return_dtype=pl.String),
         "confidence",
         "true_probability",
     )

@@ -1,0 +1,81 @@
+"""Build the report: figures as files, their data as tables, and the page that holds it all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from pipeline_lib.artifacts import SIDECAR, publish_bytes, publish_text
+from pipeline_lib.figures import style
+from pipeline_lib.report.inputs import read_inputs
+from pipeline_lib.report.page import render
+from pipeline_lib.report.panels import Panel, panels
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from pipeline_lib.params.sections import Report
+
+IMAGE_GRIDS = frozenset({"training_images", "mistakes"})  # on the page these are HTML, not figures
+
+
+def build_report(data: Path, reports: Path, report: Report) -> list[str]:
+    """Write reports/index.html, reports/figures/ and reports/tables/.
+
+    Args:
+        data: what ingest and split wrote.
+        reports: what train and evaluate wrote; gets the page.
+        report: the section `report` of the params.
+
+    Returns:
+        For every figure that is left out, the sentence that says why.
+
+    Raises:
+        UserError: An input is missing or damaged.
+    """
+    inputs = read_inputs(data, reports)
+    found = panels(inputs, report)
+    shown = {name: panel for name, panel in found.items() if panel.shown}
+    charts = {name: _publish_figure(reports / "figures", panel) for name, panel in shown.items()}
+    for name, panel in shown.items():
+        publish_text(reports / "tables" / f"{name}.csv", _as_csv(panel.frame))
+    _remove_others(reports / "figures", {f"{name}.{kind}" for name in shown for kind in ("svg", "png")})
+    tables = {f"{name}.csv" for name in shown}
+    _remove_others(reports / "tables", tables | {f"{name}{SIDECAR}" for name in tables})
+    publish_text(reports / "index.html", render(inputs, found, charts), sidecar=False)
+    return [panel.missing for panel in found.values() if not panel.shown]
+
+
+def _publish_figure(folder: Path, panel: Panel) -> dict[str, bytes]:
+    """Write the figure as SVG and PNG in the light theme; return the SVG of the chart per theme."""
+    svg: dict[str, bytes] = {}
+    for theme in style.THEMES[:1] if panel.name in IMAGE_GRIDS else style.THEMES:
+        figure = panel.draw(panel.frame, theme)
+        svg[theme.name] = style.as_svg(figure, theme)
+        if theme is style.LIGHT:
+            # Without sidecars: DVC shows this folder, and takes every file in it for a plot.
+            publish_bytes(folder / f"{panel.name}.svg", svg[theme.name], sidecar=False)
+            png = style.as_png(figure, theme)
+            publish_bytes(folder / f"{panel.name}.png", png, sidecar=False)
+    return svg
+
+
+def _as_csv(frame: pl.DataFrame) -> str:
+    """The frame without its pixels; lists are joined by |, as in data.table."""
+    table = frame.drop("pixels", "shape", strict=False)
+    lists = [name for name, kind in table.schema.items() if kind == pl.List]
+    floats = [name for name, kind in table.schema.items() if kind.is_float()]
+    return table.with_columns(
+        *(pl.col(name).list.join("|") for name in lists),
+        *(pl.col(name).cast(pl.Float64).round(6) for name in floats),
+    ).write_csv()
+
+
+def _remove_others(folder: Path, wanted: Iterable[str]) -> None:
+    """Remove figures and tables of an earlier run that this one does not have."""
+    names = set(wanted)
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.name not in names:
+            path.unlink()

@@ -1,0 +1,102 @@
+"""What was run and how well it did, in rows of words and numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pipeline_lib.report.inputs import Inputs
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A row of the table of metrics; a share is shown in percent."""
+
+    name: str
+    value: float
+    explanation: str
+    share: bool = True
+
+
+@dataclass(frozen=True)
+class Supervision:
+    """How many training images came with one candidate, with some, and with all classes."""
+
+    labeled: int
+    partial: int
+    unlabeled: int
+    mean_candidates: float | None
+
+    @property
+    def images(self) -> int:
+        """All training images."""
+        return self.labeled + self.partial + self.unlabeled
+
+
+def supervision(inputs: Inputs) -> Supervision:
+    """Count the training images by their candidates. `mean_candidates` is over all of them."""
+    sizes = inputs.labels["candidates"].list.len().cast(pl.Int64)
+    labeled = int((sizes == 1).sum())
+    unlabeled = int((sizes >= len(inputs.classes)).sum())
+    total = int(sizes.sum())
+    mean = total / len(sizes) if len(sizes) else None
+    return Supervision(labeled, len(sizes) - labeled - unlabeled, unlabeled, mean)
+
+
+def facts(inputs: Inputs) -> list[tuple[str, str]]:
+    """What was run: name and value, in the order of the page."""
+    metrics = inputs.metrics
+    height, width, channels = inputs.shape
+    colour = "grey" if channels == 1 else "colour"
+    return [
+        ("Method", str(metrics["method"])),
+        ("Variant", str(metrics["variant"])),
+        ("Dataset", str(metrics["dataset"])),
+        ("Labels", str(metrics["protocol"])),
+        ("Classes", f"{len(inputs.classes):,}"),
+        ("Images", f"{width} × {height} pixels, {colour}"),
+        ("Seed", str(metrics["seed"])),
+    ]
+
+
+def measures(metrics: Mapping[str, Any]) -> list[Measure]:
+    """The metrics beside the headline; those that the run does not have are left out."""
+    test, val, train = (metrics.get(part, {}) for part in ("test", "val", "train"))
+    rows = [
+        ("Top-5 accuracy", test.get("top5_accuracy"), "truth among the five likeliest", True),
+        ("Balanced accuracy", test.get("balanced_accuracy"), "mean over the classes", True),
+        ("Macro F1", test.get("macro_f1"), "mean over the classes, precision counts too", True),
+        ("Calibration error", test.get("ece"), "ECE: how far confidence is from accuracy", True),
+        ("Negative log-likelihood", test.get("nll"), "nats; lower is better", False),
+        ("Brier score", test.get("brier"), "0 to 2; lower is better", False),
+        ("Validation accuracy", val.get("accuracy"), _validation(val), True),
+        (
+            "Training labels recovered",
+            train.get("disambiguation_accuracy"),
+            "chosen label is the true one, all training images",
+            True,
+        ),
+        (
+            "… of the ambiguous ones",
+            train.get("disambiguation_accuracy_ambiguous"),
+            _ambiguous(train),
+            True,
+        ),
+    ]
+    return [Measure(*row) for row in rows if row[1] is not None]
+
+
+def _validation(val: Mapping[str, Any]) -> str:
+    epoch = val.get("epoch")
+    kept = f", weights of epoch {epoch}" if epoch is not None else ""
+    return f"{val.get('images', 0):,} images{kept}"
+
+
+def _ambiguous(train: Mapping[str, Any]) -> str:
+    images = train.get("images_ambiguous")
+    return "more than one candidate" + (f": {images:,} images" if images is not None else "")

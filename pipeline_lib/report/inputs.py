@@ -1,0 +1,115 @@
+"""Everything that the report shows, read and checked."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+import pyarrow.parquet as pq
+
+from pipeline_lib.artifacts import read_json, read_table, verify
+from pipeline_lib.errors import UserError
+from pipeline_lib.pixels import read_pixels
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the earlier stages found out.
+
+    Attributes:
+        metrics: reports/metrics.json.
+        classes: K names.
+        shape: (height, width, channels) of every image.
+        images: data/images.parquet.
+        labels: reports/labels.parquet.
+        truth: id and true_label (name or null) of the training and validation images.
+        predictions: reports/evaluate/predictions.parquet.
+        history, label_curve, per_class, calibration: the CSV files of these names, all cells as text.
+    """
+
+    metrics: dict[str, Any]
+    classes: list[str]
+    shape: tuple[int, int, int]
+    images: Path
+    labels: pl.DataFrame
+    truth: pl.DataFrame
+    predictions: pl.DataFrame
+    history: pl.DataFrame
+    label_curve: pl.DataFrame
+    per_class: pl.DataFrame
+    calibration: pl.DataFrame
+
+    def pixels(self, ids: pl.Series) -> NDArray[np.uint8]:
+        """The images `ids` in that order, uint8 (N, H, W, C)."""
+        return read_pixels(self.images, ids.to_numpy(), self.shape)
+
+
+def read_inputs(data: Path, reports: Path) -> Inputs:
+    """Read the files that the report stage depends on.
+
+    Raises:
+        UserError: One of them is missing or damaged.
+    """
+    about = read_json(data / "classes.json")
+    classes: list[str] = about["classes"]
+    names = dict(enumerate(classes))
+    oracle = _read_parquet(data / "split/oracle.parquet")
+    evaluated = reports / "evaluate"
+    return Inputs(
+        metrics=_read_plain_json(reports / "metrics.json"),
+        classes=classes,
+        shape=(about["height"], about["width"], about["channels"]),
+        images=data / "images.parquet",
+        labels=_read_plain_parquet(reports / "labels.parquet"),
+        truth=oracle.select(
+            "id", true_label=pl.col("label").replace_strict(names, return_dtype=pl.String)
+        ),
+        predictions=_read_parquet(evaluated / "predictions.parquet"),
+        history=_read_csv(reports / "train/history.csv"),
+        label_curve=_read_csv(evaluated / "label_curve.csv"),
+        per_class=_read_csv(evaluated / "per_class.csv"),
+        calibration=_read_csv(evaluated / "calibration.csv"),
+    )
+
+
+def _read_parquet(path: Path) -> pl.DataFrame:
+    frame = pl.from_arrow(read_table(path))
+    assert isinstance(frame, pl.DataFrame)  # noqa: S101  # a table becomes a frame, never a series
+    return frame
+
+
+def _read_csv(path: Path) -> pl.DataFrame:
+    """Read every cell as text: a column may be all numbers, all empty, or class names like `1`."""
+    verify(path)
+    return pl.read_csv(path, infer_schema=False)
+
+
+def _read_plain_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file that has no sidecar, because Git holds it."""
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _unreadable(path) from error
+    return content
+
+
+def _read_plain_parquet(path: Path) -> pl.DataFrame:
+    """Read a Parquet file that has no sidecar, because people read it."""
+    try:
+        frame = pl.from_arrow(pq.read_table(path))
+    except (OSError, ValueError) as error:
+        raise _unreadable(path) from error
+    assert isinstance(frame, pl.DataFrame)  # noqa: S101  # a table becomes a frame, never a series
+    return frame
+
+
+def _unreadable(path: Path) -> UserError:
+    return UserError(f"{path}: missing or damaged; run `dvc repro evaluate` to get it")

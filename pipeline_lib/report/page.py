@@ -1,0 +1,89 @@
+"""The report as one HTML file that needs nothing else: no network, no fonts, no scripts."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from pipeline_lib.figures import style
+from pipeline_lib.report.cards import mistake_cards, training_cards
+from pipeline_lib.report.facts import facts, measures, supervision
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pipeline_lib.report.inputs import Inputs
+    from pipeline_lib.report.panels import Panel
+
+NARROW = "\N{NARROW NO-BREAK SPACE}"
+NAME_LIMIT = 48  # characters of a class name on the page; the rest is in its tooltip
+ROWS_OPEN = 20  # a per-class table of more rows starts folded
+
+
+def render(
+    inputs: Inputs, panels: Mapping[str, Panel], charts: Mapping[str, Mapping[str, bytes]]
+) -> str:
+    """The page.
+
+    Args:
+        inputs: what the earlier stages found out.
+        panels: every figure, also those without data.
+        charts: the SVG of every drawn figure, by theme.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "class_name": class_name,
+        "percent": percent,
+        "number": number,
+        "data_uri": data_uri,
+    }
+    return environment.get_template("page.html.j2").render(
+        metrics=inputs.metrics,
+        facts=facts(inputs),
+        supervision=supervision(inputs),
+        measures=measures(inputs.metrics),
+        num_classes=len(inputs.classes),
+        chance=1 / len(inputs.classes),
+        panels=panels,
+        charts=charts,
+        pixelated=max(inputs.shape[:2]) <= 64,
+        training_cards=training_cards(panels["training_images"].frame, len(inputs.classes)),
+        mistake_cards=mistake_cards(panels["mistakes"].frame),
+        per_class=panels["per_class"].frame.rows(named=True),
+        rows_open=ROWS_OPEN,
+    )
+
+
+def class_name(name: str) -> Markup:
+    """A class name: escaped, cut to a length that fits, and apart from the direction of its text."""
+    whole = style.printable(name)
+    short = style.shortened(whole, NAME_LIMIT)
+    tooltip = Markup(' title="{}"').format(whole) if short != whole else Markup("")
+    return Markup("<bdi{}>{}</bdi>").format(tooltip, short)
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """A share in percent, or a dash."""
+    return "\N{EN DASH}" if share is None else f"{100 * share:.{digits}f}{NARROW}%"
+
+
+def number(value: float | None) -> str:
+    """A count with thousands separators, another number with four digits, or a dash."""
+    if value is None:
+        return "\N{EN DASH}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    """A `data:` address that holds `content`."""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"

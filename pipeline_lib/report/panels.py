@@ -1,0 +1,161 @@
+"""Which figures the report has, in order: their data, their words, and what to say without them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipeline_lib.figures import (
+    accuracy,
+    confusion,
+    disambiguation,
+    loss,
+    mistakes,
+    per_class,
+    reliability,
+    training_images,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import polars as pl
+    from matplotlib.figure import Figure
+
+    from pipeline_lib.figures.style import Theme
+    from pipeline_lib.params.sections import Report
+    from pipeline_lib.report.inputs import Inputs
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A figure of the report.
+
+    Attributes:
+        name: of its files, and its anchor on the page.
+        frame: its data; without rows the figure is left out.
+        draw: frame, theme -> figure.
+        missing: the sentence that stands in its place.
+        says: what it shows, in words, for those who cannot see it.
+    """
+
+    name: str
+    frame: pl.DataFrame
+    draw: Callable[[pl.DataFrame, Theme], Figure]
+    missing: str
+    says: str = ""
+
+    @property
+    def shown(self) -> bool:
+        """There is something to draw."""
+        return not self.frame.is_empty()
+
+
+def panels(inputs: Inputs, report: Report) -> dict[str, Panel]:
+    """Every figure of the report by name."""
+    found = [
+        *_curves(inputs),
+        *_test_charts(inputs),
+        _training_images(inputs, report.grid_images),
+        _mistakes(inputs, report.worst_mistakes),
+    ]
+    return {panel.name: panel for panel in found}
+
+
+def _curves(inputs: Inputs) -> list[Panel]:
+    losses = loss.data(inputs.history)
+    accuracies = accuracy.data(inputs.history, inputs.label_curve)
+    recovered = disambiguation.data(inputs.label_curve)
+    no_labels = (
+        f"No disambiguation curve: {inputs.metrics['method']} keeps no labels of its own for the "
+        f"training images, or their true labels are unknown."
+    )
+    return [
+        Panel("loss", losses, loss.draw, "No loss curves: no epoch was trained.", _in_words(losses)),
+        Panel(
+            "accuracy",
+            accuracies,
+            accuracy.draw,
+            "No accuracy curves: there are no validation images.",
+            _in_words(accuracies),
+        ),
+        Panel(
+            "disambiguation", recovered, disambiguation.draw, no_labels, _in_words(recovered)
+        ),
+    ]
+
+
+def _test_charts(inputs: Inputs) -> list[Panel]:
+    cells = confusion.data(inputs.predictions, inputs.classes)
+    bins = reliability.data(inputs.calibration)
+    scores = per_class.data(inputs.per_class)
+    none = "left out: there are no test images."
+    return [
+        Panel(
+            "confusion", cells, confusion.draw, f"Confusion matrix {none}", _confusion_words(cells)
+        ),
+        Panel(
+            "reliability", bins, reliability.draw, f"Reliability diagram {none}", _bin_words(bins)
+        ),
+        Panel("per_class", scores, per_class.draw, f"Per-class bars {none}", _class_words(scores)),
+    ]
+
+
+def _training_images(inputs: Inputs, count: int) -> Panel:
+    chosen = training_images.choose(
+        inputs.labels, inputs.truth, count, inputs.metrics["seed"]
+    )
+    missing = (
+        "Left out: report.grid_images is 0."
+        if count == 0
+        else f"Left out: {inputs.metrics['method']} keeps no labels for its training images."
+    )
+    frame = training_images.data(chosen, inputs.pixels(chosen["id"]))
+    return Panel("training_images", frame, training_images.draw, missing)
+
+
+def _mistakes(inputs: Inputs, count: int) -> Panel:
+    chosen = mistakes.choose(inputs.predictions, inputs.classes, count)
+    missing = (
+        "Left out: report.worst_mistakes is 0."
+        if count == 0
+        else "There are none: every test image was recognised."
+    )
+    frame = mistakes.data(chosen, inputs.pixels(chosen["id"]))
+    return Panel("mistakes", frame, mistakes.draw, missing)
+
+
+def _in_words(lines: pl.DataFrame) -> str:
+    """Where every line starts and ends."""
+    parts = []
+    for name in lines["series"].unique(maintain_order=True):
+        line = lines.filter(lines["series"] == name).sort("epoch").select("epoch", "value")
+        (first, start), (last, end) = line.row(0), line.row(-1)
+        parts.append(f"{name} goes from {start:.3g} in epoch {first} to {end:.3g} in epoch {last}")
+    return "Line chart: " + "; ".join(parts) + "."
+
+
+def _confusion_words(cells: pl.DataFrame) -> str:
+    wrong = cells.filter(cells["actual"] != cells["predicted"])
+    most = wrong.filter(wrong["images"] > 0).sort("images", descending=True, maintain_order=True)
+    parts = [f"{actual} as {predicted}, {images}" for actual, predicted, images, _ in most.head(3).rows()]
+    listed = "; ".join(parts) or "none"
+    return f"Confusion matrix of the test images. The most frequent mistakes: {listed}."
+
+
+def _bin_words(bins: pl.DataFrame) -> str:
+    if bins.is_empty():
+        return ""
+    error = reliability.calibration_error(bins)
+    return (
+        f"Reliability diagram: accuracy against confidence in {len(bins)} bins. Expected "
+        f"calibration error {error:.3f}. The table holds every bin."
+    )
+
+
+def _class_words(scores: pl.DataFrame) -> str:
+    ranked = scores.drop_nulls("accuracy").sort("accuracy", maintain_order=True)
+    if ranked.is_empty():
+        return ""
+    (low, _, worst, *_), (high, _, best, *_) = ranked.row(0), ranked.row(-1)
+    return f"Bars: accuracy from {worst:.3f} for {low} to {best:.3f} for {high}; all in the table below."

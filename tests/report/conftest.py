@@ -1,0 +1,212 @@
+"""A small made-up run: every file that the report stage reads, with numbers that look like a run's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from pipeline_lib.artifacts import publish_json, publish_table, publish_text
+from pipeline_lib.evaluation import metrics, tables
+from pipeline_lib.evaluation.intervals import wilson_95
+from pipeline_lib.params.load import load
+from pipeline_lib.report.build import build_report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+DIGITS = tuple("0123456789")
+
+
+@dataclass
+class FakeRun:
+    """A folder with data/ and reports/ as the earlier stages leave them."""
+
+    root: Path
+    classes: Sequence[str]
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data"
+
+    @property
+    def reports(self) -> Path:
+        return self.root / "reports"
+
+    @property
+    def page(self) -> Path:
+        return self.reports / "index.html"
+
+    def build(self, **report: int) -> list[str]:
+        params = load().report.model_copy(update=report)
+        return build_report(self.data, self.reports, params)
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> Callable[..., FakeRun]:
+    """`make_run(classes=..., train=..., test=...)` writes a run into a new folder."""
+    number = iter(range(100))
+
+    def make(**options: object) -> FakeRun:
+        return write_run(tmp_path / f"run{next(number)}", **options)  # type: ignore[arg-type]
+
+    return make
+
+
+def write_run(
+    root: Path,
+    classes: Sequence[str] = DIGITS,
+    *,
+    train: int = 40,
+    test: int = 60,
+    epochs: int = 6,
+    keeps_labels: bool = True,
+    shape: tuple[int, int, int] = (8, 8, 1),
+    accuracy: float = 0.85,
+) -> FakeRun:
+    """Write all inputs of the report stage for `train` training and `test` test images."""
+    rng = np.random.default_rng(7)
+    run = FakeRun(root, classes)
+    truth_N = np.arange(train + test) % len(classes)
+    _write_images(run, rng, truth_N, shape, train)
+    chosen = _write_labels(run, rng, truth_N[:train], keeps_labels=keeps_labels)
+    _write_curves(run, epochs, keeps_labels=keeps_labels)
+    summary = _write_test(run, rng, truth_N[train:], first_id=train, accuracy=accuracy)
+    content = {
+        "method": "cr_dpll" if keeps_labels else "supervised",
+        "variant": "official",
+        "dataset": "digits",
+        "seed": 1,
+        "protocol": "uniform_candidates",
+        "test": summary,
+        "val": {"accuracy": 0.9, "images": 10, "epoch": epochs},
+        "train": {
+            "disambiguation_accuracy": float(np.mean(chosen == truth_N[:train]))
+            if keeps_labels
+            else None,
+            "disambiguation_accuracy_ambiguous": 0.8 if keeps_labels else None,
+            "images": train,
+            "images_ambiguous": train - 2,
+            "images_of_known_class": train,
+        },
+    }
+    publish_json(run.reports / "metrics.json", tables.rounded(content), sidecar=False)
+    return run
+
+
+def _write_images(
+    run: FakeRun,
+    rng: np.random.Generator,
+    truth_N: np.ndarray,
+    shape: tuple[int, int, int],
+    train: int,
+) -> None:
+    height, width, channels = shape
+    patterns = rng.integers(0, 256, (len(run.classes), *shape))
+    images = (0.7 * patterns[truth_N] + rng.integers(0, 70, (len(truth_N), *shape))).astype(np.uint8)
+    count = len(images)
+    about = {"dataset": "digits", "classes": list(run.classes), "policy": "digits"}
+    about |= {"height": height, "width": width, "channels": channels}
+    publish_json(run.data / "classes.json", about)
+    columns = {
+        "id": pa.array(range(count), pa.int32()),
+        "source": [f"digits/{i}" for i in range(count)],
+        "pixels": pa.array([image.tobytes() for image in images], pa.binary()),
+    }
+    publish_table(run.data / "images.parquet", pa.table(columns))
+    oracle = {
+        "id": pa.array(range(train), pa.int32()),
+        "label": pa.array(truth_N[:train], pa.int16()),
+        "part": ["train"] * train,
+    }
+    publish_table(run.data / "split/oracle.parquet", pa.table(oracle))
+
+
+def _write_labels(
+    run: FakeRun, rng: np.random.Generator, truth_N: np.ndarray, *, keeps_labels: bool
+) -> np.ndarray:
+    """Two images with one candidate, two with all, the rest between; every eighth label is wrong."""
+    size = len(run.classes)
+    candidates_NK = rng.random((len(truth_N), size)) < 0.3
+    candidates_NK[:2], candidates_NK[2:4] = False, True
+    candidates_NK[np.arange(len(truth_N)), truth_N] = True
+    chosen_N = truth_N.copy()
+    for n in range(5, len(truth_N), 8):
+        chosen_N[n] = (truth_N[n] + 1) % size
+        candidates_NK[n, chosen_N[n]] = True
+    names = [[run.classes[k] for k in np.flatnonzero(row)] for row in candidates_NK]
+    count = len(truth_N)
+    columns = {
+        "id": pa.array(range(count), pa.int32()),
+        "source": [f"digits/{i}" for i in range(count)],
+        "candidates": pa.array(names, pa.list_(pa.string())),
+        "label": pa.array(
+            [run.classes[k] if keeps_labels else None for k in chosen_N], pa.string()
+        ),
+        "confidence": pa.array(
+            rng.uniform(0.6, 1, count).round(6) if keeps_labels else [None] * count, pa.float32()
+        ),
+    }
+    publish_table(run.reports / "labels.parquet", pa.table(columns), sidecar=False)
+    return chosen_N
+
+
+def _write_curves(run: FakeRun, epochs: int, *, keeps_labels: bool) -> None:
+    history, curve = [], []
+    for epoch in range(epochs + 1):
+        fall = 0.6**epoch
+        row = {"epoch": epoch, "step": 10 * epoch, "learning_rate": 0.05, "val_loss": 2.4 * fall}
+        row |= {"val_covering_rate": 1 - 0.5 * fall, "val_approximated_accuracy": 1 - 0.6 * fall}
+        if epoch:
+            row |= {"loss": 2 * fall, "complementary_loss": 1.8 * fall}
+            row |= {"consistency_loss": 0.2 * fall, "consistency_weight": 0.1 * epoch}
+        history.append(row)
+        recovered = 1 - 0.7 * fall if keeps_labels else None
+        curve.append(
+            {"epoch": epoch, "val_accuracy": 1 - 0.8 * fall, "disambiguation_accuracy": recovered}
+        )
+    columns = list(history[-1])
+    text = pl.DataFrame(history, schema=columns, infer_schema_length=None).write_csv()
+    publish_text(run.reports / "train/history.csv", text)
+    tables.publish_label_curve(run.reports / "evaluate/label_curve.csv", curve)
+
+
+def _write_test(
+    run: FakeRun, rng: np.random.Generator, truth_N: np.ndarray, first_id: int, accuracy: float
+) -> dict[str, object]:
+    size = len(run.classes)
+    peak_N = np.where(rng.random(len(truth_N)) < accuracy, truth_N, (truth_N + 1) % size)
+    scores_NK = rng.random((len(truth_N), size))
+    scores_NK[np.arange(len(truth_N)), peak_N] += rng.uniform(1, 60, len(truth_N))
+    probabilities_NK = (scores_NK / scores_NK.sum(axis=1, keepdims=True)).round(6)
+    predicted_N = metrics.predicted_classes(probabilities_NK)
+    ids_N = first_id + np.arange(len(truth_N))
+    scores = metrics.class_scores(metrics.confusion_matrix(probabilities_NK, truth_N))
+    bins = metrics.calibration_bins(probabilities_NK, truth_N, 15)
+    folder = run.reports / "evaluate"
+    tables.publish_predictions(
+        folder / "predictions.parquet",
+        ids_N,
+        truth_N,
+        predicted_N,
+        probabilities_NK.astype(np.float32),
+    )
+    tables.publish_confusion(folder / "confusion.csv", truth_N, predicted_N, run.classes)
+    tables.publish_per_class(folder / "per_class.csv", scores, run.classes)
+    tables.publish_calibration(folder / "calibration.csv", bins)
+    right = int((predicted_N == truth_N).sum())
+    return {
+        "accuracy": right / len(truth_N),
+        "accuracy_ci95": list(wilson_95(right, len(truth_N))),
+        "balanced_accuracy": metrics.balanced_accuracy(scores),
+        "macro_f1": metrics.macro_f1(scores),
+        "nll": metrics.nll(probabilities_NK, truth_N),
+        "brier": metrics.brier(probabilities_NK, truth_N),
+        "ece": metrics.expected_calibration_error(bins),
+        "images": len(truth_N),
+    }
