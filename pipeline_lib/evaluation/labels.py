@@ -35,14 +35,14 @@ class TrainingLabels:
         ids_N: in the order of data/split/train.parquet.
         candidates: one list of class numbers per image.
         true_N: true class, or UNKNOWN.
-        probabilities_NK: the method's soft labels; None where it keeps none.
+        probabilities_NK: the method's soft labels, or its predictor's within the candidates.
         val_true_V: true class of the validation images, or UNKNOWN.
     """
 
     ids_N: Integers
     candidates: Sequence[Sequence[int]]
     true_N: Integers
-    probabilities_NK: NDArray[np.float32] | None
+    probabilities_NK: NDArray[np.float32]
     val_true_V: Integers
 
 
@@ -77,10 +77,8 @@ def _labels(column: pa.ChunkedArray) -> Integers:
     return known
 
 
-def _read_state(path: Path, ids_N: Integers, num_classes: int) -> NDArray[np.float32] | None:
+def _read_state(path: Path, ids_N: Integers, num_classes: int) -> NDArray[np.float32]:
     state = read_table(path)
-    if state.num_rows == 0:
-        return None
     if not np.array_equal(state["id"].to_numpy(), ids_N):
         msg = f"{path}: not of the images in data/split/train.parquet; run `dvc repro train`"
         raise UserError(msg)
@@ -98,17 +96,15 @@ def disambiguation(labels: TrainingLabels) -> dict[str, Any]:
     """How often the most probable class of a training image is its true one, for metrics.json.
 
     Over all training images, and over the ambiguous ones: those with more than one candidate. Images
-    of unknown class do not count; None where nothing is left, or where the method keeps no labels.
+    of unknown class do not count; None where nothing is left.
     """
     ambiguous_N = np.array([len(row) > 1 for row in labels.candidates], dtype=bool)
-    scores: dict[str, float | None] = dict.fromkeys(("all", "ambiguous"))
-    if labels.probabilities_NK is not None:
-        chosen_N = labels.probabilities_NK.argmax(axis=1)
-        scores["all"] = agreement(chosen_N, labels.true_N)
-        scores["ambiguous"] = agreement(chosen_N[ambiguous_N], labels.true_N[ambiguous_N])
+    chosen_N = labels.probabilities_NK.argmax(axis=1)
     return {
-        "disambiguation_accuracy": scores["all"],
-        "disambiguation_accuracy_ambiguous": scores["ambiguous"],
+        "disambiguation_accuracy": agreement(chosen_N, labels.true_N),
+        "disambiguation_accuracy_ambiguous": agreement(
+            chosen_N[ambiguous_N], labels.true_N[ambiguous_N]
+        ),
         "images": len(labels.ids_N),
         "images_ambiguous": int(ambiguous_N.sum()),
         "images_of_known_class": int((labels.true_N != UNKNOWN).sum()),
@@ -163,22 +159,15 @@ CLEANED_SCHEMA = pa.schema(
 def cleaned_labels(
     labels: TrainingLabels, sources: Sequence[str], classes: Sequence[str]
 ) -> pa.Table:
-    """The chosen label of every training image, for the user.
-
-    `confidence` is the method's weight on it. Both are null where the method keeps no labels.
-    """
-    chosen: Sequence[str | None] = [None] * len(labels.ids_N)
-    confidence: Any = chosen
-    if labels.probabilities_NK is not None:
-        chosen = [classes[k] for k in labels.probabilities_NK.argmax(axis=1)]
-        confidence = labels.probabilities_NK.max(axis=1).astype(float).round(6)
+    """The most probable class of every training image, for the user; `confidence` is its weight."""
+    chosen_N = labels.probabilities_NK.argmax(axis=1)
     return pa.table(
         {
             "id": labels.ids_N,
             "source": sources,
             "candidates": [[classes[k] for k in row] for row in labels.candidates],
-            "label": chosen,
-            "confidence": confidence,
+            "label": [classes[k] for k in chosen_N],
+            "confidence": labels.probabilities_NK.max(axis=1),
         },
         schema=CLEANED_SCHEMA,
     )
