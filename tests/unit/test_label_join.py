@@ -1,0 +1,118 @@
+"""Learned labels against the true ones: what counts, what does not, and what fits together."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipeline_lib.artifacts import publish_table
+from pipeline_lib.errors import UserError
+from pipeline_lib.evaluation import labels
+
+CLASSES = ["cat", "dog", "eel"]
+
+
+def write(folder, *, oracle=None, state_ids=(7, 3, 5, 9), history=None) -> None:
+    """Four training images in the order 7, 3, 5, 9, two validation images."""
+    train = {
+        "id": pa.array([7, 3, 5, 9], pa.int32()),
+        "candidates": pa.array([[0, 1], [1], [0, 1, 2], [1, 2]], pa.list_(pa.int16())),
+        "role": ["partial"] * 4,
+    }
+    publish_table(folder / "split/train.parquet", pa.table(train))
+    # in another order; nobody knows the class of image 9
+    oracle = oracle or [(3, 1, "train"), (9, None, "train"), (2, 0, "val"), (5, 2, "train")]
+    oracle = [*oracle, (7, 0, "train"), (1, 1, "val")]
+    ids, true, parts = zip(*oracle, strict=True)
+    columns = {"id": pa.array(ids, pa.int32()), "label": pa.array(true, pa.int16())}
+    publish_table(folder / "split/oracle.parquet", pa.table({**columns, "part": parts}))
+    p_NK = [[0.9, 0.1, 0], [0, 1, 0], [0.5, 0.25, 0.25], [0, 0.4, 0.6]]
+    state = {
+        "id": pa.array(state_ids, pa.int32()),
+        "probabilities": pa.array(p_NK[: len(state_ids)], pa.list_(pa.float32())),
+    }
+    publish_table(folder / "label_state.parquet", pa.table(state))
+    history = history or [(1, "train", [1, 1, 2, 1]), (2, "train", [0, 1, 2, 0])]
+    history = [*history, (1, "val", [1, 1]), (2, "val", [0, 1])]
+    epochs, parts, chosen = zip(*history, strict=True)
+    columns = {"epoch": pa.array(epochs, pa.int32()), "part": parts}
+    chosen = pa.array(chosen, pa.list_(pa.int16()))
+    publish_table(folder / "label_history.parquet", pa.table({**columns, "labels": chosen}))
+
+
+def test_images_are_joined_by_id_and_unknown_classes_do_not_count(tmp_path) -> None:
+    write(tmp_path)
+    known = labels.read_training_labels(tmp_path, 3)
+    assert known.true_N.tolist() == [0, 1, 2, labels.UNKNOWN]
+    assert labels.disambiguation(known) == {
+        "disambiguation_accuracy": pytest.approx(2 / 3),  # 7 and 3 right, 5 wrong, 9 unknown
+        "disambiguation_accuracy_ambiguous": pytest.approx(1 / 2),  # without image 3
+        "images": 4,
+        "images_ambiguous": 3,
+        "images_of_known_class": 3,
+    }
+
+
+def test_the_curve_has_a_row_per_epoch(tmp_path) -> None:
+    write(tmp_path)
+    known = labels.read_training_labels(tmp_path, 3)
+    assert labels.label_curve(tmp_path / "label_history.parquet", known) == [
+        {"epoch": 1, "val_accuracy": 0.5, "disambiguation_accuracy": pytest.approx(2 / 3)},
+        {"epoch": 2, "val_accuracy": 1.0, "disambiguation_accuracy": 1.0},
+    ]
+
+
+def test_the_curve_is_blank_where_a_method_keeps_no_table(tmp_path) -> None:
+    write(tmp_path, history=[(3, "val", [0, 0])])
+    known = labels.read_training_labels(tmp_path, 3)
+    curve = labels.label_curve(tmp_path / "label_history.parquet", known)
+    assert [row["disambiguation_accuracy"] for row in curve] == [None] * 3
+
+
+def test_nothing_is_claimed_where_no_class_is_known(tmp_path) -> None:
+    unknown = [(i, None, "train") for i in (3, 9, 5)] + [(2, None, "val")]
+    write(tmp_path, oracle=unknown)
+    known = labels.read_training_labels(tmp_path, 3)
+    nobody_knows = labels.TrainingLabels(
+        known.ids_N,
+        known.candidates,
+        np.full(4, labels.UNKNOWN),
+        known.probabilities_NK,
+        np.full(2, labels.UNKNOWN),
+    )
+    assert labels.disambiguation(nobody_knows)["disambiguation_accuracy"] is None
+    curve = labels.label_curve(tmp_path / "label_history.parquet", nobody_knows)
+    assert {row["val_accuracy"] for row in curve} == {None}
+
+
+def test_cleaned_labels_name_classes_and_sources(tmp_path) -> None:
+    write(tmp_path)
+    known = labels.read_training_labels(tmp_path, 3)
+    table = labels.cleaned_labels(known, ["a.png", "b.png", "c.png", "d.png"], CLASSES)
+    assert table.column_names == ["id", "source", "candidates", "label", "confidence"]
+    assert table["label"].to_pylist() == ["cat", "dog", "cat", "eel"]
+    assert table["candidates"].to_pylist()[2] == ["cat", "dog", "eel"]
+    assert table["confidence"].to_pylist() == pytest.approx([0.9, 1, 0.5, 0.6])
+    assert table["id"].to_pylist() == [7, 3, 5, 9]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"oracle": [(2, 0, "val"), (9, 1, "train")]}, r"oracle.parquet: lacks .* 3, 5;"),
+        ({"state_ids": (3, 7, 5, 9)}, r"label_state.parquet: not of the images"),
+        ({"state_ids": (7, 3, 5)}, r"label_state.parquet: not of the images"),
+    ],
+)
+def test_files_of_other_images_are_refused(tmp_path, changes, message) -> None:
+    write(tmp_path, **changes)
+    with pytest.raises(UserError, match=message):
+        labels.read_training_labels(tmp_path, 3)
+
+
+def test_a_history_of_other_images_is_refused(tmp_path) -> None:
+    write(tmp_path, history=[(1, "train", [0, 1])])
+    known = labels.read_training_labels(tmp_path, 3)
+    with pytest.raises(UserError, match="epoch 1 has 2 train labels for 4 images"):
+        labels.label_curve(tmp_path / "label_history.parquet", known)

@@ -1,0 +1,88 @@
+"""The metrics on cases small enough to compute by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from pipeline_lib.evaluation import metrics
+from pipeline_lib.evaluation.intervals import wilson_95
+
+# Three images, three classes: right and sure, wrong and sure, right and unsure.
+P = np.array([[0.8, 0.1, 0.1], [0.7, 0.2, 0.1], [0.3, 0.4, 0.3]])
+Y = np.array([0, 1, 1])
+
+
+def test_accuracy_nll_and_brier() -> None:
+    assert metrics.accuracy(P, Y) == pytest.approx(2 / 3)
+    assert metrics.nll(P, Y) == pytest.approx(-(math.log(0.8) + math.log(0.2) + math.log(0.4)) / 3)
+    by_hand = (0.04 + 0.01 + 0.01) + (0.49 + 0.64 + 0.01) + (0.09 + 0.36 + 0.09)
+    assert metrics.brier(P, Y) == pytest.approx(by_hand / 3)
+
+
+def test_certain_and_wrong_is_the_worst_there_is_and_still_finite() -> None:
+    p_NK, y_N = np.array([[1.0, 0.0]]), np.array([1])
+    assert metrics.nll(p_NK, y_N) == pytest.approx(87.3365, abs=1e-4)
+    assert metrics.brier(p_NK, y_N) == 2
+    assert metrics.expected_calibration_error(metrics.calibration_bins(p_NK, y_N, 15)) == 1
+
+
+def test_confusion_counts_true_classes_in_rows() -> None:
+    assert metrics.confusion_matrix(P, Y).tolist() == [[1, 0, 0], [1, 1, 0], [0, 0, 0]]
+
+
+def test_a_class_missing_from_the_test_images_counts_for_nothing() -> None:
+    first, second, third = metrics.class_scores(metrics.confusion_matrix(P, Y))
+    assert (first.images, first.recall, first.precision) == (1, 1, 0.5)
+    assert first.f1 == pytest.approx(2 / 3)
+    assert (second.images, second.recall, second.precision) == (2, 0.5, 1)
+    assert vars(third) == {"images": 0, "recall": None, "precision": None, "f1": None}
+    assert metrics.balanced_accuracy([first, second, third]) == pytest.approx(0.75)
+    assert metrics.macro_f1([first, second, third]) == pytest.approx(2 / 3)
+
+
+def test_a_class_predicted_but_absent_lowers_macro_f1_only() -> None:
+    p_NK = np.array([[0.9, 0.1], [0.2, 0.8]])
+    scores = metrics.class_scores(metrics.confusion_matrix(p_NK, np.array([0, 0])))
+    assert metrics.balanced_accuracy(scores) == 0.5
+    assert metrics.macro_f1(scores) == pytest.approx((2 / 3 + 0) / 2)
+
+
+def test_ece_of_two_bins() -> None:
+    table = metrics.calibration_bins(P, Y, 2)
+    assert [(row.lower, row.upper, row.count) for row in table] == [(0, 0.5, 1), (0.5, 1, 2)]
+    assert [row.accuracy for row in table] == [1, 0.5]
+    assert [row.mean_confidence for row in table] == pytest.approx([0.4, 0.75])
+    assert metrics.expected_calibration_error(table) == pytest.approx(1 / 3 * 0.6 + 2 / 3 * 0.25)
+
+
+def test_a_confidence_on_an_edge_belongs_to_the_bin_below() -> None:
+    table = metrics.calibration_bins(np.array([[0.5, 0.5], [1.0, 0.0]]), np.array([0, 0]), 2)
+    assert [row.count for row in table] == [1, 1]
+
+
+def test_a_confidence_above_one_by_a_rounding_error_is_in_the_last_bin() -> None:
+    table = metrics.calibration_bins(np.array([[1.0000001, 0.0]]), np.array([0]), 4)
+    assert [row.count for row in table] == [0, 0, 0, 1]
+
+
+def test_equal_probabilities_go_to_the_lower_class() -> None:
+    p_NK = np.full((6, 6), 1 / 6)
+    assert metrics.predicted_classes(p_NK).tolist() == [0] * 6
+    assert metrics.top_accuracy(p_NK, np.arange(6)) == pytest.approx(5 / 6)
+
+
+@pytest.mark.parametrize(
+    ("right", "images", "low", "high"),
+    [(0, 10, 0, 0.2775), (10, 10, 0.7225, 1), (5, 10, 0.2366, 0.7634), (900, 1000, 0.8798, 0.9171)],
+)
+def test_wilson_interval(right, images, low, high) -> None:
+    assert wilson_95(right, images) == pytest.approx((low, high), abs=1e-4)
+
+
+@pytest.mark.parametrize(("right", "images"), [(0, 0), (-1, 3), (4, 3)])
+def test_no_interval_without_images(right, images) -> None:
+    with pytest.raises(ValueError, match="no such share"):
+        wilson_95(right, images)
