@@ -1,0 +1,149 @@
+"""Operations on grey levels, equal to PIL's ImageEnhance and ImageOps byte for byte.
+
+(`autocontrast` differs by one grey level at most: PIL rounds twice in floating point, here the
+quotient is exact.) Images are uint8 [B, 1 or 3, H, W]; a factor, bits or threshold is one number
+per image, on any device. Grey images behave as PIL's mode "L" does: `color` leaves them alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+LEVELS = 256
+
+
+class Factors(NamedTuple):
+    """Per image the factor of its brightness, float64 on the CPU."""
+
+    factor_B: Tensor
+
+
+@dataclass(frozen=True)
+class BrightnessJitter:
+    """Multiply every image's grey levels by a factor uniform in [1 - strength, 1 + strength]."""
+
+    strength: float
+
+    def sample(self, generator: torch.Generator, batch: int) -> Factors:
+        """Draw `batch` factors."""
+        uniform_B = torch.rand(batch, generator=generator, dtype=torch.float64)
+        return Factors(1 + self.strength * (2 * uniform_B - 1))
+
+    def apply(self, images_BCHW: Tensor, factors: Factors) -> Tensor:
+        """Brighten or darken every image by its own factor."""
+        return brightness(images_BCHW, factors.factor_B)
+
+
+def brightness(images_BCHW: Tensor, factor_B: Tensor) -> Tensor:
+    """Blend with black: 0 is black, 1 the image itself."""
+    return _blend(torch.zeros_like(images_BCHW[:, :1]), images_BCHW, factor_B)
+
+
+def color(images_BCHW: Tensor, factor_B: Tensor) -> Tensor:
+    """Blend with the grey version: 0 is grey, 1 the image itself."""
+    if images_BCHW.shape[1] == 1:
+        return images_BCHW
+    return _blend(_luma(images_BCHW), images_BCHW, factor_B)
+
+
+def contrast(images_BCHW: Tensor, factor_B: Tensor) -> Tensor:
+    """Blend with the mean grey level, rounded half up: 0 is flat grey, 1 the image itself."""
+    grey_B1HW = _luma(images_BCHW)
+    count = grey_B1HW[0].numel()
+    sum_B111 = grey_B1HW.sum((1, 2, 3), keepdim=True, dtype=torch.int64)
+    mean_B111 = (2 * sum_B111 + count) // (2 * count)
+    return _blend(mean_B111, images_BCHW, factor_B)
+
+
+def sharpness(images_BCHW: Tensor, factor_B: Tensor) -> Tensor:
+    """Blend with a smoothed version: 0 is smoothed, 1 the image itself, 2 sharpened.
+
+    Smoothing is PIL's: weight 5 for the pixel, 1 for its eight neighbours, the border unchanged.
+    """
+    wide = images_BCHW.short()
+    rows = wide[:, :, :-2] + wide[:, :, 1:-1] + wide[:, :, 2:]
+    box = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]
+    total = box + 4 * wide[:, :, 1:-1, 1:-1]
+    smooth = wide.clone()
+    # Rounding needs no tie rule, since 13 is odd: (2 s + 13) // 26 is s / 13 to the nearest.
+    smooth[:, :, 1:-1, 1:-1] = (2 * total + 13) // 26
+    return _blend(smooth, images_BCHW, factor_B)
+
+
+def posterize(images_BCHW: Tensor, bits_B: Tensor) -> Tensor:
+    """Keep the highest `bits` (1 to 8) bits of every grey level."""
+    mask_B = (256 - (1 << (8 - bits_B.long()))).to(torch.uint8)
+    return images_BCHW & _per_image(mask_B, images_BCHW)
+
+
+def solarize(images_BCHW: Tensor, threshold_B: Tensor) -> Tensor:
+    """Invert the grey levels from the threshold (0 to 256) upwards."""
+    threshold_B111 = _per_image(threshold_B.ceil().to(torch.int16), images_BCHW)
+    return torch.where(images_BCHW < threshold_B111, images_BCHW, 255 - images_BCHW)
+
+
+def invert(images_BCHW: Tensor) -> Tensor:
+    """The negative."""
+    return 255 - images_BCHW
+
+
+def autocontrast(images_BCHW: Tensor) -> Tensor:
+    """Stretch every channel linearly to 0..255; a channel of one level stays as it is."""
+    low_BC1 = images_BCHW.flatten(2).amin(2, keepdim=True).int()
+    high_BC1 = images_BCHW.flatten(2).amax(2, keepdim=True).int()
+    level_N = torch.arange(LEVELS, dtype=torch.int32, device=images_BCHW.device)
+    range_BC1 = high_BC1 - low_BC1
+    stretched_BCN = (level_N - low_BC1).clamp_(min=0) * 255 // range_BC1.clamp(min=1)
+    table_BCN = torch.where(range_BC1 > 0, stretched_BCN, level_N)
+    return _look_up(images_BCHW, table_BCN)
+
+
+def equalize(images_BCHW: Tensor) -> Tensor:
+    """Flatten every channel's histogram by PIL's rule; too small a channel stays as it is."""
+    batch, channels, height, width = images_BCHW.shape
+    device = images_BCHW.device
+    pixels_BCP = images_BCHW.flatten(2).long()
+    first_bin_BC1 = torch.arange(0, batch * channels * LEVELS, LEVELS, device=device)
+    flat = (pixels_BCP + first_bin_BC1.view(batch, channels, 1)).flatten()
+    histogram = torch.zeros(batch * channels * LEVELS, dtype=torch.int32, device=device)
+    # One dimension: the form of scatter_add_ that is deterministic on CUDA too.
+    histogram.scatter_add_(0, flat, torch.ones_like(flat, dtype=torch.int32))
+    count_BCN = histogram.view(batch, channels, LEVELS)
+    below_BCN = count_BCN.cumsum(2, dtype=torch.int32) - count_BCN
+    brightest_BC1 = count_BCN.gather(2, pixels_BCP.amax(2, keepdim=True))
+    step_BC1 = (height * width - brightest_BC1) // 255
+    flattened_BCN = (step_BC1 // 2 + below_BCN) // step_BC1.clamp(min=1)
+    level_N = torch.arange(LEVELS, dtype=torch.int32, device=device)
+    table_BCN = torch.where(step_BC1 > 0, flattened_BCN, level_N)
+    return _look_up(images_BCHW, table_BCN)
+
+
+def _blend(other: Tensor, images_BCHW: Tensor, factor_B: Tensor) -> Tensor:
+    """`other + factor (image - other)` in single precision, cut to 0..255 and truncated, as PIL does."""
+    factor_B111 = _per_image(factor_B.float(), images_BCHW)
+    start = other.float()
+    # Two separate roundings: a fused multiply-add would differ in the last grey level.
+    difference = (images_BCHW - start).mul_(factor_B111)
+    return difference.add_(start).clamp_(0, 255).to(torch.uint8)
+
+
+def _luma(images_BCHW: Tensor) -> Tensor:
+    """ITU-R 601 grey levels [B, 1, H, W] in PIL's fixed-point form; grey images as they are."""
+    if images_BCHW.shape[1] == 1:
+        return images_BCHW
+    red, green, blue = images_BCHW.int().split(1, dim=1)
+    weighted: Tensor = red * 19595 + green * 38470 + blue * 7471 + (1 << 15)
+    return weighted >> 16
+
+
+def _look_up(images_BCHW: Tensor, table_BCN: Tensor) -> Tensor:
+    table = table_BCN.clamp(0, 255).to(torch.uint8)
+    return table.gather(2, images_BCHW.flatten(2).long()).view_as(images_BCHW)
+
+
+def _per_image(value_B: Tensor, images_BCHW: Tensor) -> Tensor:
+    return value_B.to(images_BCHW.device).view(-1, 1, 1, 1)

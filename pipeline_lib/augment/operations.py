@@ -1,0 +1,153 @@
+"""The operations of AutoAugment and RandAugment, a different one for every image of a batch.
+
+The papers' operations (arXiv 1805.09501, table 6): geometric ones with nearest-neighbour
+resampling and a mid-grey fill (the authors' own code), colour ones as in PIL.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+from pipeline_lib.augment import colour
+from pipeline_lib.augment.geometry import warp_matrix, warp_nearest
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FILL = 128
+
+
+class Op(IntEnum):
+    """One operation; the first six move pixels or do nothing."""
+
+    IDENTITY = 0
+    SHEAR_X = 1
+    SHEAR_Y = 2
+    TRANSLATE_X = 3
+    TRANSLATE_Y = 4
+    ROTATE = 5
+    BRIGHTNESS = 6
+    COLOR = 7
+    CONTRAST = 8
+    SHARPNESS = 9
+    POSTERIZE = 10
+    SOLARIZE = 11
+    AUTOCONTRAST = 12
+    EQUALIZE = 13
+    INVERT = 14
+
+
+MEASURED = {
+    Op.BRIGHTNESS: colour.brightness,
+    Op.COLOR: colour.color,
+    Op.CONTRAST: colour.contrast,
+    Op.SHARPNESS: colour.sharpness,
+    Op.POSTERIZE: colour.posterize,
+    Op.SOLARIZE: colour.solarize,
+}
+ABSOLUTE = {
+    Op.AUTOCONTRAST: colour.autocontrast,
+    Op.EQUALIZE: colour.equalize,
+    Op.INVERT: colour.invert,
+}
+
+
+class Operations(NamedTuple):
+    """Per image its operations in the order they are applied, on the CPU."""
+
+    op_BS: Tensor
+    """Values of `Op`, int64."""
+    magnitude_BS: Tensor
+    """float64: shear factor, shift in pixels, degrees, blend factor, bits, or threshold."""
+
+
+def magnitudes(op: Op, level: float, height: int, width: int) -> tuple[float, float]:
+    """The two equally likely magnitudes of an operation.
+
+    Shears, shifts and rotations go either way; enhancements go from 1 to 0.1 or to 1.9; the others
+    have one direction, so that both values are the same.
+
+    Args:
+        op: The operation.
+        level: Its strength between 0 and 1: the magnitude index divided by the largest index.
+        height: Image height in pixels.
+        width: Image width in pixels.
+
+    Returns:
+        Magnitudes in the units of `Operations.magnitude_BS`.
+    """
+    match op:
+        case Op.SHEAR_X | Op.SHEAR_Y:
+            largest = 0.3
+        case Op.TRANSLATE_X:
+            largest = 150 / 331 * width
+        case Op.TRANSLATE_Y:
+            largest = 150 / 331 * height
+        case Op.ROTATE:
+            largest = 30.0
+        case Op.BRIGHTNESS | Op.COLOR | Op.CONTRAST | Op.SHARPNESS:
+            return 1 + 0.9 * level, 1 - 0.9 * level
+        case Op.POSTERIZE:
+            return (8.0 - round(4 * level),) * 2
+        case Op.SOLARIZE:
+            return (256 * (1 - level),) * 2
+        case _:
+            return 0.0, 0.0
+    return largest * level, -largest * level
+
+
+def apply_operations(images_BCHW: Tensor, operations: Operations) -> Tensor:
+    """Apply to every image its own operations, one after the other.
+
+    Args:
+        images_BCHW: uint8 images with 1 or 3 channels.
+        operations: S operations per image.
+
+    Returns:
+        uint8 images of the same shape.
+    """
+    for op_B, magnitude_B in zip(operations.op_BS.T, operations.magnitude_BS.T, strict=True):
+        images_BCHW = _apply_slot(images_BCHW, op_B, magnitude_B)
+    return images_BCHW
+
+
+def _apply_slot(images_BCHW: Tensor, op_B: Tensor, magnitude_B: Tensor) -> Tensor:
+    # All warps are one group: they differ only in their matrix. The groups are found on the CPU,
+    # where the operations were drawn, so no device has to be waited for.
+    group_B = op_B.masked_fill((op_B >= Op.SHEAR_X) & (op_B < Op.ROTATE), Op.ROTATE)
+    result = images_BCHW.clone()
+    for group in group_B.unique().tolist():
+        if group == Op.IDENTITY:
+            continue
+        member_G = (group_B == group).nonzero().squeeze(1)
+        index_G = member_G.to(images_BCHW.device)
+        chosen = images_BCHW.index_select(0, index_G)
+        changed = _apply_group(Op(group), chosen, op_B[member_G], magnitude_B[member_G])
+        result.index_copy_(0, index_G, changed)
+    return result
+
+
+def _apply_group(group: Op, images_BCHW: Tensor, op_B: Tensor, magnitude_B: Tensor) -> Tensor:
+    if group is Op.ROTATE:
+        return _warp(images_BCHW, op_B, magnitude_B)
+    if group in MEASURED:
+        return MEASURED[group](images_BCHW, magnitude_B)
+    return ABSOLUTE[group](images_BCHW)
+
+
+def _warp(images_BCHW: Tensor, op_B: Tensor, magnitude_B: Tensor) -> Tensor:
+    def amount(op: Op) -> Tensor:
+        return torch.where(op_B == op, magnitude_B, 0.0)
+
+    matrix_B23 = warp_matrix(
+        *images_BCHW.shape[2:],
+        angle_B=amount(Op.ROTATE),
+        shift_x_B=amount(Op.TRANSLATE_X),
+        shift_y_B=amount(Op.TRANSLATE_Y),
+        shear_x_B=amount(Op.SHEAR_X),
+        shear_y_B=amount(Op.SHEAR_Y),
+    )
+    return warp_nearest(images_BCHW, matrix_B23, FILL)
