@@ -123,11 +123,14 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
         layer = image.convert("RGBA")
         paper = Image.new("RGBA", layer.size, "white")
         return Image.alpha_composite(paper, layer).convert("RGB")
-    return image.convert("L") if image.mode in {"1", "L"} else image.convert("RGB")
+    if image.mode in {"L", "RGB"}:
+        return image
+    return image.convert("L" if image.mode == "1" else "RGB")
 
 
 def _to_array(image: Image.Image, channels: Channels, size: int | None) -> NDArray[np.uint8]:
-    image = image.convert("RGB" if channels == "rgb" else "L")
+    mode = "RGB" if channels == "rgb" else "L"
+    image = image if image.mode == mode else image.convert(mode)
     if size is not None and image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.BILINEAR)
     array: NDArray[np.uint8] = np.asarray(image)
