@@ -19,7 +19,7 @@ def learning_rate(train: Train, clock: Clock) -> float:
     """Learning rate of the step that `clock` shows."""
     warmup_steps = train.warmup_epochs * clock.steps_per_epoch
     if train.schedule != "one_cycle" and clock.step < warmup_steps:
-        return train.learning_rate * (clock.step + 1) / warmup_steps
+        return train.learning_rate * min((clock.step + 1) / warmup_steps, 1.0)
     match train.schedule:
         case "constant":
             factor = 1.0

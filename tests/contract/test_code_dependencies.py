@@ -1,0 +1,75 @@
+"""dvc.yaml names, for every stage, exactly the code that the stage can run.
+
+Too little, and an edit leaves stale results; too much, and an edit of a figure trains again.
+"""
+
+import ast
+from pathlib import Path
+
+import grimp
+import pytest
+from ruamel.yaml import YAML
+
+from pipeline_lib.params.methods import KINDS
+
+ROOT = Path(__file__).parents[2]
+STAGES = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+DATASETS = ("digits", "image_folder")
+# Found by name while running, so that no import statement shows them.
+FOUND_BY_NAME = {
+    "download": [f"pipeline_lib.datasets.{name}" for name in DATASETS],
+    "ingest": [f"pipeline_lib.datasets.{name}" for name in DATASETS],
+    "train": [f"pipeline_lib.methods.{name}" for name in KINDS],
+}
+
+
+@pytest.fixture(scope="module")
+def graph() -> grimp.ImportGraph:
+    return grimp.build_graph("pipeline_lib", "stages", cache_dir=None)
+
+
+def code_of(stage: str, graph: grimp.ImportGraph) -> set[str]:
+    """Files that the stage imports, but for package docstrings and, outside configure, the params.
+
+    params.yaml has no defaults: the values that reach a stage are those that dvc.lock records for it,
+    and the classes that check them cannot change a result (docs/adr/0010-code-dependencies.md).
+    """
+    roots = {f"stages.{stage}", *FOUND_BY_NAME.get(stage, [])}
+    modules = roots.union(*(graph.find_upstream_modules(root) for root in roots))
+    files = {ROOT / f"{module.replace('.', '/')}.py" for module in modules}
+    return {
+        path.relative_to(ROOT).as_posix()
+        for path in files
+        if path.is_file() and (stage == "configure" or "params" not in path.parts)
+    }
+
+
+def declared_by(stage: str) -> set[str]:
+    files: set[Path] = set()
+    for dependency in STAGES[stage]["deps"]:
+        for name in KINDS:
+            path = ROOT / dependency.replace("${method}", name)
+            files |= set(path.rglob("*.py")) if path.is_dir() else {path}
+    return {
+        path.relative_to(ROOT).as_posix()
+        for path in files
+        if path.suffix == ".py" and path.name != "__init__.py"
+    }
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_depends_on_the_code_it_can_run(stage: str, graph: grimp.ImportGraph) -> None:
+    needed, declared = code_of(stage, graph), declared_by(stage)
+    assert sorted(needed - declared) == [], f"missing in dvc.yaml, stage {stage}"
+    assert sorted(declared - needed) == [], f"needless in dvc.yaml, stage {stage}"
+
+
+def test_training_depends_on_the_chosen_method_alone() -> None:
+    methods = [d for d in STAGES["train"]["deps"] if d.startswith("pipeline_lib/methods")]
+    assert methods == ["pipeline_lib/methods/base.py", "pipeline_lib/methods/${method}.py"]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "pipeline_lib").rglob("__init__.py")), ids=str)
+def test_package_files_hold_no_code(path: Path) -> None:
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    assert [type(node) for node in body] == [ast.Expr], "the docstring alone"

@@ -1,0 +1,129 @@
+"""The backbones are what their names say, and a saved predictor comes back as it was."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline_lib.errors import UserError
+from pipeline_lib.models.build import Architecture, build
+from pipeline_lib.models.predictor import Predictor, load_predictor, save_predictor
+from pipeline_lib.params.model_names import check_model_name, torchvision_classifiers
+from pipeline_lib.rng import seeded_layers
+
+SMALL = Architecture(
+    name="small_cnn",
+    width=8,
+    dropout=0.0,
+    stem="auto",
+    bn_momentum=0.1,
+    channels=3,
+    image_height=32,
+    image_width=32,
+    num_classes=10,
+    mean=(0.5, 0.5, 0.5),
+    std=(0.25, 0.25, 0.25),
+)
+ABOUT = {"method": "oracle", "classes": list("0123456789")}
+
+
+def parameters_of(name: str) -> float:
+    with torch.device("meta"):
+        return sum(p.numel() for p in build(replace(SMALL, name=name)).parameters()) / 1e6
+
+
+@pytest.mark.parametrize(("name", "millions"), [("wrn_28_2", 1.47), ("wrn_34_10", 46.16)])
+def test_wide_resnets_have_the_published_size(name: str, millions: float) -> None:
+    assert parameters_of(name) == pytest.approx(millions, abs=0.01)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", ["small_cnn", "lenet", "wrn_28_2"])
+def test_logits_are_float32_whatever_the_precision(name: str, channels: int) -> None:
+    statistics = (0.5,) * channels
+    model = build(replace(SMALL, name=name, channels=channels, mean=statistics, std=statistics))
+    images = torch.randint(0, 256, (4, channels, 32, 32), dtype=torch.uint8)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = model(images)
+    assert logits.shape == (4, 10)
+    assert logits.dtype == torch.float32
+    assert model.features(images).shape == (4, model.encoder.width)
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet18", "mobilenet_v3_small", "squeezenet1_1", "densenet121", "shufflenet_v2_x0_5"]
+)
+def test_torchvision_classifiers_take_small_gray_images(name: str) -> None:
+    gray = replace(SMALL, name=name, channels=1, mean=(0.5,), std=(0.5,), num_classes=7)
+    model = build(gray).eval()
+    assert model(torch.zeros(2, 1, 32, 32, dtype=torch.uint8)).shape == (2, 7)
+
+
+def test_the_small_stem_keeps_the_resolution() -> None:
+    small = build(replace(SMALL, name="resnet18")).encoder.network
+    original = build(replace(SMALL, name="resnet18", stem="original")).encoder.network
+    assert small.conv1.stride == (1, 1)
+    assert isinstance(small.maxpool, torch.nn.Identity)
+    assert original.conv1.kernel_size == (7, 7)
+
+
+def test_normalisation_is_inside() -> None:
+    model = build(SMALL)
+    assert torch.equal(model.mean.flatten(), torch.full((3,), 127.5))
+    seen: list[torch.Tensor] = []
+    model.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    model(torch.full((2, 3, 32, 32), 255, dtype=torch.uint8))
+    torch.testing.assert_close(seen[0], torch.full((2, 3, 32, 32), 2.0))
+
+
+def test_lenet_refuses_images_that_it_would_shrink_to_nothing() -> None:
+    with pytest.raises(UserError, match=r"lenet needs images of at least 16x16, these are 8x8"):
+        build(replace(SMALL, name="lenet", image_height=8, image_width=8))
+
+
+def test_torchvision_names_are_those_torchvision_builds() -> None:
+    from torchvision import models
+
+    listed = set(models.list_models(module=models))
+    assert torchvision_classifiers() == listed
+
+
+def test_an_unknown_model_is_named_with_the_closest() -> None:
+    with pytest.raises(ValueError, match="did you mean 'resnet18'"):
+        check_model_name("resnt18")
+
+
+def test_the_same_seed_gives_the_same_weights() -> None:
+    def weights(seed: int) -> torch.Tensor:
+        with seeded_layers(seed, "weights"):
+            return torch.cat([p.flatten() for p in build(SMALL).parameters()])
+
+    state = torch.random.get_rng_state()
+    assert torch.equal(weights(1), weights(1))
+    assert not torch.equal(weights(1), weights(2))
+    assert torch.equal(torch.random.get_rng_state(), state), "the global generator is put back"
+
+
+def test_a_saved_predictor_predicts_the_same(tmp_path: Path) -> None:
+    predictor = Predictor(build(SMALL)).eval()
+    save_predictor(tmp_path, predictor.state_dict(), SMALL, ABOUT)
+    images = torch.randint(0, 256, (5, 3, 32, 32), dtype=torch.uint8)
+    assert torch.equal(load_predictor(tmp_path)(images), predictor(images))
+
+
+def test_a_damaged_predictor_is_refused(tmp_path: Path) -> None:
+    save_predictor(tmp_path, Predictor(build(SMALL)).state_dict(), SMALL, ABOUT)
+    weights = tmp_path / "predictor.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-100] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(UserError, match="predictor.safetensors: damaged"):
+        load_predictor(tmp_path)
+
+
+def test_a_predictor_with_weights_of_another_network_is_refused(tmp_path: Path) -> None:
+    other = Predictor(build(replace(SMALL, width=4)))
+    save_predictor(tmp_path, other.state_dict(), SMALL, ABOUT)
+    with pytest.raises(UserError, match="not the weights of the network"):
+        load_predictor(tmp_path)
