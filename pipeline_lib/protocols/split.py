@@ -1,0 +1,164 @@
+"""The split stage: divide the images, weaken the labels, and keep the true ones apart."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, cast
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline_lib.errors import UserError, listed
+from pipeline_lib.protocols import clean
+from pipeline_lib.protocols.labels import UNKNOWN, Labels, Weakened, from_table
+from pipeline_lib.protocols.parts import divide
+from pipeline_lib.protocols.summary import misses, summarize
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pipeline_lib.params.sections import Split
+    from pipeline_lib.records import Kind
+
+
+class LabelProtocol(Protocol):
+    """A module of this package that is named after a `split.protocol`, or `clean`."""
+
+    def weaken(
+        self, labels: Labels, params: Split, seed: int, part: Literal["train", "val"]
+    ) -> Weakened:
+        """Decide what training may see of the labels."""
+
+
+class Tables(NamedTuple):
+    """What the stage writes to data/split."""
+
+    train: pa.Table
+    val: pa.Table
+    test: pa.Table
+    oracle: pa.Table
+    summary: dict[str, Any]
+
+
+def split(
+    labels: pa.Table,
+    class_names: Sequence[str],
+    kind: Kind,
+    params: Split,
+    seed: int,
+    limit: int | None = None,
+) -> Tables:
+    """Divide the images of labels.parquet and weaken their labels.
+
+    Args:
+        labels: labels.parquet.
+        class_names: K names.
+        kind: what the method learns from.
+        params: `split` of params.yaml.
+        seed: of every draw.
+        limit: `data.limit`.
+
+    Raises:
+        UserError: The labels do not allow what params.yaml asks for.
+    """
+    if len(class_names) < 2:
+        msg = f"a classifier needs at least two classes, the data have {listed(class_names) or 'none'}"
+        raise UserError(msg)
+    known = from_table(labels, class_names)
+    parts = divide(known, params.test_fraction, params.val_fraction, limit, seed)
+    name = resolve_protocol(kind, params, known)
+    protocol = load_protocol(name)
+    train = protocol.weaken(parts.train, params, seed, "train")
+    val_protocol = clean if params.val_labels == "clean" else protocol
+    has_truth_N = parts.val.truth_N != UNKNOWN
+    measurable = parts.val.where(has_truth_N) if val_protocol is clean else parts.val
+    val = val_protocol.weaken(measurable, params, seed, "val")
+    _check_classes(train)
+    noisy = _check_noise(train, val, allowed=params.allow_noisy_candidates)
+    summary = summarize(name, kind, params, parts, train, val) | noisy
+    return Tables(
+        _table(train), _table(val), _test_table(parts.test), _oracle_table(train, val), summary
+    )
+
+
+def resolve_protocol(kind: Kind, params: Split, labels: Labels) -> str:
+    """Name the protocol: a clean method overrides the params, and `auto` looks at data and method.
+
+    A limit does not change it, as all images but the data's own test split are looked at.
+    """
+    if kind == "clean":
+        return "clean"
+    if params.protocol != "auto":
+        return params.protocol
+    if labels.weak_N[labels.split_N != "test"].any():
+        return "given"
+    return {"partial": "uniform_candidates", "few_shot": "few_shot"}[kind]
+
+
+def load_protocol(name: str) -> LabelProtocol:
+    """Import the module of a protocol."""
+    return cast("LabelProtocol", importlib.import_module(f"pipeline_lib.protocols.{name}"))
+
+
+def _check_classes(train: Weakened) -> None:
+    """Refuse a class of which training would see nothing."""
+    names, candidates_NK = train.labels.class_names, train.candidates_NK
+    telling_N = candidates_NK.sum(axis=1) < len(names)
+    if not telling_N.any():
+        msg = (
+            "no training image says anything of its class: all candidate sets hold all classes; "
+            "lower split.uniform_candidates.rate, or give labels"
+        )
+        raise UserError(msg)
+    seen_K = candidates_NK[telling_N].any(axis=0)
+    truth_N = train.labels.truth_N
+    if (truth_N != UNKNOWN).all():
+        seen_K = np.bincount(truth_N, minlength=len(names)) > 0
+    if not seen_K.all():
+        missing = listed(repr(names[k]) for k in np.flatnonzero(~seen_K))
+        msg = (
+            f"classes without training images: {missing}; add images of them or remove the classes"
+        )
+        raise UserError(msg)
+
+
+def _check_noise(train: Weakened, val: Weakened, *, allowed: bool) -> dict[str, Any]:
+    """Count candidate sets without the true label; refuse them unless they are allowed."""
+    missed = {"train": misses(train), "val": misses(val)}
+    sources = [*train.labels.source_N[missed["train"]], *val.labels.source_N[missed["val"]]]
+    if sources and not allowed:
+        total = len(train.labels) + len(val.labels)
+        msg = (
+            f"{len(sources)} of {total} candidate sets miss the true label ({listed(sources)}); "
+            f"correct them, or set split.allow_noisy_candidates: true"
+        )
+        raise UserError(msg)
+    counts = {part: int(missed_N.sum()) for part, missed_N in missed.items()}
+    return {"noisy": counts, "noisy_first": sources[:10]}
+
+
+def _table(part: Weakened) -> pa.Table:
+    ends_N = np.cumsum(part.candidates_NK.sum(axis=1))
+    offsets = pa.array(np.concatenate([[0], ends_N]), pa.int32())
+    classes = pa.array(np.nonzero(part.candidates_NK)[1], pa.int16())
+    columns = {
+        "id": pa.array(part.labels.id_N, pa.int32()),
+        "candidates": pa.ListArray.from_arrays(offsets, classes),
+        "role": pa.array(part.role_N, pa.string()),
+    }
+    return pa.table(columns)
+
+
+def _test_table(labels: Labels) -> pa.Table:
+    truth = pa.array(labels.truth_N, pa.int16())
+    return pa.table({"id": pa.array(labels.id_N, pa.int32()), "label": truth})
+
+
+def _oracle_table(train: Weakened, val: Weakened) -> pa.Table:
+    truth_N = np.concatenate([train.labels.truth_N, val.labels.truth_N])
+    columns = {
+        "id": pa.array(np.concatenate([train.labels.id_N, val.labels.id_N]), pa.int32()),
+        "label": pa.array(truth_N, pa.int16(), mask=truth_N == UNKNOWN),
+        "part": pa.array(["train"] * len(train.labels) + ["val"] * len(val.labels), pa.string()),
+    }
+    return pa.table(columns)

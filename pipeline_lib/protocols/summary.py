@@ -1,0 +1,86 @@
+"""What the split stage tells of its work, for people and for the report; training never reads it."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline_lib.protocols.labels import UNKNOWN, Labels, Weakened
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from pipeline_lib.params.sections import Split
+    from pipeline_lib.protocols.parts import Parts
+    from pipeline_lib.records import Kind
+
+
+def summarize(
+    protocol: str, kind: Kind, params: Split, parts: Parts, train: Weakened, val: Weakened
+) -> dict[str, Any]:
+    """Put into numbers what the split stage did."""
+    options = getattr(params, protocol, None)
+    names = train.labels.class_names
+    return {
+        "protocol": protocol,
+        "parameters": options.model_dump() if options is not None else {},
+        "kind": kind,
+        "val_labels": params.val_labels,
+        "classes": len(names),
+        "images": {"train": len(train.labels), "val": len(val.labels), "test": len(parts.test)},
+        "left_out": {
+            "train": len(parts.train) - len(train.labels),
+            "val": len(parts.val) - len(val.labels),
+            "test": parts.untestable,
+        },
+        "roles": {"train": _roles(train), "val": _roles(val)},
+        "missing_classes": {"val": _missing(parts.val), "test": _missing(parts.test)},
+        "mean_candidates": {"train": _mean_size(train), "val": _mean_size(val)},
+        "empirical_rate": _empirical_rate(train),
+        "sha256": {"train": _digest(train), "val": _digest(val)},
+    }
+
+
+def _roles(part: Weakened) -> Mapping[str, int]:
+    names, counts = np.unique(part.role_N.astype(str), return_counts=True)
+    return dict(zip(names.tolist(), counts.tolist(), strict=True))
+
+
+def _missing(labels: Labels) -> list[str]:
+    """Name the classes that no image has, where that can be told."""
+    if not len(labels) or (labels.truth_N == UNKNOWN).any():
+        return []
+    counts_K = np.bincount(labels.truth_N, minlength=labels.num_classes)
+    return [labels.class_names[k] for k in np.flatnonzero(counts_K == 0)]
+
+
+def _mean_size(part: Weakened) -> float | None:
+    return round(int(part.candidates_NK.sum()) / len(part.labels), 6) if len(part.labels) else None
+
+
+def _empirical_rate(part: Weakened) -> float | None:
+    """Share of the wrong classes that are candidates, over the images whose true label is known."""
+    known_N = part.labels.truth_N != UNKNOWN
+    held = int(part.candidates_NK[known_N].sum()) - int((known_N & ~misses(part)).sum())
+    wrong = int(known_N.sum()) * (part.labels.num_classes - 1)
+    return round(held / wrong, 6) if wrong else None
+
+
+def _digest(part: Weakened) -> str:
+    """Hash ids and candidates, to tell whether two runs saw the same labels."""
+    content = (
+        part.labels.id_N.astype("<i4").tobytes() + part.candidates_NK.astype(np.uint8).tobytes()
+    )
+    return hashlib.sha256(content).hexdigest()
+
+
+def misses(part: Weakened) -> NDArray[np.bool_]:
+    """Mask the images whose true label is known and not among their candidates, (N,)."""
+    truth_N = part.labels.truth_N
+    holds_N = part.candidates_NK[np.arange(len(truth_N)), truth_N.clip(0)]
+    missed_N: NDArray[np.bool_] = (truth_N != UNKNOWN) & ~holds_N
+    return missed_N

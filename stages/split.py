@@ -1,0 +1,47 @@
+"""Stage 4: decide which images train, validate and test, and what is left of their labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pipeline_lib.artifacts import publish_json, publish_table, read_json, read_table
+from pipeline_lib.params.load import load
+from pipeline_lib.protocols.split import split
+from stages.cli import run
+
+DATA = Path("data")
+OUT = DATA / "split"
+
+
+def main() -> None:
+    """Write train, val, test and oracle.parquet, and summary.json."""
+    params = load()
+    tables = split(
+        read_table(DATA / "labels.parquet"),
+        read_json(DATA / "classes.json")["classes"],
+        read_json(DATA / "supervision.json")["kind"],
+        params.split,
+        params.seed,
+        params.data.limit,
+    )
+    for name in ("train", "val", "test", "oracle"):
+        publish_table(OUT / f"{name}.parquet", getattr(tables, name))
+    publish_json(OUT / "summary.json", tables.summary)
+    print(described(tables.summary))
+
+
+def described(summary: dict[str, Any]) -> str:
+    """Sum up summary.json in a line, and warn of classes that cannot be validated or tested."""
+    images = ", ".join(f"{count} {part}" for part, count in summary["images"].items())
+    roles = ", ".join(f"{count} {role}" for role, count in summary["roles"]["train"].items())
+    warnings = [
+        f"warning: no {part} image of {', '.join(names)}"
+        for part, names in summary["missing_classes"].items()
+        if names
+    ]
+    return "\n".join([f"{summary['protocol']}: {images} (train: {roles})", *warnings])
+
+
+if __name__ == "__main__":
+    run(main)
