@@ -4,6 +4,7 @@ Too little, and an edit leaves stale results; too much, and an edit of a figure 
 """
 
 import ast
+import itertools
 from pathlib import Path
 
 import grimp
@@ -19,6 +20,9 @@ DATASETS = ("digits", "image_folder")
 FOUND_BY_NAME = {
     "download": [f"pipeline_lib.datasets.{name}" for name in DATASETS],
     "ingest": [f"pipeline_lib.datasets.{name}" for name in DATASETS],
+    "split": [
+        f"pipeline_lib.protocols.{name}" for name in ("few_shot", "given", "uniform_candidates")
+    ],
     "train": [f"pipeline_lib.methods.{name}" for name in KINDS],
 }
 
@@ -47,8 +51,9 @@ def code_of(stage: str, graph: grimp.ImportGraph) -> set[str]:
 def declared_by(stage: str) -> set[str]:
     files: set[Path] = set()
     for dependency in STAGES[stage]["deps"]:
-        for name in KINDS:
-            path = ROOT / dependency.replace("${method}", name)
+        for method, dataset in itertools.product(KINDS, DATASETS):
+            name = dependency.replace("${method}", method).replace("${data.name}", dataset)
+            path = ROOT / name
             files |= set(path.rglob("*.py")) if path.is_dir() else {path}
     return {
         path.relative_to(ROOT).as_posix()
