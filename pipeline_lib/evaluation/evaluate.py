@@ -51,17 +51,19 @@ def evaluate(
     shape = (task["height"], task["width"], task["channels"])
     images_NHWC = read_pixels(data / "images.parquet", ids_N, shape)
     predicted_NK = predict(load_predictor(models), images_NHWC, params.batch_size, device)
-    content = {
-        **{name: about[name] for name in ("method", "variant", "dataset", "seed")},
-        "protocol": read_json(data / "split/summary.json")["protocol"],
-        "test": _test(reports / "evaluate", ids_N, predicted_NK, labels_N, classes, params),
-        "val": _val(curve, about["selected_epoch"], len(known.val_true_V)),
-        "train": labels.disambiguation(known),
-    }
+    content: dict[str, Any] = tables.rounded(
+        {
+            **{name: about[name] for name in ("method", "variant", "dataset", "seed")},
+            "protocol": read_json(data / "split/summary.json")["protocol"],
+            "test": _test(reports / "evaluate", ids_N, predicted_NK, labels_N, classes, params),
+            "val": _val(curve, about["selected_epoch"], len(known.val_true_V)),
+            "train": labels.disambiguation(known),
+        }
+    )
     tables.publish_label_curve(reports / "evaluate/label_curve.csv", curve)
     sources = pq.read_table(data / "images.parquet", columns=["source"])["source"].take(known.ids_N)
     tables.publish_cleaned_labels(reports, labels.cleaned_labels(known, sources, classes))
-    publish_json(reports / "metrics.json", tables.rounded(content), sidecar=False)
+    publish_json(reports / "metrics.json", content, sidecar=False)
     return content
 
 

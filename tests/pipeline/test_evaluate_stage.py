@@ -1,0 +1,265 @@
+"""The evaluate stage on a small stored split: what it writes, from what, and what it refuses."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from pipeline_lib.artifacts import publish_json, publish_table
+from pipeline_lib.errors import UserError
+from pipeline_lib.evaluation.evaluate import evaluate
+from pipeline_lib.models.build import Architecture, build
+from pipeline_lib.models.predictor import Predictor, load_predictor, save_predictor
+from pipeline_lib.params.load import load
+
+ROOT = Path(__file__).parents[2]
+CLASSES = ["ant", "bee", "cow", "dog", "eel", "fox, red"]
+IMAGES, TRAIN, VAL, TEST = 40, range(20), range(20, 24), [39, 24, 31, *range(25, 31)]
+ARCHITECTURE = Architecture(
+    name="small_cnn",
+    width=4,
+    dropout=0.0,
+    stem="auto",
+    bn_momentum=0.1,
+    channels=3,
+    image_height=8,
+    image_width=8,
+    num_classes=len(CLASSES),
+    mean=(0.5, 0.4, 0.3),
+    std=(0.2, 0.2, 0.2),
+)
+
+
+def ints(values, kind):
+    return pa.array(values, kind)
+
+
+def write_inputs(root: Path, *, classes=CLASSES, test_labels=None, break_weights=False) -> None:
+    """Random images, a random network, and a split whose label table is right for 15 of 20 images."""
+    draw = np.random.default_rng(0)
+    pixels = draw.integers(0, 256, size=(IMAGES, 8, 8, 3), dtype=np.uint8)
+    labels = draw.integers(len(CLASSES) - 1, size=IMAGES)  # the last class has no image
+    data = root / "data"
+    images = {
+        "id": ints(range(IMAGES), pa.int32()),
+        "source": [f"{i}.png" for i in range(IMAGES)],
+        "pixels": [image.tobytes() for image in pixels],
+    }
+    publish_table(data / "images.parquet", pa.table(images))
+    task = {"dataset": "toy", "classes": CLASSES, "height": 8, "width": 8, "channels": 3}
+    publish_json(data / "classes.json", task)
+    write_split(data, labels, test_labels)
+    write_labels(data, labels)
+    torch.manual_seed(1)
+    predictor = Predictor(build(ARCHITECTURE))
+    if break_weights:
+        predictor.classifier.head.bias.data[:] = torch.nan
+    about = {"method": "cr_dpll", "variant": "official", "dataset": "toy", "seed": 3}
+    about |= {"classes": classes, "selected_epoch": 2, "epochs": 3}
+    save_predictor(root / "models", predictor.state_dict(), ARCHITECTURE, about)
+
+
+def write_split(data: Path, labels, test_labels) -> None:
+    candidates = [sorted({int(labels[i]), i % 3}) for i in TRAIN]
+    train = {
+        "id": ints(TRAIN, pa.int32()),
+        "candidates": ints(candidates, pa.list_(pa.int16())),
+        "role": ["partial"] * len(TRAIN),
+    }
+    publish_table(data / "split/train.parquet", pa.table(train))
+    ids = [*TRAIN, *VAL]
+    oracle = {
+        "id": ints(ids, pa.int32()),
+        "label": ints(labels[ids], pa.int16()),
+        "part": ["train"] * len(TRAIN) + ["val"] * len(VAL),
+    }
+    publish_table(data / "split/oracle.parquet", pa.table(oracle))
+    chosen = labels[TEST] if test_labels is None else test_labels
+    ids = TEST[: len(chosen)]
+    test = {"id": ints(ids, pa.int32()), "label": ints(list(chosen), pa.int16())}
+    publish_table(data / "split/test.parquet", pa.table(test))
+    publish_json(data / "split/summary.json", {"protocol": "uniform_candidates"})
+
+
+def write_labels(data: Path, labels) -> None:
+    table = np.full((len(TRAIN), len(CLASSES)), 0.04)
+    table[np.arange(20), np.where(np.arange(20) < 15, labels[:20], (labels[:20] + 1) % 6)] = 0.8
+    state = {
+        "id": ints(TRAIN, pa.int32()),
+        "probabilities": ints(table.tolist(), pa.list_(pa.float32())),
+    }
+    publish_table(data / "label_state.parquet", pa.table(state))
+    wrong = (labels[list(VAL)] + 1) % 6
+    history = {
+        "epoch": ints([1, 2, 3], pa.int32()),
+        "part": ["val"] * 3,
+        "labels": ints([wrong, [*labels[20:23], wrong[3]], wrong], pa.list_(pa.int16())),
+    }
+    publish_table(data / "label_history.parquet", pa.table(history))
+
+
+def run(root: Path, batch_size: int = 4):
+    params = load(ROOT / "params.yaml").evaluate.model_copy(update={"batch_size": batch_size})
+    return evaluate(root / "data", root / "models", root / "reports", params, torch.device("cpu"))
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_metrics_json_has_every_number_in_its_place(tmp_path) -> None:
+    write_inputs(tmp_path)
+    content = run(tmp_path)
+    assert json.loads((tmp_path / "reports/metrics.json").read_text()) == content
+    keys = ["method", "variant", "dataset", "seed", "protocol", "test", "val", "train"]
+    assert list(content) == keys
+    assert [content[key] for key in keys[:5]] == [
+        "cr_dpll",
+        "official",
+        "toy",
+        3,
+        "uniform_candidates",
+    ]
+    assert list(content["test"]) == [
+        "accuracy",
+        "accuracy_ci95",
+        "top5_accuracy",
+        "balanced_accuracy",
+        "macro_f1",
+        "nll",
+        "brier",
+        "ece",
+        "images",
+    ]
+    low, high = content["test"]["accuracy_ci95"]
+    assert 0 <= low <= content["test"]["accuracy"] <= high <= 1
+    # the kept epoch is the second, not the last
+    assert content["val"] == {"accuracy": 0.75, "images": 4, "epoch": 2}
+    assert content["train"]["disambiguation_accuracy"] == 0.75
+    assert content["train"]["images"] == 20
+    for part in ("test", "train"):
+        numbers = [value for value in content[part].values() if isinstance(value, float)]
+        assert all(value == round(value, 6) for value in numbers)
+
+
+def test_predictions_are_the_predictors_in_the_order_of_the_split(tmp_path) -> None:
+    write_inputs(tmp_path)
+    content = run(tmp_path)
+    table = pq.read_table(tmp_path / "reports/evaluate/predictions.parquet")
+    assert table["id"].to_pylist() == TEST
+    images = pq.read_table(tmp_path / "data/images.parquet")["pixels"]
+    with torch.inference_mode():
+        batch = np.stack(
+            [np.frombuffer(images[i].as_py(), np.uint8).reshape(8, 8, 3) for i in TEST]
+        )
+        expected = load_predictor(tmp_path / "models")(torch.tensor(batch).permute(0, 3, 1, 2))
+    np.testing.assert_allclose(table["probabilities"].to_pylist(), expected, atol=1e-6)
+    assert table["predicted"].to_pylist() == expected.argmax(dim=1).tolist()
+    right = np.mean(np.array(table["predicted"]) == np.array(table["label"]))
+    assert content["test"]["accuracy"] == pytest.approx(right, abs=1e-6)
+
+
+def test_tables_are_readable_without_the_project(tmp_path) -> None:
+    write_inputs(tmp_path)
+    content = run(tmp_path)
+    folder = tmp_path / "reports/evaluate"
+    confusion = read_csv(folder / "confusion.csv")
+    assert len(confusion) == len(TEST)
+    hits = sum(row["actual"] == row["predicted"] for row in confusion)
+    assert hits / len(TEST) == pytest.approx(content["test"]["accuracy"], abs=1e-6)
+    per_class = read_csv(folder / "per_class.csv")
+    assert [row["class"] for row in per_class] == CLASSES
+    assert per_class[-1]["recall"] == ""  # no test image shows it
+    bins = read_csv(folder / "calibration.csv")
+    assert sum(int(row["count"]) for row in bins) == len(TEST)
+    curve = read_csv(folder / "label_curve.csv")
+    assert [row["val_accuracy"] for row in curve] == ["0.0", "0.75", "0.0"]
+    assert {row["disambiguation_accuracy"] for row in curve} == {""}
+    labels = read_csv(tmp_path / "reports/labels.csv")
+    assert len(labels) == 20
+    assert labels[0]["source"] == "0.png"
+    assert all(set(row["candidates"].split("|")) <= set(CLASSES) for row in labels)
+    assert labels[0]["confidence"] == "0.8"
+    parquet = pq.read_table(tmp_path / "reports/labels.parquet").to_pylist()
+    assert [row["label"] for row in parquet] == [row["label"] for row in labels]
+
+
+def test_sidecars_are_where_a_stage_reads_and_nowhere_else(tmp_path) -> None:
+    write_inputs(tmp_path)
+    run(tmp_path)
+    assert not list((tmp_path / "reports").glob("*.sha256"))
+    inside = {path.name for path in (tmp_path / "reports/evaluate").iterdir()}
+    assert {f"{name}.sha256" for name in inside if not name.endswith(".sha256")} <= inside
+
+
+def test_the_same_inputs_give_the_same_bytes(tmp_path) -> None:
+    write_inputs(tmp_path)
+    run(tmp_path)
+    first = {p: p.read_bytes() for p in (tmp_path / "reports").rglob("*") if p.is_file()}
+    shutil.rmtree(tmp_path / "reports")
+    run(tmp_path)
+    again = {p: p.read_bytes() for p in (tmp_path / "reports").rglob("*") if p.is_file()}
+    assert first == again
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"classes": [*CLASSES[:-1], "fox"]}, "predictor.json: trained on other classes"),
+        ({"test_labels": []}, "test.parquet: no test images"),
+        ({"test_labels": [1, None, 2]}, "test.parquet: 1 test images have no label"),
+        ({"break_weights": True}, "answers 9 of 9 test images with NaN"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_metrics_are_written(
+    tmp_path, changes, message
+) -> None:
+    write_inputs(tmp_path, **changes)
+    with pytest.raises(UserError, match=message):
+        run(tmp_path)
+    assert not (tmp_path / "reports/metrics.json").exists()
+
+
+@pytest.mark.parametrize("name", ["models/predictor.json", "data/label_state.parquet"])
+def test_a_damaged_input_is_named(tmp_path, name) -> None:
+    write_inputs(tmp_path)
+    path = tmp_path / name
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(UserError, match="damaged"):
+        run(tmp_path)
+
+
+def test_the_stage_prints_plain_lines_and_one_line_for_a_mistake(tmp_path) -> None:
+    write_inputs(tmp_path)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "stages.evaluate"]
+
+    def stage():
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+
+    done = stage()
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((tmp_path / "reports/metrics.json").read_text())
+    first = done.stdout.splitlines()[0]
+    assert first.startswith(f"test accuracy: {metrics['test']['accuracy']:.4f} (95 % interval")
+    assert "val accuracy: 0.7500 (4 images)" in done.stdout
+    (tmp_path / "data/classes.json").unlink()
+    failed = stage()
+    assert failed.returncode == 1
+    assert len(failed.stderr.strip().splitlines()) == 1
+    assert "data/classes.json: missing" in failed.stderr
