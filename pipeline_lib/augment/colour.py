@@ -40,7 +40,8 @@ class BrightnessJitter:
 
 def brightness(images_BCHW: Tensor, factor_B: Tensor) -> Tensor:
     """Blend with black: 0 is black, 1 the image itself."""
-    return _blend(torch.zeros_like(images_BCHW[:, :1]), images_BCHW, factor_B)
+    product = images_BCHW * _per_image(factor_B.float(), images_BCHW)
+    return product.clamp_(0, 255).to(torch.uint8)
 
 
 def color(images_BCHW: Tensor, factor_B: Tensor) -> Tensor:
@@ -66,11 +67,11 @@ def sharpness(images_BCHW: Tensor, factor_B: Tensor) -> Tensor:
     """
     wide = images_BCHW.short()
     rows = wide[:, :, :-2] + wide[:, :, 1:-1] + wide[:, :, 2:]
-    box = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]
-    total = box + 4 * wide[:, :, 1:-1, 1:-1]
-    smooth = wide.clone()
-    # Rounding needs no tie rule, since 13 is odd: (2 s + 13) // 26 is s / 13 to the nearest.
-    smooth[:, :, 1:-1, 1:-1] = (2 * total + 13) // 26
+    total = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]
+    total = total.add_(wide[:, :, 1:-1, 1:-1], alpha=4)
+    smooth = images_BCHW.float()
+    # 13 is odd, so no sum lies half-way: the rounding is exact, whatever the device's division does.
+    smooth[:, :, 1:-1, 1:-1] = ((total + 6.5) / 13).floor_()
     return _blend(smooth, images_BCHW, factor_B)
 
 
@@ -82,8 +83,11 @@ def posterize(images_BCHW: Tensor, bits_B: Tensor) -> Tensor:
 
 def solarize(images_BCHW: Tensor, threshold_B: Tensor) -> Tensor:
     """Invert the grey levels from the threshold (0 to 256) upwards."""
-    threshold_B111 = _per_image(threshold_B.ceil().to(torch.int16), images_BCHW)
-    return torch.where(images_BCHW < threshold_B111, images_BCHW, 255 - images_BCHW)
+    threshold_B = threshold_B.ceil().long()
+    # Exclusive or with 255 inverts. 256 does not fit uint8: there nothing is inverted, 255 neither.
+    start_B111 = _per_image(threshold_B.clamp(max=255).to(torch.uint8), images_BCHW)
+    inverter_B111 = _per_image(((threshold_B < LEVELS) * 255).to(torch.uint8), images_BCHW)
+    return images_BCHW ^ ((images_BCHW >= start_B111) * inverter_B111)
 
 
 def invert(images_BCHW: Tensor) -> Tensor:
@@ -93,13 +97,14 @@ def invert(images_BCHW: Tensor) -> Tensor:
 
 def autocontrast(images_BCHW: Tensor) -> Tensor:
     """Stretch every channel linearly to 0..255; a channel of one level stays as it is."""
-    low_BC1 = images_BCHW.flatten(2).amin(2, keepdim=True).int()
-    high_BC1 = images_BCHW.flatten(2).amax(2, keepdim=True).int()
-    level_N = torch.arange(LEVELS, dtype=torch.int32, device=images_BCHW.device)
-    range_BC1 = high_BC1 - low_BC1
-    stretched_BCN = (level_N - low_BC1).clamp_(min=0) * 255 // range_BC1.clamp(min=1)
-    table_BCN = torch.where(range_BC1 > 0, stretched_BCN, level_N)
-    return _look_up(images_BCHW, table_BCN)
+    pixels_BCP = images_BCHW.flatten(2)
+    low_BC1 = pixels_BCP.amin(2, keepdim=True).float()
+    range_BC1 = pixels_BCP.amax(2, keepdim=True) - low_BC1
+    flat_BC1 = range_BC1 == 0
+    low_BC1, range_BC1 = low_BC1.masked_fill(flat_BC1, 0), range_BC1.masked_fill(flat_BC1, 255)
+    # Whole numbers below 2**16 divided: IEEE division then truncation gives the exact quotient.
+    stretched_BCP = (pixels_BCP.float() - low_BC1).mul_(255).div_(range_BC1)
+    return stretched_BCP.to(torch.uint8).view_as(images_BCHW)
 
 
 def equalize(images_BCHW: Tensor) -> Tensor:
@@ -118,8 +123,8 @@ def equalize(images_BCHW: Tensor) -> Tensor:
     step_BC1 = (height * width - brightest_BC1) // 255
     flattened_BCN = (step_BC1 // 2 + below_BCN) // step_BC1.clamp(min=1)
     level_N = torch.arange(LEVELS, dtype=torch.int32, device=device)
-    table_BCN = torch.where(step_BC1 > 0, flattened_BCN, level_N)
-    return _look_up(images_BCHW, table_BCN)
+    table_BCN = torch.where(step_BC1 > 0, flattened_BCN, level_N).clamp_(max=255).to(torch.uint8)
+    return table_BCN.gather(2, pixels_BCP).view_as(images_BCHW)
 
 
 def _blend(other: Tensor, images_BCHW: Tensor, factor_B: Tensor) -> Tensor:
@@ -127,7 +132,7 @@ def _blend(other: Tensor, images_BCHW: Tensor, factor_B: Tensor) -> Tensor:
     factor_B111 = _per_image(factor_B.float(), images_BCHW)
     start = other.float()
     # Two separate roundings: a fused multiply-add would differ in the last grey level.
-    difference = (images_BCHW - start).mul_(factor_B111)
+    difference = images_BCHW.float().sub(start).mul_(factor_B111)
     return difference.add_(start).clamp_(0, 255).to(torch.uint8)
 
 
@@ -138,11 +143,6 @@ def _luma(images_BCHW: Tensor) -> Tensor:
     red, green, blue = images_BCHW.int().split(1, dim=1)
     weighted: Tensor = red * 19595 + green * 38470 + blue * 7471 + (1 << 15)
     return weighted >> 16
-
-
-def _look_up(images_BCHW: Tensor, table_BCN: Tensor) -> Tensor:
-    table = table_BCN.clamp(0, 255).to(torch.uint8)
-    return table.gather(2, images_BCHW.flatten(2).long()).view_as(images_BCHW)
 
 
 def _per_image(value_B: Tensor, images_BCHW: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -46,16 +47,13 @@ class Crop:
 
     def apply(self, images_BCHW: Tensor, crops: Crops) -> Tensor:
         """Crop every image at its own place."""
-        height, width = images_BCHW.shape[2:]
-        rows_BH = crops.top_B[:, None] + torch.arange(height)
-        columns_W = torch.arange(width)
-        columns_BW = torch.where(crops.flip_B[:, None], columns_W.flip(0), columns_W)
-        columns_BW = columns_BW + crops.left_B[:, None]
-        rows_BH = _reflect(rows_BH - _padding(height), height) * width
-        columns_BW = _reflect(columns_BW - _padding(width), width)
         device = images_BCHW.device
-        index_BHW = rows_BH.to(device)[:, :, None] + columns_BW.to(device)[:, None, :]
-        return _take(images_BCHW, index_BHW)
+        windows_NH = _windows(self.height, device)
+        windows_NW = _windows(self.width, device)
+        mirrored_B = crops.flip_B * (len(windows_NW) // 2)
+        rows_BH = windows_NH.index_select(0, crops.top_B.to(device)) * self.width
+        columns_BW = windows_NW.index_select(0, (crops.left_B + mirrored_B).to(device))
+        return _take(images_BCHW, rows_BH[:, :, None] + columns_BW[:, None, :])
 
 
 class Warps(NamedTuple):
@@ -76,58 +74,37 @@ class Affine:
 
     def sample(self, generator: torch.Generator, batch: int) -> Warps:
         """Draw `batch` warps: angle and both shifts uniform and symmetric about zero."""
-        uniform_3B = torch.rand(3, batch, generator=generator, dtype=torch.float64) * 2 - 1
-        return Warps(
-            warp_matrix(
-                self.height,
-                self.width,
-                angle_B=uniform_3B[0] * self.degrees,
-                shift_x_B=uniform_3B[1] * self.translation * self.width,
-                shift_y_B=uniform_3B[2] * self.translation * self.height,
-            )
-        )
+        uniform_B3 = torch.rand(batch, 3, generator=generator, dtype=torch.float64) * 2 - 1
+        sides_2 = torch.tensor([self.width, self.height], dtype=torch.float64)
+        matrix_B23 = rotation(self.height, self.width, uniform_B3[:, 0] * self.degrees)
+        matrix_B23[..., 2] += uniform_B3[:, 1:] * (self.translation * sides_2)
+        return Warps(matrix_B23)
 
     def apply(self, images_BCHW: Tensor, warps: Warps) -> Tensor:
         """Warp every image by its own matrix."""
         return warp_bilinear(images_BCHW, warps.matrix_B23)
 
 
-def warp_matrix(
-    height: int,
-    width: int,
-    *,
-    angle_B: Tensor,
-    shift_x_B: Tensor,
-    shift_y_B: Tensor,
-    shear_x_B: Tensor | float = 0.0,
-    shear_y_B: Tensor | float = 0.0,
-) -> Tensor:
-    """Matrices from output to source position, the form that PIL's `Image.transform` takes.
+def rotation(height: int, width: int, angle_B: Tensor) -> Tensor:
+    """Matrices from output to source position that rotate images about their centre.
+
+    The form that PIL's `Image.transform` takes: positions in pixels from the top left corner. To
+    shift or shear as well, add to the elements.
 
     Args:
         height: Image height in pixels.
         width: Image width in pixels.
-        angle_B: Counter-clockwise rotation about the image centre, in degrees.
-        shift_x_B: Pixels by which the source lies to the right of the output.
-        shift_y_B: Pixels by which the source lies below the output.
-        shear_x_B: Shear about the top row: x moves by this much per row (AutoAugment's convention).
-        shear_y_B: Shear about the left column.
+        angle_B: Counter-clockwise rotation in degrees, float64 on the CPU.
 
     Returns:
         float64 matrices [B, 2, 3].
     """
-    radians_B = -torch.deg2rad(angle_B)
-    cosine_B, sine_B = torch.cos(radians_B), torch.sin(radians_B)
     x, y = width / 2, height / 2
-    elements = [
-        cosine_B,
-        sine_B + shear_x_B,
-        x - cosine_B * x - sine_B * y + shift_x_B,
-        shear_y_B - sine_B,
-        cosine_B,
-        y + sine_B * x - cosine_B * y + shift_y_B,
-    ]
-    return torch.stack(elements, dim=1).view(-1, 2, 3)
+    radians_B11 = torch.deg2rad(angle_B)[:, None, None]
+    along_23 = torch.tensor([[1, 0, -x], [0, 1, -y]], dtype=torch.float64)
+    across_23 = torch.tensor([[0, -1, y], [1, 0, -x]], dtype=torch.float64)
+    centre_23 = torch.tensor([[0, 0, x], [0, 0, y]], dtype=torch.float64)
+    return torch.cos(radians_B11) * along_23 + torch.sin(radians_B11) * across_23 + centre_23
 
 
 def warp_nearest(images_BCHW: Tensor, matrix_B23: Tensor, fill: int) -> Tensor:
@@ -135,18 +112,17 @@ def warp_nearest(images_BCHW: Tensor, matrix_B23: Tensor, fill: int) -> Tensor:
 
     Args:
         images_BCHW: uint8 images.
-        matrix_B23: float64 matrices on the CPU, from `warp_matrix`.
+        matrix_B23: float64 matrices on the CPU, from `rotation`.
         fill: Grey level, 0 to 255, outside the source image.
 
     Returns:
         uint8 images of the same shape.
     """
     height, width = images_BCHW.shape[2:]
-    position_B2HW = _positions(images_BCHW, matrix_B23, offset=0.0) >> 16
-    x_BHW = position_B2HW[:, 0].clamp(-1, width) + 1
-    y_BHW = position_B2HW[:, 1].clamp(-1, height) + 1
+    x_BHW, y_BHW = _positions(images_BCHW, matrix_B23, offset=0.0)
+    x_BHW, y_BHW = (x_BHW >> 16).clamp_(-1, width), (y_BHW >> 16).clamp_(-1, height)
     padded = functional.pad(images_BCHW, (1, 1, 1, 1), value=fill)
-    return _take(padded, y_BHW * (width + 2) + x_BHW)
+    return _take(padded, y_BHW * (width + 2) + (x_BHW + (width + 3)))
 
 
 def warp_bilinear(images_BCHW: Tensor, matrix_B23: Tensor) -> Tensor:
@@ -157,43 +133,40 @@ def warp_bilinear(images_BCHW: Tensor, matrix_B23: Tensor) -> Tensor:
 
     Args:
         images_BCHW: uint8 images.
-        matrix_B23: float64 matrices on the CPU, from `warp_matrix`.
+        matrix_B23: float64 matrices on the CPU, from `rotation`.
 
     Returns:
         uint8 images of the same shape.
     """
     batch, channels, height, width = images_BCHW.shape
-    position_B2HW = _positions(images_BCHW, matrix_B23, offset=-0.5)
-    x_BHW = position_B2HW[:, 0].clamp(-ONE, width * ONE)
-    y_BHW = position_B2HW[:, 1].clamp(-ONE, height * ONE)
+    x_BHW, y_BHW = _positions(images_BCHW, matrix_B23, offset=-0.5)
+    x_BHW, y_BHW = x_BHW.clamp_(-ONE, width * ONE), y_BHW.clamp_(-ONE, height * ONE)
     stride = width + 3
-    corner_BHW = ((y_BHW >> 16) + 1) * stride + (x_BHW >> 16) + 1
-    corners_B4HW = torch.stack(
-        [corner_BHW, corner_BHW + 1, corner_BHW + stride, corner_BHW + stride + 1], dim=1
-    )
+    corner_BHW = (y_BHW >> 16) * stride + (x_BHW >> 16)
+    index_B4HW = corner_BHW[:, None] + _corners(stride, images_BCHW.device)
     padded = functional.pad(images_BCHW, (1, 2, 1, 2))
-    values_BC4HW = _take(padded, corners_B4HW).view(batch, channels, 4, height, width)
+    values_BC4P = _take(padded, index_B4HW).view(batch, channels, 4, height * width)
     # Eight bits of the fraction are enough for one grey level and keep the products in 31 bits.
     right_BHW, down_BHW = (x_BHW >> 8) & 255, (y_BHW >> 8) & 255
-    left_BHW, up_BHW = 256 - right_BHW, 256 - down_BHW
-    weight_B4HW = torch.stack(
-        [left_BHW * up_BHW, right_BHW * up_BHW, left_BHW * down_BHW, right_BHW * down_BHW], dim=1
-    )
-    sum_BCHW = (values_BC4HW * weight_B4HW[:, None]).sum(2, dtype=torch.int32)
-    return ((sum_BCHW + ONE // 2) >> 16).to(torch.uint8)
+    across_B2HW = torch.stack([256 - right_BHW, right_BHW], dim=1)
+    down_B2HW = torch.stack([256 - down_BHW, down_BHW], dim=1)
+    weight_B22HW = down_B2HW[:, :, None] * across_B2HW[:, None, :]
+    sum_BCP = (values_BC4P * weight_B22HW.view(batch, 1, 4, -1)).sum(2, dtype=torch.int32)
+    return ((sum_BCP + ONE // 2) >> 16).to(torch.uint8).view_as(images_BCHW)
 
 
-def _positions(images_BCHW: Tensor, matrix_B23: Tensor, offset: float) -> Tensor:
-    """Source x and y of every output pixel's centre plus `offset`, int32 [B, 2, H, W] in 1/65536."""
+def _positions(images_BCHW: Tensor, matrix_B23: Tensor, offset: float) -> tuple[Tensor, Tensor]:
+    """Source x and y of every output pixel's centre plus `offset`, int32 [B, H, W] in 1/65536."""
     height, width = images_BCHW.shape[2:]
     device = images_BCHW.device
-    start_B2 = matrix_B23[..., 2] + 0.5 * (matrix_B23[..., 0] + matrix_B23[..., 1]) + offset
-    fixed_B23 = torch.stack([matrix_B23[..., 0], matrix_B23[..., 1], start_B2], dim=2)
-    fixed_B23 = (fixed_B23 * ONE + 0.5).floor().to(torch.int32).to(device)
-    step_x_B211, step_y_B211, start_B211 = fixed_B23[..., None, None].unbind(2)
-    column_W = torch.arange(width, dtype=torch.int32, device=device)
-    row_H1 = torch.arange(height, dtype=torch.int32, device=device)[:, None]
-    return (step_y_B211 * row_H1 + start_B211) + step_x_B211 * column_W
+    start_B2 = (matrix_B23[..., 0] + matrix_B23[..., 1]).mul_(0.5).add_(matrix_B23[..., 2] + offset)
+    fixed_B23 = torch.cat([matrix_B23[..., :2], start_B2[..., None]], dim=2)
+    fixed_B23 = fixed_B23.mul_(ONE).add_(0.5).floor_().to(torch.int32).to(device)
+    column_W, row_H1 = _axes(height, width, device)
+    step_x_B2, step_y_B2, start_B2 = fixed_B23[..., None, None].unbind(2)
+    position_B2HW = (step_y_B2 * row_H1 + start_B2) + step_x_B2 * column_W
+    x_BHW, y_BHW = position_B2HW.unbind(1)
+    return x_BHW, y_BHW
 
 
 def _take(images_BCHW: Tensor, index: Tensor) -> Tensor:
@@ -203,9 +176,32 @@ def _take(images_BCHW: Tensor, index: Tensor) -> Tensor:
     return images_BCHW.flatten(2).gather(2, flat_BCN).view(batch, channels, *index.shape[1:])
 
 
-def _reflect(position: Tensor, size: int) -> Tensor:
-    """Mirror positions beyond [0, size) at the edge pixels' centres, which are not repeated."""
-    return (size - 1) - ((size - 1) - position.abs()).abs()
+@cache
+def _axes(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    column_W = torch.arange(width, dtype=torch.int32, device=device)
+    row_H1 = torch.arange(height, dtype=torch.int32, device=device)[:, None]
+    return column_W, row_H1
+
+
+@cache
+def _corners(stride: int, device: torch.device) -> Tensor:
+    """Flat positions of a pixel and its right, lower and lower right neighbour, past the padding."""
+    here = stride + 1
+    neighbours = [here, here + 1, here + stride, here + stride + 1]
+    return torch.tensor(neighbours, device=device)[:, None, None]
+
+
+@cache
+def _windows(side: int, device: torch.device) -> Tensor:
+    """Source positions of every crop of one side: one row per offset, then the same mirrored.
+
+    Positions beyond the image are reflected at the edge pixels' centres, which are not repeated.
+    """
+    padding = _padding(side)
+    offset_N1 = torch.arange(2 * padding + 1)[:, None]
+    beyond_NS = (torch.arange(side) + offset_N1 - padding).abs()
+    inside_NS = (side - 1) - ((side - 1) - beyond_NS).abs()
+    return torch.cat([inside_NS, inside_NS.flip(1)]).to(device)
 
 
 def _padding(side: int) -> int:

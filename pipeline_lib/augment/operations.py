@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from pipeline_lib.augment import colour
-from pipeline_lib.augment.geometry import warp_matrix, warp_nearest
+from pipeline_lib.augment.geometry import rotation, warp_nearest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,6 +53,14 @@ ABSOLUTE = {
     Op.EQUALIZE: colour.equalize,
     Op.INVERT: colour.invert,
 }
+
+# The element of the matrix from output to source position that each of these adds to.
+WARPED_ELEMENTS = (
+    (Op.SHEAR_X, 0, 1),
+    (Op.TRANSLATE_X, 0, 2),
+    (Op.SHEAR_Y, 1, 0),
+    (Op.TRANSLATE_Y, 1, 2),
+)
 
 
 class Operations(NamedTuple):
@@ -118,19 +126,23 @@ def _apply_slot(images_BCHW: Tensor, op_B: Tensor, magnitude_B: Tensor) -> Tenso
     # All warps are one group: they differ only in their matrix. The groups are found on the CPU,
     # where the operations were drawn, so no device has to be waited for.
     group_B = op_B.masked_fill((op_B >= Op.SHEAR_X) & (op_B < Op.ROTATE), Op.ROTATE)
-    result = images_BCHW.clone()
-    for group in group_B.unique().tolist():
-        if group == Op.IDENTITY:
-            continue
-        member_G = (group_B == group).nonzero().squeeze(1)
-        index_G = member_G.to(images_BCHW.device)
-        chosen = images_BCHW.index_select(0, index_G)
-        changed = _apply_group(Op(group), chosen, op_B[member_G], magnitude_B[member_G])
-        result.index_copy_(0, index_G, changed)
-    return result
+    order_B = group_B.argsort(stable=True)
+    sizes = group_B.bincount(minlength=len(Op)).tolist()
+    index_B = order_B.to(images_BCHW.device)
+    groups = zip(
+        Op,
+        images_BCHW.index_select(0, index_B).split(sizes),
+        op_B[order_B].split(sizes),
+        magnitude_B[order_B].split(sizes),
+        strict=True,
+    )
+    changed = [_apply_group(*group) for group in groups if len(group[1])]
+    return torch.empty_like(images_BCHW).index_copy_(0, index_B, torch.cat(changed))
 
 
 def _apply_group(group: Op, images_BCHW: Tensor, op_B: Tensor, magnitude_B: Tensor) -> Tensor:
+    if group is Op.IDENTITY:
+        return images_BCHW
     if group is Op.ROTATE:
         return _warp(images_BCHW, op_B, magnitude_B)
     if group in MEASURED:
@@ -139,15 +151,8 @@ def _apply_group(group: Op, images_BCHW: Tensor, op_B: Tensor, magnitude_B: Tens
 
 
 def _warp(images_BCHW: Tensor, op_B: Tensor, magnitude_B: Tensor) -> Tensor:
-    def amount(op: Op) -> Tensor:
-        return torch.where(op_B == op, magnitude_B, 0.0)
-
-    matrix_B23 = warp_matrix(
-        *images_BCHW.shape[2:],
-        angle_B=amount(Op.ROTATE),
-        shift_x_B=amount(Op.TRANSLATE_X),
-        shift_y_B=amount(Op.TRANSLATE_Y),
-        shear_x_B=amount(Op.SHEAR_X),
-        shear_y_B=amount(Op.SHEAR_Y),
-    )
+    height, width = images_BCHW.shape[2:]
+    matrix_B23 = rotation(height, width, torch.where(op_B == Op.ROTATE, magnitude_B, 0.0))
+    for op, row, column in WARPED_ELEMENTS:
+        matrix_B23[:, row, column] += torch.where(op_B == op, magnitude_B, 0.0)
     return warp_nearest(images_BCHW, matrix_B23, FILL)
