@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 COUNTS_UP_TO = 16  # classes; more cells are too small for a number
+LUMA = np.array([0.299, 0.587, 0.114])  # how bright red, green and blue look (ITU-R BT.601)
 NAMES_UP_TO = 32  # classes; beyond, every so-many-th axis position is numbered
 
 
@@ -68,7 +69,7 @@ def draw(frame: pl.DataFrame, theme: style.Theme) -> Figure:
         names = frame["predicted"].head(size).to_list()
         _name_ticks(axes, names)
         if size <= COUNTS_UP_TO:
-            _write_counts(axes, counts_KK, shares_KK, theme)
+            _write_counts(axes, counts_KK, _colours(shares_KK, theme))
         return figure
 
 
@@ -77,7 +78,10 @@ def _colours(shares_KK: NDArray[np.float64], theme: style.Theme) -> NDArray[np.f
     hits, mistakes = (np.array(to_rgb(colour)) for colour in theme.series[:2])
     hue_KK3 = np.where(np.eye(len(shares_KK), dtype=bool)[..., None], hits, mistakes)
     strength_KK1 = np.sqrt(shares_KK)[..., None]
-    return np.array(to_rgb(theme.surface)) * (1 - strength_KK1) + hue_KK3 * strength_KK1
+    colours_KK3: NDArray[np.float64] = (
+        np.array(to_rgb(theme.surface)) * (1 - strength_KK1) + hue_KK3 * strength_KK1
+    )
+    return colours_KK3
 
 
 def _name_ticks(axes: Axes, names: list[str]) -> None:
@@ -96,10 +100,12 @@ def _name_ticks(axes: Axes, names: list[str]) -> None:
 
 
 def _write_counts(
-    axes: Axes, counts_KK: NDArray[np.int64], shares_KK: NDArray[np.float64], theme: style.Theme
+    axes: Axes, counts_KK: NDArray[np.int64], colours_KK3: NDArray[np.float64]
 ) -> None:
+    """The images of every cell that has any, dark on bright cells and bright on dark ones."""
     size = 10.5 if len(counts_KK) <= 10 else 8
+    bright_KK = colours_KK3 @ LUMA > 0.5
     for row, column in np.argwhere(counts_KK):
-        colour = theme.surface if shares_KK[row, column] > 0.35 else theme.ink
+        colour = style.LIGHT.ink if bright_KK[row, column] else style.LIGHT.surface
         text = str(counts_KK[row, column])
         axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=size)

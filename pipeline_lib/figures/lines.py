@@ -72,12 +72,14 @@ def draw_lines(
                 label=style.label(name, 40),
             )
         axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
         axes.grid(visible=False, axis="x")
         if percent:
             axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
         axes.set_ylabel(what)
         axes.margins(x=0.02)
+        if frame["epoch"].n_unique() == 1:
+            axes.set_xlim(frame["epoch"][0] - 0.6, frame["epoch"][0] + 0.6)
         columns = 2 if frame["series"].n_unique() > 1 else 1
         figure.legend(loc="outside upper left", ncols=columns, handlelength=2.6, fontsize=9.5)
         return figure

@@ -11,6 +11,7 @@ from pipeline_lib.figures import style, tiles
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
@@ -43,7 +44,7 @@ def choose(predictions: pl.DataFrame, classes: Sequence[str], count: int) -> pl.
     )
 
 
-def data(chosen: pl.DataFrame, images_NHWC: NDArray) -> pl.DataFrame:
+def data(chosen: pl.DataFrame, images_NHWC: NDArray[np.uint8]) -> pl.DataFrame:
     """The chosen rows with their pixels: uint8 (N, H, W, C), in the same order."""
     return pl.concat([chosen, tiles.pixel_columns(images_NHWC)], how="horizontal")
 
@@ -62,5 +63,7 @@ def _tile(row: dict[str, object]) -> tiles.Tile:
     confidence = f"{100 * float(str(row['confidence'])):.0f} %"
     predicted = f"{style.label(str(row['predicted']), 12)} {confidence}"
     return tiles.Tile(
-        tiles.image_of(row), [predicted, f"is {style.label(str(row['true_label']), 14)}"], right=False
+        tiles.image_of(row),
+        [predicted, f"is {style.label(str(row['true_label']), 14)}"],
+        right=False,
     )

@@ -46,7 +46,8 @@ def draw(frame: pl.DataFrame, theme: style.Theme) -> Figure:
         measured = measured.sort("accuracy", maintain_order=True).head(SHOWN)
     shares = measured["accuracy"].to_list()
     with style.applied(theme):
-        figure, axes = style.new_figure(height=max(1.6, 0.9 + 0.26 * len(measured)))
+        pitch = min(max(3.6 / len(measured), 0.26), 0.55)
+        figure, axes = style.new_figure(height=0.8 + pitch * len(measured))
         places = range(len(measured))
         axes.barh(places, [1] * len(shares), height=0.62, color=theme.rule, alpha=0.55)
         axes.barh(places, shares, height=0.62, color=theme.series[0])

@@ -42,8 +42,9 @@ def data(calibration: pl.DataFrame) -> pl.DataFrame:
 def calibration_error(frame: pl.DataFrame) -> float:
     """Expected calibration error of the bins, in [0, 1] (Guo et al., equation 3)."""
     filled = frame.filter(pl.col("count") > 0)
-    gaps = filled["count"] * (filled["accuracy"] - filled["mean_confidence"]).abs()
-    return sum(gaps.to_list()) / sum(filled["count"].to_list())
+    rows = filled.select("count", "accuracy", "mean_confidence").iter_rows()
+    gaps = [count * abs(accuracy - confidence) for count, accuracy, confidence in rows]
+    return float(sum(gaps) / filled["count"].sum())
 
 
 def draw(frame: pl.DataFrame, theme: style.Theme) -> Figure:
@@ -54,7 +55,7 @@ def draw(frame: pl.DataFrame, theme: style.Theme) -> Figure:
     """
     style.require_rows(frame, "reliability")
     with style.applied(theme):
-        figure, axes = style.new_figure(height=4.4)
+        figure, axes = style.new_figure(height=style.WIDTH)
         axes.remove()
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3.2, 1))
         _draw_bins(upper, frame.filter(pl.col("count") > 0), theme)
@@ -65,13 +66,19 @@ def draw(frame: pl.DataFrame, theme: style.Theme) -> Figure:
 def _draw_bins(axes: Axes, bins: pl.DataFrame, theme: style.Theme) -> None:
     left, width = bins["lower"].to_numpy(), (bins["upper"] - bins["lower"]).to_numpy()
     accuracy, confidence = bins["accuracy"].to_numpy(), bins["mean_confidence"].to_numpy()
-    bar = {"width": width, "align": "edge", "linewidth": 0.8}
-    axes.bar(left, accuracy, **bar, color=theme.series[0], alpha=0.35, edgecolor=theme.surface)
+    axes.bar(
+        left,
+        accuracy,
+        width=width,
+        align="edge",
+        color=theme.series[0],
+        alpha=0.35,
+        edgecolor=theme.surface,
+    )
     axes.plot([0, 1], [0, 1], color=theme.muted, linestyle=style.DASHES[2], linewidth=1.4)
     axes.vlines(confidence, accuracy, confidence, color=theme.series[1], linewidth=2.2)
     axes.plot(confidence, accuracy, "o", color=theme.series[0], markersize=5)
-    text = f"ECE {calibration_error(bins):.3f}"
-    axes.text(0.03, 0.95, text, transform=axes.transAxes, va="top", fontsize=12)
+    axes.set_title(f"ECE {calibration_error(bins):.3f}", loc="left", fontsize=11)
     axes.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
 
@@ -82,4 +89,5 @@ def _draw_counts(axes: Axes, bins: pl.DataFrame, theme: style.Theme) -> None:
     axes.bar(left, counts, width=width, align="edge", color=theme.muted, edgecolor=theme.surface)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=3))
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.tick_params(axis="x", pad=7)
     axes.set(ylabel="images", xlabel="confidence")

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     import polars as pl
     from matplotlib.axes import Axes
 
-# Inches. At 100 % an SVG chart is 480 CSS pixels wide; a phone shows it at three quarters of that.
-WIDTH = 5.0
-HEIGHT = 3.3
+# Inches. At 100 % an SVG chart is 422 CSS pixels wide; a phone shows it at four fifths of that.
+WIDTH = 4.4
+HEIGHT = 3.1
 PNG_DPI = 144
 DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (3, 1)), (0, (8, 2)))
 # A name may hold anything: what is not printable would break the SVG or turn its text around.
@@ -127,20 +127,20 @@ def as_svg(figure: Figure, theme: Theme) -> bytes:
     return content.replace(b"'DejaVu Sans'", b"system-ui, 'DejaVu Sans'")
 
 
-def as_png(figure: Figure, theme: Theme, dpi: int = PNG_DPI) -> bytes:
+def as_png(figure: Figure, theme: Theme) -> bytes:
     """The figure as PNG, the same bytes on every run."""
-    return _saved(figure, theme, "png", {"Software": None}, dpi=dpi)
+    return _saved(figure, theme, "png", {"Software": None})
 
 
-def _saved(
-    figure: Figure, theme: Theme, file_format: str, metadata: dict[str, None], **options: int
-) -> bytes:
+def _saved(figure: Figure, theme: Theme, kind: str, metadata: dict[str, None]) -> bytes:
     buffer = io.BytesIO()
     with applied(theme), warnings.catch_warnings():
         # Names in scripts that the bundled font lacks: boxes in the PNG, the right text in the SVG.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
+        warnings.filterwarnings(
+            "ignore", message="Glyph .* missing from font", category=UserWarning
+        )
         warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
-        figure.savefig(buffer, format=file_format, metadata=metadata, **options)
+        figure.savefig(buffer, format=kind, metadata=metadata, dpi=PNG_DPI)
     return buffer.getvalue()
 
 

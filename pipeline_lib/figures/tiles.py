@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 COLUMNS = 6
 GAP, LINE = 0.14, 0.155  # between tiles, and per line of text, in widths of a tile
 # Columns that carry the images through a frame; they are no part of its table.
-PIXELS = pl.Schema({"pixels": pl.Binary, "shape": pl.List(pl.Int64)})
+PIXELS = pl.Schema([("pixels", pl.Binary()), ("shape", pl.List(pl.Int64))])
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,10 @@ class Tile:
 def pixel_columns(images_NHWC: NDArray[np.uint8]) -> pl.DataFrame:
     """N rows of `pixels` and `shape`, from uint8 images."""
     shape = list(images_NHWC.shape[1:])
-    content = {"pixels": [image.tobytes() for image in images_NHWC], "shape": [shape] * len(images_NHWC)}
+    content = {
+        "pixels": [image.tobytes() for image in images_NHWC],
+        "shape": [shape] * len(images_NHWC),
+    }
     return pl.DataFrame(content, schema=PIXELS)
 
 
@@ -76,7 +79,9 @@ def draw_tiles(tiles: Sequence[Tile], theme: style.Theme) -> Figure:
             left, top = number % columns * step_x, number // columns * step_y
             axes.imshow(_rgb(tile.image_HWC), extent=(left, left + 1, top + 1, top))
             for row, text in enumerate(tile.lines):
-                colour = theme.ink if tile.right is None else theme.right if tile.right else theme.wrong
+                colour = (
+                    theme.ink if tile.right is None else theme.right if tile.right else theme.wrong
+                )
                 axes.text(
                     left,
                     top + 1 + LINE * (row + 0.5),
@@ -85,5 +90,7 @@ def draw_tiles(tiles: Sequence[Tile], theme: style.Theme) -> Figure:
                     fontsize=8,
                     color=colour if row == 0 else theme.muted,
                 )
-        axes.set(xlim=(-0.02, columns * step_x - GAP), ylim=(rows * step_y - GAP, -0.02), aspect="equal")
+        axes.set(
+            xlim=(-0.02, columns * step_x - GAP), ylim=(rows * step_y - GAP, -0.02), aspect="equal"
+        )
         return figure

@@ -12,6 +12,7 @@ from pipeline_lib.rng import generator
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
@@ -50,7 +51,7 @@ def choose(labels: pl.DataFrame, truth: pl.DataFrame, count: int, seed: int) -> 
     return pl.concat([wrong.head(first).sort("id"), others.head(count - first).sort("id")])
 
 
-def data(chosen: pl.DataFrame, images_NHWC: NDArray) -> pl.DataFrame:
+def data(chosen: pl.DataFrame, images_NHWC: NDArray[np.uint8]) -> pl.DataFrame:
     """The chosen rows with their pixels: uint8 (N, H, W, C), in the same order."""
     return pl.concat([chosen, tiles.pixel_columns(images_NHWC)], how="horizontal")
 

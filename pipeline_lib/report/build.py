@@ -41,7 +41,9 @@ def build_report(data: Path, reports: Path, report: Report) -> list[str]:
     charts = {name: _publish_figure(reports / "figures", panel) for name, panel in shown.items()}
     for name, panel in shown.items():
         publish_text(reports / "tables" / f"{name}.csv", _as_csv(panel.frame))
-    _remove_others(reports / "figures", {f"{name}.{kind}" for name in shown for kind in ("svg", "png")})
+    _remove_others(
+        reports / "figures", {f"{name}.{kind}" for name in shown for kind in ("svg", "png")}
+    )
     tables = {f"{name}.csv" for name in shown}
     _remove_others(reports / "tables", tables | {f"{name}{SIDECAR}" for name in tables})
     publish_text(reports / "index.html", render(inputs, found, charts), sidecar=False)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 CHIPS = 8  # candidates shown per image
 # Longest side in pixels of an image on the page, by how many there are: the file stays small.
-SIDE_FEW, SIDE_MANY, MANY = 112, 64, 60
+SIDE_FEW, SIDE_MANY, MANY = 112, 56, 50
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,8 @@ def mistake_cards(frame: pl.DataFrame) -> list[MistakeCard]:
     names = ("id", "true_label", "predicted", "confidence", "true_probability")
     return [
         MistakeCard(
-            png=tiles.as_png(tiles.image_of(row), _side(frame)), **{name: row[name] for name in names}
+            png=tiles.as_png(tiles.image_of(row), _side(frame)),
+            **{name: row[name] for name in names},
         )
         for row in frame.rows(named=True)
     ]

@@ -59,7 +59,7 @@ def facts(inputs: Inputs) -> list[tuple[str, str]]:
         ("Dataset", str(metrics["dataset"])),
         ("Labels", str(metrics["protocol"])),
         ("Classes", f"{len(inputs.classes):,}"),
-        ("Images", f"{width} × {height} pixels, {colour}"),
+        ("Images", f"{width} \N{MULTIPLICATION SIGN} {height} pixels, {colour}"),
         ("Seed", str(metrics["seed"])),
     ]
 
@@ -82,7 +82,7 @@ def measures(metrics: Mapping[str, Any]) -> list[Measure]:
             True,
         ),
         (
-            "… of the ambiguous ones",
+            "\N{HORIZONTAL ELLIPSIS} of the ambiguous ones",
             train.get("disambiguation_accuracy_ambiguous"),
             _ambiguous(train),
             True,

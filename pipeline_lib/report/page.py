@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -64,10 +64,10 @@ def render(
     )
 
 
-def class_name(name: str) -> Markup:
+def class_name(name: str, limit: int = NAME_LIMIT) -> Markup:
     """A class name: escaped, cut to a length that fits, and apart from the direction of its text."""
     whole = style.printable(name)
-    short = style.shortened(whole, NAME_LIMIT)
+    short = style.shortened(whole, limit)
     tooltip = Markup(' title="{}"').format(whole) if short != whole else Markup("")
     return Markup("<bdi{}>{}</bdi>").format(tooltip, short)
 

@@ -71,7 +71,9 @@ def _curves(inputs: Inputs) -> list[Panel]:
         f"training images, or their true labels are unknown."
     )
     return [
-        Panel("loss", losses, loss.draw, "No loss curves: no epoch was trained.", _in_words(losses)),
+        Panel(
+            "loss", losses, loss.draw, "No loss curves: no epoch was trained.", _in_words(losses)
+        ),
         Panel(
             "accuracy",
             accuracies,
@@ -79,9 +81,7 @@ def _curves(inputs: Inputs) -> list[Panel]:
             "No accuracy curves: there are no validation images.",
             _in_words(accuracies),
         ),
-        Panel(
-            "disambiguation", recovered, disambiguation.draw, no_labels, _in_words(recovered)
-        ),
+        Panel("disambiguation", recovered, disambiguation.draw, no_labels, _in_words(recovered)),
     ]
 
 
@@ -102,9 +102,7 @@ def _test_charts(inputs: Inputs) -> list[Panel]:
 
 
 def _training_images(inputs: Inputs, count: int) -> Panel:
-    chosen = training_images.choose(
-        inputs.labels, inputs.truth, count, inputs.metrics["seed"]
-    )
+    chosen = training_images.choose(inputs.labels, inputs.truth, count, inputs.metrics["seed"])
     missing = (
         "Left out: report.grid_images is 0."
         if count == 0
@@ -138,7 +136,9 @@ def _in_words(lines: pl.DataFrame) -> str:
 def _confusion_words(cells: pl.DataFrame) -> str:
     wrong = cells.filter(cells["actual"] != cells["predicted"])
     most = wrong.filter(wrong["images"] > 0).sort("images", descending=True, maintain_order=True)
-    parts = [f"{actual} as {predicted}, {images}" for actual, predicted, images, _ in most.head(3).rows()]
+    parts = [
+        f"{actual} as {predicted}, {images}" for actual, predicted, images, _ in most.head(3).rows()
+    ]
     listed = "; ".join(parts) or "none"
     return f"Confusion matrix of the test images. The most frequent mistakes: {listed}."
 
