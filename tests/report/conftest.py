@@ -108,7 +108,9 @@ def _write_images(
 ) -> None:
     height, width, channels = shape
     patterns = rng.integers(0, 256, (len(run.classes), *shape))
-    images = (0.7 * patterns[truth_N] + rng.integers(0, 70, (len(truth_N), *shape))).astype(np.uint8)
+    images = (0.7 * patterns[truth_N] + rng.integers(0, 70, (len(truth_N), *shape))).astype(
+        np.uint8
+    )
     count = len(images)
     about = {"dataset": "digits", "classes": list(run.classes), "policy": "digits"}
     about |= {"height": height, "width": width, "channels": channels}

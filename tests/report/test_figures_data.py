@@ -1,0 +1,227 @@
+"""The numbers behind the figures, against numbers worked out by hand."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from pipeline_lib.figures import (
+    accuracy,
+    confusion,
+    disambiguation,
+    loss,
+    mistakes,
+    per_class,
+    reliability,
+    tiles,
+    training_images,
+)
+
+
+def text_table(**columns):
+    """A table as it comes from a CSV file: every cell is text, an empty one is null."""
+    return pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String))
+
+
+def test_losses_are_the_totals_and_the_parts():
+    history = text_table(
+        epoch=["0", "1", "2"],
+        step=["0", "10", "20"],
+        learning_rate=["0.1", "0.1", "0.1"],
+        loss=[None, "2.5", "1.5"],
+        complementary_loss=[None, "2.0", "nan"],
+        consistency_weight=["0", "0.5", "1"],
+        val_loss=["2.25", "2", "inf"],
+        val_covering_rate=["0.1", "0.2", "0.3"],
+    )
+    assert loss.data(history).rows() == [
+        (1, "training", 2.5),
+        (2, "training", 1.5),
+        (0, "validation", 2.25),
+        (1, "validation", 2.0),
+        (1, "complementary loss", 2.0),
+    ]
+
+
+def test_history_without_training_has_no_losses():
+    assert loss.data(text_table(epoch=[], loss=[])).is_empty()
+    assert loss.data(text_table(epoch=["0"], loss=[None])).is_empty()
+
+
+def test_validation_shows_true_accuracy_and_the_criteria_beside_it():
+    curve = text_table(
+        epoch=["1", "2"], val_accuracy=["0.5", None], disambiguation_accuracy=["0.25", "0.75"]
+    )
+    history = text_table(epoch=["1", "2"], val_covering_rate=["0.6", "0.7"])
+    assert accuracy.data(history, curve).rows() == [
+        (1, "accuracy (true labels)", 0.5),
+        (1, "covering rate", 0.6),
+        (2, "covering rate", 0.7),
+    ]
+    assert disambiguation.data(curve)["value"].to_list() == [0.25, 0.75]
+
+
+def test_criteria_that_equal_the_accuracy_are_left_out():
+    history = text_table(epoch=["1"], val_covering_rate=["0.6"], val_accuracy=["0.6"])
+    curve = text_table(epoch=["1"], val_accuracy=["0.6"])
+    assert accuracy.data(history, curve)["series"].to_list() == ["accuracy (true labels)"]
+
+
+def test_no_disambiguation_curve_without_a_label_table():
+    curve = text_table(
+        epoch=["1", "2"], val_accuracy=["1", "1"], disambiguation_accuracy=[None] * 2
+    )
+    assert disambiguation.data(curve).is_empty()
+
+
+def test_confusion_counts_and_shares():
+    predictions = pl.DataFrame({"label": [0, 0, 0, 1], "predicted": [0, 0, 1, 0]})
+    cells = confusion.data(predictions, ["a", "b", "c"])
+    assert cells.rows() == [
+        ("a", "a", 2, 0.666667),
+        ("a", "b", 1, 0.333333),
+        ("a", "c", 0, 0.0),
+        ("b", "a", 1, 1.0),
+        ("b", "b", 0, 0.0),
+        ("b", "c", 0, 0.0),
+        ("c", "a", 0, None),  # class c has no test images
+        ("c", "b", 0, None),
+        ("c", "c", 0, None),
+    ]
+    assert confusion.data(predictions.clear(), ["a", "b"]).is_empty()
+
+
+def test_confusion_of_class_numbers_beyond_int8():
+    predictions = pl.DataFrame(
+        {"label": [99], "predicted": [98]}, schema={"label": pl.Int16, "predicted": pl.Int16}
+    )
+    cells = confusion.data(predictions, [f"c{k}" for k in range(100)])
+    assert cells.filter(pl.col("images") > 0).rows() == [("c99", "c98", 1, 1.0)]
+
+
+def test_reliability_bins_and_their_calibration_error():
+    bins = reliability.data(
+        text_table(
+            bin=["0", "1"],
+            lower=["0.0", "0.5"],
+            upper=["0.5", "1.0"],
+            count=["0", "4"],
+            mean_confidence=[None, "0.9"],
+            accuracy=[None, "0.75"],
+        )
+    )
+    assert bins["count"].to_list() == [0, 4]
+    assert bins["accuracy"].to_list() == [None, 0.75]
+    assert reliability.calibration_error(bins) == pytest.approx(0.15)
+    more = bins.vstack(pl.DataFrame([(0.5, 1.0, 12, 0.5, 0.55)], schema=bins.schema, orient="row"))
+    assert reliability.calibration_error(more) == pytest.approx((4 * 0.15 + 12 * 0.05) / 16)
+
+
+def test_reliability_without_images_is_empty():
+    bins = text_table(
+        lower=["0"], upper=["1"], count=["0"], mean_confidence=[None], accuracy=[None]
+    )
+    assert reliability.data(bins).is_empty()
+
+
+def test_per_class_keeps_names_that_look_like_numbers():
+    table = text_table(
+        **{"class": ["007", "b"]},
+        images=["3", "0"],
+        recall=["0.5", None],
+        precision=["1.0", None],
+        f1=["0.6667", None],
+    )
+    assert per_class.data(table).rows() == [
+        ("007", 3, 0.5, 1.0, 0.6667),
+        ("b", 0, None, None, None),
+    ]
+
+
+def test_worst_mistakes_come_most_confident_first():
+    probabilities = [[0.1, 0.9], [0.7, 0.3], [0.2, 0.8], [0.1, 0.9], [0.6, 0.4]]
+    predictions = pl.DataFrame(
+        {
+            "id": [4, 1, 2, 3, 0],
+            "label": [0, 0, 1, 0, 1],
+            "predicted": [1, 0, 1, 1, 0],
+            "probabilities": probabilities,
+        }
+    )
+    chosen = mistakes.choose(predictions, ["cat", "dog"], count=5)
+    assert chosen.rows() == [
+        (3, "cat", "dog", 0.9, 0.1),
+        (4, "cat", "dog", 0.9, 0.1),  # as confident: the lower id first
+        (0, "dog", "cat", 0.6, 0.4),
+    ]
+    assert mistakes.choose(predictions, ["cat", "dog"], count=1)["id"].to_list() == [3]
+    assert mistakes.choose(predictions, ["cat", "dog"], count=0).is_empty()
+
+
+def labels_table(wrong, right, single=0, unknown=0):
+    count = wrong + right + single + unknown
+    candidates = [["a", "b"]] * (wrong + right) + [["a"]] * single + [["a", "b"]] * unknown
+    labels = pl.DataFrame(
+        {
+            "id": range(count),
+            "source": [f"{i}.png" for i in range(count)],
+            "candidates": candidates,
+            "label": ["a"] * count,
+            "confidence": [0.5] * count,
+        }
+    )
+    true = ["b"] * wrong + ["a"] * (right + single) + [None] * unknown
+    truth = pl.DataFrame(
+        {"id": range(count), "true_label": true}, schema_overrides={"true_label": pl.String}
+    )
+    return labels, truth
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "count", "expected"),
+    [
+        (50, 50, 8, 4),  # as many as there are in the data
+        (2, 98, 8, 2),  # all of them, up to a quarter
+        (4, 996, 8, 2),
+        (0, 100, 8, 0),
+        (100, 0, 8, 8),
+        (9, 1, 10, 9),
+        (3, 2, 100, 3),
+    ],
+)
+def test_training_images_show_right_and_wrong_labels(wrong, right, count, expected):
+    chosen = training_images.choose(*labels_table(wrong, right), count, seed=1)
+    assert len(chosen) == min(count, wrong + right)
+    assert chosen["right"].eq(other=False).sum() == expected
+    assert chosen["right"].to_list() == sorted(chosen["right"].to_list())  # wrong ones first
+    assert chosen["id"].n_unique() == len(chosen)
+
+
+def test_training_images_are_ambiguous_ones_where_there_are_any():
+    chosen = training_images.choose(*labels_table(1, 2, single=50), 10, seed=1)
+    assert chosen["id"].to_list() == [0, 1, 2]
+    only_single = training_images.choose(*labels_table(0, 0, single=5), 10, seed=1)
+    assert len(only_single) == 5
+
+
+def test_training_images_of_unknown_class_are_neither_right_nor_wrong():
+    chosen = training_images.choose(*labels_table(0, 0, unknown=4), 10, seed=1)
+    assert chosen["right"].to_list() == [None] * 4
+
+
+def test_training_images_depend_on_the_seed_alone():
+    labels, truth = labels_table(5, 95)
+    draws = [training_images.choose(labels, truth, 12, seed)["id"].to_list() for seed in (1, 1, 2)]
+    assert draws[0] == draws[1] != draws[2]
+
+
+def test_no_training_images_without_a_label_table():
+    labels, truth = labels_table(2, 2)
+    labels = labels.with_columns(pl.lit(None, pl.String).alias("label"))
+    assert training_images.choose(labels, truth, 12, seed=1).is_empty()
+
+
+def test_pixels_travel_through_a_frame():
+    images = np.random.default_rng(0).integers(0, 256, (3, 4, 5, 3)).astype(np.uint8)
+    frame = mistakes.data(pl.DataFrame({"id": [3, 1, 2]}), images)
+    found = [tiles.image_of(row) for row in frame.iter_rows(named=True)]
+    np.testing.assert_array_equal(np.stack(found), images)
