@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline_lib.artifacts import publish_bytes
+from pipeline_lib.artifacts import publish_bytes, verify
 from pipeline_lib.errors import UserError
 from pipeline_lib.records import Row
 
@@ -58,6 +58,7 @@ def download(data: Data, raw: Path) -> None:
 def read(raw: Path, data: Data) -> Iterator[Row]:
     """Give the digits in the order of the file, scaled from 0..16 to 0..255."""
     del data
+    verify(raw / FILE)
     text = gzip.decompress((raw / FILE).read_bytes()).decode("ascii")
     for number, line in enumerate(text.splitlines(), start=1):
         values = np.array([int(float(value)) for value in line.split(",")])

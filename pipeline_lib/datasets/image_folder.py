@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipeline_lib.artifacts import publish
+from pipeline_lib.artifacts import publish, verify
 from pipeline_lib.datasets.files import archives, fetch
 from pipeline_lib.datasets.files.layout import arrange, is_clutter, is_image
 from pipeline_lib.datasets.files.sheet import read_sheet
@@ -60,6 +60,8 @@ def read(raw: Path, data: Data) -> Iterator[Row]:
         UserError: The archive or the table has a mistake (said before the first image is given).
     """
     shown = data.path or ""
+    for name in (ARCHIVE, TABLE) if data.table else (ARCHIVE,):
+        verify(raw / name)
     with archives.open_archive(raw / ARCHIVE, shown) as archive:
         names = [name for name in archive.names if not is_clutter(name)]
         places = arrange(filter(is_image, names), shown)

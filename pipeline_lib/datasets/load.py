@@ -6,7 +6,7 @@ import importlib
 import shutil
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
-from pipeline_lib.artifacts import SIDECAR, TEMPORARY_PREFIX, verify
+from pipeline_lib.artifacts import TEMPORARY_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +31,7 @@ class Dataset(Protocol):
         """Bring everything that `read` needs to the folder `raw`."""
 
     def read(self, raw: Path, data: Data) -> Iterator[Row]:
-        """Give every image with what is said of its class, in an order that never changes."""
+        """Verify `raw`, then give every image with what is said of its class, in a fixed order."""
 
 
 def load_dataset(name: str) -> Dataset:
@@ -54,14 +54,3 @@ def snapshot(data: Data, raw: Path) -> None:
         fresh.rename(raw)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-
-
-def verify_snapshot(raw: Path) -> None:
-    """Check every file of the folder `raw`.
-
-    Raises:
-        UserError: A file is missing or damaged.
-    """
-    for path in sorted(raw.glob("*")):
-        if not path.name.endswith(SIDECAR):
-            verify(path)

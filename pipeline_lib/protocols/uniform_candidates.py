@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipeline_lib.errors import UserError
 from pipeline_lib.protocols.labels import Labels, Weakened, draws, require_truth, roles, singletons
 
 if TYPE_CHECKING:
@@ -22,11 +23,17 @@ def weaken(labels: Labels, params: Split, seed: int, part: Literal["train", "val
     Wang, Zhang; ICML 2022): it marks random classes until one of them is wrong.
 
     Raises:
-        UserError: The true label of an image is unknown.
+        UserError: The true label of an image is unknown, or two classes are forced to be ambiguous.
     """
     del part
     require_truth(labels, "split.protocol uniform_candidates")
     options = params.uniform_candidates
+    if options.force_ambiguous and labels.num_classes <= 2:
+        msg = (
+            "split.uniform_candidates.force_ambiguous: of two classes both would always be candidates, "
+            "which says nothing; set it to false"
+        )
+        raise UserError(msg)
     truth_NK = singletons(labels)
     # The last column chooses the forced class, so that forcing changes no other draw.
     draw_NJ = draws(labels.id_N, labels.num_classes + 1, seed, "candidates")

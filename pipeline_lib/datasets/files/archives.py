@@ -31,6 +31,7 @@ MAX_BYTES = 1 << 40
 MAX_RATIO = 100
 RATIO_FROM_BYTES = 1 << 28
 BLOCK = 1 << 20
+RECORD = 512
 
 _DAMAGED = (
     tarfile.TarError,
@@ -114,12 +115,13 @@ def _unpacked(file: IO[bytes], path: Path, shown: str) -> Iterator[IO[bytes]]:
 
 def _tar(file: IO[bytes], shown: str) -> Archive:
     places: dict[str, tuple[int, int]] = {}
-    total = 0
+    total = end = 0
     file.seek(0)
     with tarfile.open(fileobj=file, mode="r:") as archive:
         while (member := archive.next()) is not None:
             archive.members = []  # type: ignore[attr-defined]  # tarfile would keep every header
             name = safe_name(member.name, shown)
+            end = member.offset_data + (-(-member.size // RECORD) * RECORD if member.isreg() else 0)
             if member.isdir():
                 continue
             if not member.isreg() or member.issparse():
@@ -130,6 +132,9 @@ def _tar(file: IO[bytes], shown: str) -> Archive:
             total += member.size
             _check_bytes(total, total, shown)
     descriptor = file.fileno()
+    if len(os.pread(descriptor, RECORD, end)) < RECORD:  # the mark of the end is a record of zeros
+        msg = "it ends too early"
+        raise tarfile.ReadError(msg)
     return Archive(
         list(places), lambda name: os.pread(descriptor, places[name][1], places[name][0])
     )

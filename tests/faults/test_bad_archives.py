@@ -1,0 +1,213 @@
+"""Row 25 of the faults: archives that mean harm, or are just broken."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import tarfile
+import zipfile
+
+import pytest
+
+from pipeline_lib.datasets.files import archives
+
+
+@pytest.fixture
+def picture(workspace) -> bytes:
+    path = workspace.add("seed/seed.png", 3)
+    content = path.read_bytes()
+    path.unlink()
+    return content
+
+
+def tar(*members: tuple[tarfile.TarInfo | str, bytes], mode: str = "w") -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode=mode) as archive:
+        for member, content in members:
+            header = tarfile.TarInfo(member) if isinstance(member, str) else member
+            header.size = len(content)
+            archive.addfile(header, io.BytesIO(content))
+    return file.getvalue()
+
+
+def special(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:
+    header = tarfile.TarInfo(name)
+    header.type, header.linkname = kind, target
+    return header
+
+
+def zipped(*members: tuple[zipfile.ZipInfo | str, bytes]) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for member, content in members:
+            archive.writestr(member, content)
+    return file.getvalue()
+
+
+def use(workspace, content: bytes, name: str) -> None:
+    (workspace.root / name).write_bytes(content)
+    workspace.set(data={"path": name})
+
+
+OUTWARD = ["../cat/1.png", "/cat/1.png", "cat/../../1.png", "C:/cat/1.png"]
+
+
+@pytest.mark.parametrize("name", OUTWARD)
+@pytest.mark.parametrize("pack", [tar, zipped])
+def test_names_that_lead_out_are_refused(workspace, picture, pack, name: str):
+    use(workspace, pack(("dog/1.png", picture), (name, picture)), "photos.bin")
+    message = workspace.refused("ingest", "download")
+    assert message.startswith(f"photos.bin: {name!r}: the path leads out of the archive")
+
+
+def test_a_windows_path_in_a_zip_is_a_path(workspace, picture):
+    use(workspace, zipped(("cat\\1.png", picture), ("dog\\1.png", picture)), "photos.zip")
+    workspace.run("download", "ingest")
+    assert [row["source"] for row in workspace.read("labels.parquet")] == ["cat/1.png", "dog/1.png"]
+    use(workspace, zipped(("..\\1.png", picture)), "photos.zip")
+    workspace.run("download")
+    with pytest.raises(Exception, match="leads out of the archive"):
+        workspace.run("ingest")
+
+
+KINDS = {
+    "symlink": tarfile.SYMTYPE,
+    "hardlink": tarfile.LNKTYPE,
+    "fifo": tarfile.FIFOTYPE,
+    "device": tarfile.CHRTYPE,
+    "block device": tarfile.BLKTYPE,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_links_and_devices_in_a_tar_are_refused(workspace, picture, kind: str):
+    bad = special("cat/1.png", KINDS[kind], "/etc/passwd" if "link" in kind else "")
+    use(workspace, tar(("dog/1.png", picture), (bad, b"")), "photos.tar")
+    message = workspace.refused("ingest", "download")
+    assert message.startswith("photos.tar: cat/1.png: not a plain file (a link or a device)")
+
+
+def test_links_in_a_zip_are_refused(workspace, picture):
+    link = zipfile.ZipInfo("cat/1.png")
+    link.external_attr = 0o120777 << 16
+    use(workspace, zipped(("dog/1.png", picture), (link, b"/etc/passwd")), "photos.zip")
+    assert "not a plain file" in workspace.refused("ingest", "download")
+
+
+def test_links_out_of_a_folder_are_refused(workspace):
+    workspace.two_classes(2)
+    (workspace.root / "secret.png").write_bytes(b"secret")
+    (workspace.photos / "cat/link.png").symlink_to(workspace.root / "secret.png")
+    assert workspace.refused("download").startswith("photos/cat/link.png: a link out of the folder")
+    (workspace.photos / "cat/link.png").unlink()
+    (workspace.photos / "bird").symlink_to(workspace.photos / "cat")
+    assert workspace.refused("download").startswith("photos/bird: a link to a folder")
+
+
+def test_the_number_of_members_is_limited(workspace, picture, monkeypatch):
+    monkeypatch.setattr(archives, "MAX_MEMBERS", 50)
+    members = [(f"cat/{number}.png", picture) for number in range(51)]
+    for name, content in (("photos.tar", tar(*members)), ("photos.zip", zipped(*members))):
+        use(workspace, content, name)
+        assert "one file more than the limit of 50" in workspace.refused("ingest", "download")
+
+
+def test_one_member_cannot_be_huge(workspace, picture, monkeypatch):
+    monkeypatch.setattr(archives, "MAX_MEMBER_BYTES", 1000)
+    use(workspace, zipped(("cat/1.png", picture), ("cat/2.png", bytes(1001))), "photos.zip")
+    message = workspace.refused("ingest", "download")
+    assert message.startswith("photos.zip: cat/2.png: 1001 bytes, the limit for one file is 1000")
+
+
+@pytest.mark.parametrize("name", ["photos.zip", "photos.tar.gz"])
+def test_a_bomb_is_not_unpacked(workspace, monkeypatch, name: str):
+    """Zeros, packed a thousandfold: over the ratio, and seen before all of it is unpacked."""
+    monkeypatch.setattr(archives, "RATIO_FROM_BYTES", 1 << 24)
+    zeros = [(f"cat/{number}.png", bytes(10 << 20)) for number in range(3)]
+    content = zipped(*zeros) if name.endswith("zip") else gzip.compress(tar(*zeros), 6)
+    use(workspace, content, name)
+    message = workspace.refused("ingest", "download")
+    assert "may be a decompression bomb" in message
+    assert (
+        sum(path.stat().st_size for path in workspace.root.rglob("*")) < 4 * len(content) + 100_000
+    )
+
+
+def test_a_name_twice_is_refused(workspace, picture):
+    use(workspace, tar(("cat/1.png", picture), ("./cat/1.png", picture)), "photos.tar")
+    assert workspace.refused("ingest", "download").startswith(
+        "photos.tar: cat/1.png: is in the archive twice"
+    )
+
+
+def test_a_name_that_is_no_text_is_refused(workspace, picture):
+    use(workspace, tar((os.fsdecode(b"cat/\xff.png"), picture)), "photos.tar")
+    assert "the name is not UTF-8" in workspace.refused("ingest", "download")
+
+
+def test_odd_names_work(workspace, picture):
+    names = ["cat/new\nline.png", "cat/" + "l" * 251 + ".png", "dog/\N{DOG FACE}.PNG"]
+    use(workspace, tar(*[(name, picture) for name in names]), "photos.tar")
+    workspace.run("download", "ingest")
+    assert [row["source"] for row in workspace.read("images.parquet")] == sorted(names)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.8])
+@pytest.mark.parametrize("name", ["photos.tar", "photos.tar.gz", "photos.zip"])
+def test_truncated_archives_are_refused(workspace, picture, name: str, share: float):
+    members = [(f"cat/{number}.png", picture + os.urandom(3000)) for number in range(9)]
+    content = (
+        zipped(*members)
+        if name.endswith("zip")
+        else tar(*members, mode="w:gz" if "gz" in name else "w")
+    )
+    use(workspace, content[: int(len(content) * share) // 512 * 512], name)
+    assert workspace.refused("ingest", "download").startswith(f"{name}: damaged archive")
+
+
+def test_what_is_no_archive_is_refused_at_once(workspace):
+    for content, found in (
+        (b"", "an empty file"),
+        (b"<html>", "a web page"),
+        (b"7z\xbc\xaf", "something else"),
+    ):
+        use(workspace, content, "photos.zip")
+        message = workspace.refused("download")
+        assert message.startswith(f"photos.zip: not a tar, tar.gz or zip archive but {found}")
+
+
+def test_missing_and_changed_archives_are_refused(workspace, picture):
+    workspace.set(data={"path": "nowhere.zip"})
+    assert workspace.refused("download").startswith("nowhere.zip: not found")
+    use(workspace, zipped(("cat/1.png", picture)), "photos.zip")
+    workspace.set(data={"sha256": "0" * 64})
+    assert "data.sha256 says 0000" in workspace.refused("download")
+
+
+def test_folders_too_deep_or_without_images_are_refused(workspace, picture):
+    use(workspace, tar(("a/b/c/d/1.png", picture), ("e/1.png", picture)), "photos.tar")
+    assert workspace.refused("ingest", "download").startswith(
+        "photos.tar: a/b/c/d/1.png: lies too deep"
+    )
+    use(workspace, tar(("cat/readme.txt", b"hello")), "photos.tar")
+    workspace.run("download")
+    assert workspace.refused("ingest").startswith("photos.tar: holds no image")
+
+
+def test_an_encrypted_member_is_refused(workspace, picture):
+    content = bytearray(zipped(("cat/1.png", picture)))
+    for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        content[content.index(signature) + offset] |= 1
+    use(workspace, bytes(content), "photos.zip")
+    assert "encrypted" in workspace.refused("ingest", "download")
+
+
+def test_a_failed_download_keeps_the_last_good_snapshot(workspace):
+    workspace.two_classes(2)
+    workspace.run("download")
+    before = (workspace.root / "data/raw/images.archive").read_bytes()
+    workspace.set(data={"path": "nowhere"})
+    with pytest.raises(Exception, match="nowhere: not found"):
+        workspace.run("download")
+    assert (workspace.root / "data/raw/images.archive").read_bytes() == before

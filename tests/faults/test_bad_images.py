@@ -1,0 +1,151 @@
+"""Rows 13, 14 and 17 of the faults: files that are no images, too large ones, mixed sizes."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+def jpeg() -> bytes:
+    file = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(pixels).save(file, "JPEG")
+    return file.getvalue()
+
+
+def huge_png(side: int) -> bytes:
+    """Write the header of a PNG with side x side pixels, and hardly a byte of them."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b""))
+        + chunk(b"IEND", b"")
+    )
+
+
+BAD = {
+    "truncated.jpg": (jpeg()[:900], "damaged image: image file is truncated"),
+    "truncated.png": (huge_png(100)[:-20], "damaged image"),
+    "empty.png": (b"", "empty file (0 bytes)"),
+    "page.jpg": (b"\n<!DOCTYPE html><html>404</html>", "a web page, not an image"),
+    "text.png": (b"hello", "not an image in one of the formats JPEG, PNG"),
+    "bomb.png": (huge_png(15_000), "15000x15000 pixels, the limit is 64000000"),
+    "fits.png": (
+        b"SIMPLE  =                    T" + b" " * 3000,
+        "not an image in one of the formats",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_one_bad_image_stops_the_run_with_its_name_and_reason(workspace, name: str):
+    content, reason = BAD[name]
+    workspace.two_classes()
+    workspace.write(f"cat/{name}", content)
+    message = workspace.refused("ingest", "download")
+    assert message.splitlines()[0].startswith("1 images cannot be read")
+    assert "data.on_bad_image: skip" in message
+    assert f"cat/{name}: {reason}" in message
+
+
+def test_many_bad_images_are_counted_and_ten_are_named(workspace):
+    workspace.two_classes()
+    for number in range(13):
+        workspace.write(f"dog/bad{number:02d}.jpg", b"")
+    lines = workspace.refused("ingest", "download").splitlines()
+    assert lines[0].startswith("13 images cannot be read")
+    assert len(lines) == 12
+    assert lines[-1].strip() == "and 3 more"
+
+
+def test_bad_images_are_skipped_and_listed_on_request(workspace):
+    workspace.two_classes()
+    for name, (content, _) in BAD.items():
+        workspace.write(f"cat/{name}", content)
+    workspace.set(data={"on_bad_image": "skip"})
+    workspace.run("configure", "download", "ingest", "split")
+    rejected = workspace.read("rejected.parquet")
+    assert [row["source"] for row in rejected] == sorted(f"cat/{name}" for name in BAD)
+    for row in rejected:
+        assert BAD[row["source"].removeprefix("cat/")][1] in row["reason"]
+    images = workspace.read("images.parquet")
+    assert [row["id"] for row in images] == list(range(16))
+    assert [row["source"] for row in images] == [
+        row["source"] for row in workspace.read("labels.parquet")
+    ]
+
+
+def test_nothing_but_bad_images_is_refused_even_when_they_may_be_skipped(workspace):
+    workspace.write("cat/1.png", b"")
+    workspace.write("dog/1.png", b"x")
+    workspace.set(data={"on_bad_image": "skip"})
+    assert workspace.refused("ingest", "download").startswith("2 images cannot be read")
+
+
+def test_mixed_sizes_need_an_image_size(workspace):
+    workspace.two_classes()
+    workspace.add("dog/wide.png", 1, (40, 20))
+    message = workspace.refused("ingest", "download")
+    assert message == (
+        "images differ in size: cat/00.png is 8x8, dog/wide.png is 40x20; set data.image_size"
+    )
+    workspace.set(data={"image_size": 12})
+    workspace.run("ingest")
+    assert {
+        (row["height"], row["width"], len(row["pixels"]))
+        for row in workspace.read("images.parquet")
+    } == {(12, 12, 432)}
+
+
+def test_a_pixel_and_a_strip_can_be_resized(workspace):
+    workspace.two_classes()
+    workspace.add("cat/dot.png", 9, (1, 1))
+    workspace.add("cat/strip.png", 9, (10_000, 2))
+    workspace.set(data={"image_size": 8})
+    workspace.run("download", "ingest")
+    rows = {row["source"]: row["pixels"] for row in workspace.read("images.parquet")}
+    assert rows["cat/dot.png"] == rows["cat/strip.png"] == bytes([9]) * 192
+
+
+def test_damaged_input_of_a_stage_is_noticed_before_it_works(workspace):
+    workspace.two_classes()
+    workspace.run("configure", "download")
+    archive = workspace.root / "data/raw/images.archive"
+    content = bytearray(archive.read_bytes())
+    content[700] ^= 1
+    archive.write_bytes(content)
+    message = workspace.refused("ingest")
+    assert message.startswith("data/raw/images.archive: damaged: sha256 is")
+    (workspace.root / "data/raw/images.archive.sha256").unlink()
+    assert workspace.refused("ingest").startswith("data/raw/images.archive.sha256: missing")
+
+
+def test_the_stage_as_a_program_prints_one_line_and_exits_with_1(workspace):
+    root = Path(__file__).resolve().parents[2]
+    workspace.two_classes()
+    workspace.run("download")
+    (workspace.root / "data/raw/images.archive").unlink()
+    command = [sys.executable, "-m", "stages.ingest"]
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 1
+    assert (
+        done.stderr
+        == "data/raw/images.archive: missing; run `dvc repro` (or `dvc pull`) to get it\n"
+    )

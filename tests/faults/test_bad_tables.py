@@ -1,0 +1,160 @@
+"""Rows 9 to 12 and 19 of the faults: what can be wrong in a table of labels."""
+
+from __future__ import annotations
+
+import gzip
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+CATS = "cat/00.png"
+
+# Text of the table -> what the message must say, from its beginning.
+BAD = {
+    "ragged row": ("file,label\ncat/00.png,cat,dog\n", "labels.csv:2: 3 fields, but the header names 2 columns"),
+    "short row": ("file,label\ncat/00.png\n", "labels.csv:2: 1 fields, but the header names 2 columns"),
+    "latin-1": (b"file,label\ncat/00.png,cat\ncat/01.png,\xe9t\xe9\n", "labels.csv:3: not UTF-8 (byte 0xe9)"),
+    "no header": ("cat/00.png,cat\ncat/01.png,cat\n", "labels.csv:1: no column `file` (found 'cat/00.png', 'cat')"),
+    "semicolons": ("file;label\ncat/00.png;cat\n", "labels.csv:1: no column `file` (found 'file;label')"),
+    "nothing": ("", "labels.csv:1: no column `file` (it is empty)"),
+    "no rows": ("file,label\n", "labels.csv: no rows"),
+    "only files": ("file\ncat/00.png\n", "labels.csv: only a column `file`"),
+    "twice the same column": ("file,ann,ann\ncat/00.png,cat,cat\n", "labels.csv:1: columns need names"),
+    "label and more": ("file,label,ann\ncat/00.png,cat,cat\n", "labels.csv: `label` stands alone beside `file`; remove the columns ann"),
+    "open quote": ('file,label\n"cat/00.png,cat\n', "labels.csv:2: unexpected end of data"),
+    "absolute path": ("file,label\n/etc/passwd,cat\n", "labels.csv:2: '/etc/passwd': name files by their path inside data.path"),
+    "drive": ("file,label\nC:\\a.png,cat\n", "labels.csv:2: 'C:\\\\a.png': name files by their path"),
+    "path upwards": ("file,label\n../cat/00.png,cat\n", "labels.csv:2: '../cat/00.png': name files by their path"),
+    "unknown file": ("file,label\ncat/99.png,cat\n", "labels.csv:2: 'cat/99.png' is not one of the images in data.path; names are like"),
+    "file elsewhere": ("file,label\nlion/00.png,cat\n", "labels.csv:2: 'lion/00.png' is not one of the images in data.path; did you mean cat/00.png?"),
+    "no file": ("file,label\n,cat\n", "labels.csv:2: no file name"),
+    "file twice": ("file,label\ncat/00.png,cat\n\ncat/01.png,cat\n./cat/00.png,cat\n", "labels.csv:5: cat/00.png is named on labels.csv:2 already"),
+    "unknown class": ("file,label\ncat/00.png,caat\n", "labels.csv:2: 'caat' is not one of the classes cat, dog; did you mean 'cat'?"),
+    "class number": ("file,label\ncat/00.png,7\n", "labels.csv:2: '7' is not one of the classes cat, dog; the class folders are all the classes"),
+    "negative number": ("file,label\ncat/00.png,-1\n", "labels.csv:2: '-1' is not one of the classes cat, dog"),
+    "fraction": ("file,label\ncat/00.png,0.5\n", "labels.csv:2: '0.5' is not one of the classes cat, dog"),
+    "space before": ("file,label\ncat/00.png, cat\n", "labels.csv:2: column label: ' cat' begins or ends with a space"),
+    "space after": ("file,label\ncat/00.png,cat \n", "labels.csv:2: column label: 'cat ' begins or ends with a space"),
+    "space in the header": ("file, label\ncat/00.png,cat\n", "labels.csv:1: ' label' begins or ends with a space"),
+    "unknown candidate": ("file,candidates\ncat/00.png,cat|dgo\n", "labels.csv:2: 'dgo' is not one of the classes cat, dog; did you mean 'dog'?"),
+    "spaces between candidates": ("file,candidates\ncat/00.png,cat | dog\n", "labels.csv:2: column candidates: 'cat | dog': write class names with | between"),
+    "hole between candidates": ("file,candidates\ncat/00.png,cat||dog\n", "labels.csv:2: column candidates: 'cat||dog'"),
+    "unknown annotation": ("file,a,b\ncat/00.png,cat,wolf\n", "labels.csv:2: 'wolf' is not one of the classes cat, dog"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", BAD)
+def test_a_mistake_in_a_table_is_one_line_with_its_place(workspace, mistake: str):
+    text, expected = BAD[mistake]
+    workspace.two_classes(3)
+    workspace.table(text)
+    message = workspace.refused("ingest", "download")
+    assert message.startswith(expected)
+    assert "\n" not in message
+
+
+def test_empty_candidate_sets_are_all_named_up_to_ten(workspace):
+    workspace.two_classes(12)
+    names = [f"cat/{number:02d}.png," for number in range(12)]
+    workspace.table("\n".join(["file,candidates", *names, ""]))
+    message = workspace.refused("ingest", "download")
+    assert message.startswith(
+        "labels.csv: 12 rows with an empty candidate set (labels.csv:2, labels.csv:3,"
+    )
+    assert "labels.csv:11 and 2 more" in message
+
+
+def test_a_damaged_gzip_table_is_refused(workspace):
+    workspace.two_classes()
+    workspace.table(gzip.compress(b"file,label\ncat/00.png,cat\n" * 100)[:-9], "labels.csv.gz")
+    assert workspace.refused("ingest", "download").startswith("labels.csv.gz: damaged gzip file")
+
+
+def test_a_missing_table_is_named_before_anything_is_kept(workspace):
+    workspace.two_classes()
+    workspace.set(data={"table": "tables/none.csv"})
+    message = workspace.refused("download")
+    assert message.startswith("tables/none.csv: not found")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_spreadsheet_dialects_are_read(workspace, encoding: str, ending: str):
+    workspace.two_classes(2)
+    workspace.add('cat/a, "b".png', 7)
+    lines = ["file,label", '"cat/a, ""b"".png",dog', "cat/00.png,", ""]
+    workspace.table(ending.join(lines).encode(encoding))
+    workspace.run("download", "ingest")
+    rows = {row["source"]: row for row in workspace.read("labels.parquet")}
+    assert (rows['cat/a, "b".png']["label"], rows['cat/a, "b".png']["true_label"]) == (1, 0)
+    assert (rows[CATS]["label"], rows[CATS]["true_label"]) == (None, 0)
+    assert (rows["dog/00.png"]["label"], rows["dog/00.png"]["true_label"]) == (1, 1)
+
+
+class TestParquet:
+    def put(self, workspace, **columns) -> None:
+        pq.write_table(pa.table(columns), workspace.root / "labels.parquet")
+        workspace.two_classes(3)
+        workspace.set(data={"table": "labels.parquet"})
+
+    def test_lists_of_candidates_and_categories_are_read(self, workspace):
+        names = pa.array([CATS, "dog/01.png"]).dictionary_encode()
+        self.put(workspace, file=names, candidates=[["dog", "cat"], ["dog"]])
+        workspace.run("download", "ingest")
+        rows = {row["source"]: row for row in workspace.read("labels.parquet")}
+        assert rows[CATS]["candidates"] == [0, 1]
+        assert rows["dog/01.png"]["candidates"] == [1]
+        assert rows["dog/00.png"]["candidates"] is None
+
+    def test_fractions_are_refused(self, workspace):
+        self.put(workspace, file=[CATS], label=[1.0])
+        message = workspace.refused("ingest", "download")
+        assert message.startswith("labels.parquet: column label: holds double; use text")
+
+    def test_a_class_out_of_range_is_found_by_row(self, workspace):
+        self.put(workspace, file=[CATS, "cat/01.png"], label=["cat", "5"])
+        assert workspace.refused("ingest", "download").startswith(
+            "labels.parquet: row 2: '5' is not one of"
+        )
+
+    def test_an_empty_list_is_an_empty_candidate_set(self, workspace):
+        self.put(workspace, file=[CATS, "cat/01.png"], candidates=[["cat"], []])
+        message = workspace.refused("ingest", "download")
+        assert message.startswith(
+            "labels.parquet: 1 rows with an empty candidate set (labels.parquet: row 2)"
+        )
+
+    def test_a_truncated_file_is_refused(self, workspace):
+        self.put(workspace, file=[CATS], label=["cat"])
+        path = workspace.root / "labels.parquet"
+        path.write_bytes(path.read_bytes()[:-20])
+        assert workspace.refused("ingest", "download").startswith(
+            "labels.parquet: damaged Parquet file"
+        )
+
+
+def test_flat_files_take_their_classes_from_the_table(workspace):
+    for number in range(4):
+        workspace.add(f"{number}.png", number)
+    workspace.table("file,label\n0.png,b\n1.png,a\n2.png,\n")
+    workspace.run("download", "ingest")
+    rows = workspace.read("labels.parquet")
+    assert [row["label"] for row in rows] == [1, 0, None, None]
+    assert {row["true_label"] for row in rows} == {None}
+
+
+def test_flat_files_need_a_table(workspace):
+    workspace.add("0.png")
+    message = workspace.refused("ingest", "download")
+    assert message.startswith("photos: no folders name classes; use <class>/<file>, or give labels")
+
+
+def test_annotators_are_kept_apart_and_blanks_say_nothing(workspace):
+    workspace.two_classes(2)
+    workspace.table("file,ann,bob,eve\ncat/00.png,cat,,dog\ncat/01.png,,,\n")
+    workspace.run("configure", "download", "ingest")
+    rows = {row["source"]: row for row in workspace.read("labels.parquet")}
+    assert rows[CATS]["annotations"] == [0, None, 1]
+    assert rows["cat/01.png"]["annotations"] == [None, None, None]
+    assert rows[CATS]["label"] is None
