@@ -74,9 +74,18 @@ def validate(predictor: nn.Module, validation: Validation) -> Verdict | None:
     p_MK = torch.cat([predictor(images) for images in validation.images_MCHW.split(BATCH)])
     y_MK = validation.candidates_MK
     labels_M = p_MK.argmax(dim=1)
+    return Verdict(_measure(p_MK, y_MK), labels_M.to(torch.int16).cpu())
+
+
+def _measure(p_MK: Tensor, y_MK: Tensor) -> dict[str, float]:
+    """The measures over the images whose candidates say anything; none where all say nothing."""
+    telling_M = y_MK.sum(dim=1) < y_MK.shape[1]
+    if not bool(telling_M.any()):
+        return {}
+    p_MK, y_MK = p_MK[telling_M], y_MK[telling_M]
     inside_M = (p_MK * y_MK).sum(dim=1).clamp_min(SMALLEST_PROBABILITY)
+    top_M, labels_M = p_MK.max(dim=1)
     covered_M = y_MK.gather(1, labels_M[:, None])[:, 0]
-    top_M = p_MK.gather(1, labels_M[:, None])[:, 0]
     measures = {
         "val_loss": -inside_M.log().mean(),
         "val_covering_rate": covered_M.mean(),
@@ -84,8 +93,7 @@ def validate(predictor: nn.Module, validation: Validation) -> Verdict | None:
     }
     if bool((y_MK.sum(dim=1) == 1).all()):
         measures["val_accuracy"] = measures["val_covering_rate"]
-    numbers = {name: float(value) for name, value in measures.items()}
-    return Verdict(numbers, labels_M.to(torch.int16).cpu())
+    return {name: float(value) for name, value in measures.items()}
 
 
 def score(rule: Rule, verdict: Verdict | None, epoch: int) -> float:
