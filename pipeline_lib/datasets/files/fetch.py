@@ -110,6 +110,7 @@ class _OnlyHttps(urllib.request.HTTPRedirectHandler):
         newurl: str,
     ) -> urllib.request.Request | None:
         if not newurl.startswith("https://"):
+            fp.close()
             complaint = (
                 f"{req.full_url}: redirects to {newurl}, which is not https; use another address"
             )
@@ -128,6 +129,7 @@ def fetch(url: str, target: Path) -> None:
         with opener.open(url, timeout=TIMEOUT_SECONDS) as response, target.open("wb") as file:
             _receive(response, file, url)
     except urllib.error.HTTPError as error:
+        error.close()
         msg = f"{url}: the server answers {error.code} {error.reason}; check data.path"
         raise UserError(msg) from error
     except (
