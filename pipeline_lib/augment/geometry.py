@@ -74,10 +74,11 @@ class Affine:
 
     def sample(self, generator: torch.Generator, batch: int) -> Warps:
         """Draw `batch` warps: angle and both shifts uniform and symmetric about zero."""
-        uniform_B3 = torch.rand(batch, 3, generator=generator, dtype=torch.float64) * 2 - 1
-        sides_2 = torch.tensor([self.width, self.height], dtype=torch.float64)
-        matrix_B23 = rotation(self.height, self.width, uniform_B3[:, 0] * self.degrees)
-        matrix_B23[..., 2] += uniform_B3[:, 1:] * (self.translation * sides_2)
+        uniform_B3 = torch.rand(batch, 3, generator=generator, dtype=torch.float64).sub_(0.5)
+        shift_2 = (2 * self.translation * self.width, 2 * self.translation * self.height)
+        drawn_B3 = uniform_B3.mul_(torch.tensor((2 * self.degrees, *shift_2), dtype=torch.float64))
+        matrix_B23 = rotation(self.height, self.width, drawn_B3[:, 0])
+        matrix_B23[..., 2] += drawn_B3[:, 1:]
         return Warps(matrix_B23)
 
     def apply(self, images_BCHW: Tensor, warps: Warps) -> Tensor:
@@ -99,12 +100,10 @@ def rotation(height: int, width: int, angle_B: Tensor) -> Tensor:
     Returns:
         float64 matrices [B, 2, 3].
     """
-    x, y = width / 2, height / 2
     radians_B11 = torch.deg2rad(angle_B)[:, None, None]
-    along_23 = torch.tensor([[1, 0, -x], [0, 1, -y]], dtype=torch.float64)
-    across_23 = torch.tensor([[0, -1, y], [1, 0, -x]], dtype=torch.float64)
-    centre_23 = torch.tensor([[0, 0, x], [0, 0, y]], dtype=torch.float64)
-    return torch.cos(radians_B11) * along_23 + torch.sin(radians_B11) * across_23 + centre_23
+    along_23, across_23, centre_23 = _rotation_basis(height, width)
+    matrix_B23 = torch.cos(radians_B11) * along_23
+    return matrix_B23.add_(torch.sin(radians_B11) * across_23).add_(centre_23)
 
 
 def warp_nearest(images_BCHW: Tensor, matrix_B23: Tensor, fill: int) -> Tensor:
@@ -119,10 +118,12 @@ def warp_nearest(images_BCHW: Tensor, matrix_B23: Tensor, fill: int) -> Tensor:
         uint8 images of the same shape.
     """
     height, width = images_BCHW.shape[2:]
-    x_BHW, y_BHW = _positions(images_BCHW, matrix_B23, offset=0.0)
-    x_BHW, y_BHW = (x_BHW >> 16).clamp_(-1, width), (y_BHW >> 16).clamp_(-1, height)
+    nearest_B2HW = _positions(images_BCHW, matrix_B23, offset=0.0) >> 16
+    x_BHW, y_BHW = nearest_B2HW.unbind(1)
+    x_BHW, y_BHW = x_BHW.clamp_(-1, width), y_BHW.clamp_(-1, height)
     padded = functional.pad(images_BCHW, (1, 1, 1, 1), value=fill)
-    return _take(padded, y_BHW * (width + 2) + (x_BHW + (width + 3)))
+    start = width + 3
+    return _take(padded, torch.add(x_BHW, y_BHW, alpha=width + 2) + start)
 
 
 def warp_bilinear(images_BCHW: Tensor, matrix_B23: Tensor) -> Tensor:
@@ -138,35 +139,33 @@ def warp_bilinear(images_BCHW: Tensor, matrix_B23: Tensor) -> Tensor:
     Returns:
         uint8 images of the same shape.
     """
-    batch, channels, height, width = images_BCHW.shape
-    x_BHW, y_BHW = _positions(images_BCHW, matrix_B23, offset=-0.5)
-    x_BHW, y_BHW = x_BHW.clamp_(-ONE, width * ONE), y_BHW.clamp_(-ONE, height * ONE)
-    stride = width + 3
-    corner_BHW = (y_BHW >> 16) * stride + (x_BHW >> 16)
-    index_B4HW = corner_BHW[:, None] + _corners(stride, images_BCHW.device)
-    padded = functional.pad(images_BCHW, (1, 2, 1, 2))
-    values_BC4P = _take(padded, index_B4HW).view(batch, channels, 4, height * width)
-    # Eight bits of the fraction are enough for one grey level and keep the products in 31 bits.
-    right_BHW, down_BHW = (x_BHW >> 8) & 255, (y_BHW >> 8) & 255
-    across_B2HW = torch.stack([256 - right_BHW, right_BHW], dim=1)
-    down_B2HW = torch.stack([256 - down_BHW, down_BHW], dim=1)
-    weight_B22HW = down_B2HW[:, :, None] * across_B2HW[:, None, :]
-    sum_BCP = (values_BC4P * weight_B22HW.view(batch, 1, 4, -1)).sum(2, dtype=torch.int32)
-    return ((sum_BCP + ONE // 2) >> 16).to(torch.uint8).view_as(images_BCHW)
-
-
-def _positions(images_BCHW: Tensor, matrix_B23: Tensor, offset: float) -> tuple[Tensor, Tensor]:
-    """Source x and y of every output pixel's centre plus `offset`, int32 [B, H, W] in 1/65536."""
-    height, width = images_BCHW.shape[2:]
-    device = images_BCHW.device
-    start_B2 = (matrix_B23[..., 0] + matrix_B23[..., 1]).mul_(0.5).add_(matrix_B23[..., 2] + offset)
-    fixed_B23 = torch.cat([matrix_B23[..., :2], start_B2[..., None]], dim=2)
-    fixed_B23 = fixed_B23.mul_(ONE).add_(0.5).floor_().to(torch.int32).to(device)
-    column_W, row_H1 = _axes(height, width, device)
-    step_x_B2, step_y_B2, start_B2 = fixed_B23[..., None, None].unbind(2)
-    position_B2HW = (step_y_B2 * row_H1 + start_B2) + step_x_B2 * column_W
+    batch, _, height, width = images_BCHW.shape
+    position_B2HW = _positions(images_BCHW, matrix_B23, offset=-0.5)
     x_BHW, y_BHW = position_B2HW.unbind(1)
-    return x_BHW, y_BHW
+    x_BHW.clamp_(-ONE, width * ONE)
+    y_BHW.clamp_(-ONE, height * ONE)
+    stride = width + 3
+    x_BHW, y_BHW = (position_B2HW >> 16).unbind(1)
+    corner_B1HW = torch.add(x_BHW, y_BHW, alpha=stride)[:, None]
+    padded = functional.pad(images_BCHW, (1, 2, 1, 2))
+    values_BC4HW = _take(padded, corner_B1HW + _corners(stride, images_BCHW.device))
+    # Eight bits of the fraction are enough for one grey level and keep the products in 31 bits.
+    far_B2HW = (position_B2HW >> 8) & 255
+    across_B2HW, down_B2HW = torch.stack([256 - far_B2HW, far_B2HW], dim=1).unbind(2)
+    weight_B22HW = down_B2HW[:, :, None] * across_B2HW[:, None]
+    weighted_BC4HW = values_BC4HW * weight_B22HW.view(batch, 1, 4, height, width)
+    sum_BCHW = weighted_BC4HW.sum(2, dtype=torch.int32)
+    return sum_BCHW.add_(ONE // 2).bitwise_right_shift_(16).to(torch.uint8)
+
+
+def _positions(images_BCHW: Tensor, matrix_B23: Tensor, offset: float) -> Tensor:
+    """Source x and y of every output pixel's centre plus `offset`, int32 [B, 2, H, W] in 1/65536."""
+    height, width = images_BCHW.shape[2:]
+    to_fixed_33, rounding_3 = _fixed_point(offset)
+    fixed_B23 = (matrix_B23.view(-1, 3) @ to_fixed_33).add_(rounding_3).floor_().to(torch.int32)
+    column_W, row_H1 = _axes(height, width, images_BCHW.device)
+    step_x_B2, step_y_B2, start_B2 = fixed_B23.to(images_BCHW.device).view(-1, 2, 3, 1, 1).unbind(2)
+    return torch.addcmul(torch.addcmul(start_B2, step_y_B2, row_H1), step_x_B2, column_W)
 
 
 def _take(images_BCHW: Tensor, index: Tensor) -> Tensor:
@@ -174,6 +173,24 @@ def _take(images_BCHW: Tensor, index: Tensor) -> Tensor:
     batch, channels = images_BCHW.shape[:2]
     flat_BCN = index.reshape(batch, 1, -1).long().expand(-1, channels, -1)
     return images_BCHW.flatten(2).gather(2, flat_BCN).view(batch, channels, *index.shape[1:])
+
+
+@cache
+def _rotation_basis(height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+    """What the cosine, the sine and one contribute to a rotation's matrix."""
+    x, y = width / 2, height / 2
+    along_23 = torch.tensor([[1, 0, -x], [0, 1, -y]], dtype=torch.float64)
+    across_23 = torch.tensor([[0, -1, y], [1, 0, -x]], dtype=torch.float64)
+    centre_23 = torch.tensor([[0, 0, x], [0, 0, y]], dtype=torch.float64)
+    return along_23, across_23, centre_23
+
+
+@cache
+def _fixed_point(offset: float) -> tuple[Tensor, Tensor]:
+    """Matrix columns to 1/65536 pixel, the last one at the first pixel's centre plus `offset`."""
+    to_fixed_33 = torch.tensor([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]], dtype=torch.float64) * ONE
+    rounding_3 = torch.tensor([0.5, 0.5, 0.5 + offset * ONE], dtype=torch.float64)
+    return to_fixed_33, rounding_3
 
 
 @cache
@@ -188,7 +205,7 @@ def _corners(stride: int, device: torch.device) -> Tensor:
     """Flat positions of a pixel and its right, lower and lower right neighbour, past the padding."""
     here = stride + 1
     neighbours = [here, here + 1, here + stride, here + stride + 1]
-    return torch.tensor(neighbours, device=device)[:, None, None]
+    return torch.tensor(neighbours, dtype=torch.int32, device=device)[:, None, None]
 
 
 @cache
