@@ -171,7 +171,7 @@ def _positions(images_BCHW: Tensor, matrix_B23: Tensor, offset: float) -> Tensor
 def _take(images_BCHW: Tensor, index: Tensor) -> Tensor:
     """Pixels at flat positions `index` [B, ..., H, W], the same for every channel: [B, C, ..., H, W]."""
     batch, channels = images_BCHW.shape[:2]
-    flat_BCN = index.reshape(batch, 1, -1).long().expand(-1, channels, -1)
+    flat_BCN = index.flatten(1)[:, None].long().expand(-1, channels, -1)
     return images_BCHW.flatten(2).gather(2, flat_BCN).view(batch, channels, *index.shape[1:])
 
 

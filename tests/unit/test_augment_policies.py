@@ -1,0 +1,198 @@
+"""The named policies: what a view may depend on, and the tables of the published ones."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torchvision.transforms import autoaugment as oracle
+
+from pipeline_lib.augment.autoaugment import CIFAR10_POLICY, AutoAugment
+from pipeline_lib.augment.operations import Op, magnitudes
+from pipeline_lib.augment.policies import policy, resolve
+from pipeline_lib.augment.randaugment import OPS, RandAugment
+from pipeline_lib.errors import UserError
+from pipeline_lib.params.sections import Policy
+
+NAMES = [name for name in get_args(Policy) if name != "auto"]
+SHAPES = [(3, 32, 32), (1, 8, 8), (1, 28, 28), (3, 4, 4), (3, 11, 6)]
+ENHANCEMENTS = (Op.BRIGHTNESS, Op.COLOR, Op.CONTRAST, Op.SHARPNESS)
+
+
+def noise(batch: int, shape: tuple[int, int, int], seed: int = 5) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (batch, *shape), dtype=torch.uint8, generator=generator)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_the_generator_decides_everything(name: str, shape: tuple[int, int, int]) -> None:
+    images = noise(33, shape)
+    before = images.clone()
+    view = policy(name, shape)
+    first = view(images, generator(1))
+    assert torch.equal(images, before), "the input was changed"
+    assert (first.shape, first.dtype) == (images.shape, torch.uint8)
+    torch.rand(1)  # the global generator plays no part
+    assert torch.equal(first, policy(name, shape)(images, generator(1)))
+    if name != "none":
+        assert not torch.equal(first, view(images, generator(2)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 8, 8)], ids=str)
+def test_an_image_is_treated_by_itself(name: str, shape: tuple[int, int, int]) -> None:
+    images = noise(24, shape)
+    view = policy(name, shape)
+    drawn = view.sample(generator(), 24)
+    whole = view.apply(images, drawn)
+    for i in range(24):
+        own = tuple(type(step)(*(field[i : i + 1] for field in step)) for step in drawn)
+        assert torch.equal(view.apply(images[i : i + 1], own), whole[i : i + 1])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_number_of_threads_changes_nothing(name: str) -> None:
+    images = noise(256, (3, 32, 32))
+    view = policy(name, (3, 32, 32))
+    threads = torch.get_num_threads()
+    try:
+        results = []
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            results.append(view(images, generator()))
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(*results)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", NAMES)
+def test_a_gpu_sees_the_same_views(name: str) -> None:
+    for shape in SHAPES:
+        images = noise(256, shape)
+        view = policy(name, shape)
+        on_gpu = view(images.cuda(), generator())
+        assert on_gpu.is_cuda
+        assert torch.equal(on_gpu.cpu(), view(images, generator()))
+
+
+@given(
+    name=st.sampled_from(NAMES),
+    batch=st.integers(1, 5),
+    channels=st.sampled_from([1, 3]),
+    height=st.integers(4, 40),
+    width=st.integers(4, 40),
+    seed=st.integers(0, 2**63 - 1),
+)
+def test_any_batch_keeps_its_shape(
+    name: str, batch: int, channels: int, height: int, width: int, seed: int
+) -> None:
+    shape = (channels, height, width)
+    images = noise(batch, shape, seed % 1000)
+    changed = policy(name, shape)(images, generator(seed))
+    assert changed.shape == images.shape
+    assert changed.dtype == torch.uint8
+
+
+def test_the_memory_layout_changes_nothing() -> None:
+    for name in NAMES:
+        view = policy(name, (3, 16, 16))
+        images = noise(6, (3, 16, 16))
+        last = images.contiguous(memory_format=torch.channels_last)
+        assert torch.equal(view(last, generator()), view(images, generator()))
+
+
+@pytest.mark.parametrize(
+    ("kind", "weak", "strong"),
+    [
+        ("digits", "affine_small", "affine_strong"),
+        ("natural", "crop_flip", "autoaugment"),
+        ("characters", "crop", "crop_cutout"),
+    ],
+)
+def test_auto_follows_the_data(kind: str, weak: str, strong: str) -> None:
+    assert resolve("auto", kind, "weak") == weak
+    assert resolve("auto", kind, "strong") == strong
+    assert resolve("randaugment", kind, "weak") == "randaugment"
+
+
+def test_mistakes_are_explained() -> None:
+    with pytest.raises(UserError, match="policy 'radar' is none of digits"):
+        resolve("auto", "radar", "weak")
+    with pytest.raises(UserError, match="'auto': no such policy"):
+        policy("auto", (3, 32, 32))
+    with pytest.raises(UserError, match="3 x 32 with 3 channels"):
+        policy("crop", (3, 3, 32))
+    with pytest.raises(UserError, match="with 4 channels"):
+        policy("autoaugment", (4, 32, 32))
+
+
+def oracle_op(name: str) -> Op:
+    spaced = "".join(f"_{c}" if c.isupper() and name != "AutoContrast" else c for c in name)
+    return Op[spaced.lstrip("_").upper()]
+
+
+def oracle_magnitudes(values: torch.Tensor, signed: bool, op: Op) -> torch.Tensor:
+    both = torch.stack([values, -values if signed else values], dim=-1).double()
+    return both + (1 if op in ENHANCEMENTS else 0)
+
+
+def test_autoaugment_has_the_published_table() -> None:
+    table = oracle.AutoAugment(oracle.AutoAugmentPolicy.CIFAR10).policies
+    for ours, theirs in zip(CIFAR10_POLICY, table, strict=True):
+        for slot, (name, probability, index) in zip(ours, theirs, strict=True):
+            assert (slot.op, slot.probability) == (oracle_op(name), probability)
+            assert slot.level == (index or 0)
+
+
+@pytest.mark.parametrize("source", ["autoaugment", "randaugment"])
+def test_magnitudes_are_torchvision_s(source: str) -> None:
+    bins = 10 if source == "autoaugment" else 31
+    policies = oracle.AutoAugmentPolicy.CIFAR10
+    theirs = oracle.AutoAugment(policies) if bins == 10 else oracle.RandAugment()
+    space = theirs._augmentation_space(bins, (24, 32))
+    if source == "randaugment":
+        assert {oracle_op(name) for name in space} == set(OPS)
+    for name, (values, signed) in space.items():
+        op = oracle_op(name)
+        expected = oracle_magnitudes(values.expand(bins), signed, op)
+        actual = torch.tensor([magnitudes(op, i / (bins - 1), 24, 32) for i in range(bins)])
+        # The paper's thresholds go from 256 down, torchvision's from 255.
+        tolerance = 1.0 if op is Op.SOLARIZE else 1e-5
+        assert (actual - expected).abs().max() <= tolerance, name
+
+
+def test_autoaugment_draws_as_published() -> None:
+    count = 200_000
+    drawn = AutoAugment.cifar10(32, 32).sample(generator(), count)
+    expected = torch.zeros(2, len(Op), dtype=torch.float64)
+    for pair in CIFAR10_POLICY:
+        for slot, (op, probability, _) in enumerate(pair):
+            expected[slot, op] += probability / 25
+            expected[slot, Op.IDENTITY] += (1 - probability) / 25
+    for slot in (0, 1):
+        shares = drawn.op_BS[:, slot].bincount(minlength=len(Op)) / count
+        assert (shares - expected[slot]).abs().max() < 0.004
+    rotation = drawn.magnitude_BS[drawn.op_BS == Op.ROTATE]
+    assert (rotation.abs() - 30 * 2 / 9).abs().max() < 1e-9
+    assert abs((rotation > 0).double().mean().item() - 0.5) < 0.02
+
+
+def test_randaugment_draws_every_operation_equally_often() -> None:
+    count = 100_000
+    drawn = RandAugment.create(32, 32, count=2, index=10).sample(generator(), count)
+    shares = drawn.op_BS.flatten().bincount(minlength=len(Op)) / (2 * count)
+    assert shares[Op.INVERT] == 0
+    assert (shares[: Op.INVERT] - 1 / 14).abs().max() < 0.003
+    slots = drawn.op_BS[:, 0] * 14 + drawn.op_BS[:, 1]
+    assert (slots.bincount() / count - 1 / 196).abs().max() < 0.002  # independent slots
+    sharpness = drawn.magnitude_BS[drawn.op_BS == Op.SHARPNESS]
+    assert sharpness.unique().tolist() == pytest.approx([0.7, 1.3])
