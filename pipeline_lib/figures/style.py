@@ -89,7 +89,8 @@ def applied(theme: Theme) -> AbstractContextManager[None]:
         "font.size": 10.5,
         "grid.color": theme.rule,
         "grid.linewidth": 0.8,
-        "image.interpolation": "nearest",
+        "image.composite_image": False,
+        "image.interpolation": "none",  # an SVG keeps the pixels as they are
         "legend.frameon": False,
         "lines.linewidth": 2.0,
         "lines.solid_capstyle": "round",
@@ -116,9 +117,16 @@ def _only_bundled_fonts() -> None:
 
 def new_figure(width: float = WIDTH, height: float = HEIGHT) -> tuple[Figure, Axes]:
     """A figure with one pair of axes, sized in inches, that belongs to no global state."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = plain_figure(width, height)
+    figure.set_layout_engine("constrained")
     return figure, figure.subplots()
+
+
+def plain_figure(width: float, height: float) -> Figure:
+    """An empty figure, sized in inches, whose parts stay where they are put."""
+    figure = Figure(figsize=(width, height))
+    FigureCanvasAgg(figure)
+    return figure
 
 
 def as_svg(figure: Figure, theme: Theme) -> bytes:
@@ -141,6 +149,7 @@ def _saved(figure: Figure, theme: Theme, kind: str, metadata: dict[str, None]) -
         )
         warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
         figure.savefig(buffer, format=kind, metadata=metadata, dpi=PNG_DPI)
+        figure.set_layout_engine("none")  # what is laid out stays so: the next format is faster
     return buffer.getvalue()
 
 

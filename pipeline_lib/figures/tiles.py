@@ -73,7 +73,8 @@ def draw_tiles(tiles: Sequence[Tile], theme: style.Theme) -> Figure:
     step_x, step_y = 1 + GAP, 1 + LINE * lines + GAP
     width = 1.25
     with style.applied(theme):
-        figure, axes = style.new_figure(width * step_x * columns, width * step_y * rows)
+        figure = style.plain_figure(width * step_x * columns, width * step_y * rows)
+        axes = figure.add_axes((0.01, 0.01, 0.98, 0.98))
         axes.set_axis_off()
         for number, tile in enumerate(tiles):
             left, top = number % columns * step_x, number // columns * step_y

@@ -58,6 +58,36 @@ def make_run(tmp_path: Path) -> Callable[..., FakeRun]:
     return make
 
 
+HOSTILE = (
+    "<script>document.title='owned'</script>",
+    "n" * 300,
+    "חתול קטן",
+    "قطة \u202egnp.exe",
+    "$\\frac{1}{0}$",
+    "line\nbreak\ttab\x07bell",
+    "猫",
+    "\"><img src=x onerror=document.title='owned'>",
+    "{{ 7*7 }}{% raw %}",
+    "&amp;|;</title>",
+)
+
+
+@pytest.fixture(scope="session")
+def digits_run(tmp_path_factory: pytest.TempPathFactory) -> FakeRun:
+    """A run on ten classes with its report built, to be read only."""
+    run = write_run(tmp_path_factory.mktemp("digits"))
+    assert run.build() == []
+    return run
+
+
+@pytest.fixture(scope="session")
+def hostile_run(tmp_path_factory: pytest.TempPathFactory) -> FakeRun:
+    """The same with names that mean to break the page."""
+    run = write_run(tmp_path_factory.mktemp("hostile"), classes=HOSTILE)
+    assert run.build() == []
+    return run
+
+
 def write_run(
     root: Path,
     classes: Sequence[str] = DIGITS,
