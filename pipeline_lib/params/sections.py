@@ -135,6 +135,7 @@ class Train(Section):
     batch_size: int = Field(ge=1)
     """Images per step (semi-supervised methods: labeled images per step)."""
     optimizer: Literal["sgd", "adam", "adamw"]
+    """The rule that turns gradients into steps; `adamw` decouples the weight decay."""
     learning_rate: float = Field(gt=0)
     """Peak learning rate."""
     momentum: float = Field(ge=0, lt=1)
@@ -142,7 +143,9 @@ class Train(Section):
     nesterov: bool
     """SGD: Nesterov momentum."""
     weight_decay: float = Field(ge=0)
+    """Strength of the pull of every weight towards zero."""
     schedule: Literal["constant", "one_cycle", "cosine", "multi_step"]
+    """The course of the learning rate over the training."""
     warmup_epochs: float = Field(ge=0)
     """Linear warm-up before `constant`, `cosine` and `multi_step`."""
     milestones: list[int]
@@ -162,9 +165,13 @@ class Train(Section):
     evaluate_every: int = Field(ge=1)
     """Epochs between evaluations on the validation images."""
     weak_augment: Policy
+    """The view that methods call weak; `auto` is what suits the data."""
     strong_augment: Policy
+    """The view that methods call strong; `auto` is what suits the data."""
     device: Literal["auto", "cpu", "cuda", "mps"]
+    """Where training and evaluation run; `auto`: cuda, else mps, else cpu."""
     precision: Literal["fp32", "bf16"]
+    """`bf16`: faster on GPUs, and on processors with avx512_bf16 or AMX."""
     threads: int = Field(ge=1)
     """CPU threads; part of the result, bit by bit."""
     reproducible: Literal["any_cpu", "this_machine"]

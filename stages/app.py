@@ -1,0 +1,41 @@
+"""Commands that are not stages: `python -m stages.app --help` lists them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import typer
+
+from pipeline_lib.errors import UserError
+
+REFERENCE = Path("docs/reference")
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+
+
+@app.callback()
+def about() -> None:
+    """Commands that are not stages. Each says with --help what it does."""
+
+
+@app.command()
+def reference() -> None:
+    """Describe every key of params.yaml anew: docs/reference/params.schema.json and params.md."""
+    # Imported here, so that --help answers at once.
+    from pipeline_lib.artifacts import publish_json, publish_text
+    from pipeline_lib.params.load import load
+    from pipeline_lib.reference import json_schema, tables
+
+    values = load().model_dump()
+    publish_json(REFERENCE / "params.schema.json", json_schema(), sidecar=False)
+    publish_text(REFERENCE / "params.md", tables(values), sidecar=False)
+    print(f"wrote params.schema.json and params.md in {REFERENCE}")
+
+
+if __name__ == "__main__":
+    try:
+        app()
+    except UserError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
