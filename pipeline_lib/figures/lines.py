@@ -80,6 +80,5 @@ def draw_lines(
         axes.margins(x=0.02)
         if frame["epoch"].n_unique() == 1:
             axes.set_xlim(frame["epoch"][0] - 0.6, frame["epoch"][0] + 0.6)
-        columns = 2 if frame["series"].n_unique() > 1 else 1
-        figure.legend(loc="outside upper left", ncols=columns, handlelength=2.6, fontsize=9.5)
+        figure.legend(loc="outside upper left", ncols=2, handlelength=2.6, fontsize=9.5)
         return figure
