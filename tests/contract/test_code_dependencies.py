@@ -6,23 +6,24 @@ Too little, and an edit leaves stale results; too much, and an edit of a figure 
 import ast
 import itertools
 from pathlib import Path
+from typing import get_args
 
 import grimp
 import pytest
 from ruamel.yaml import YAML
 
 from pipeline_lib.params.methods import KINDS
+from pipeline_lib.params.sections import Data, Split
 
 ROOT = Path(__file__).parents[2]
 STAGES = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
-DATASETS = ("digits", "image_folder")
+DATASETS = get_args(Data.model_fields["name"].annotation)
+PROTOCOLS = set(get_args(Split.model_fields["protocol"].annotation)) - {"auto"}
 # Found by name while running, so that no import statement shows them.
 FOUND_BY_NAME = {
     "download": [f"pipeline_lib.datasets.{name}" for name in DATASETS],
     "ingest": [f"pipeline_lib.datasets.{name}" for name in DATASETS],
-    "split": [
-        f"pipeline_lib.protocols.{name}" for name in ("few_shot", "given", "uniform_candidates")
-    ],
+    "split": [f"pipeline_lib.protocols.{name}" for name in PROTOCOLS],
     "train": [f"pipeline_lib.methods.{name}" for name in KINDS],
 }
 
