@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline_lib.artifacts import verify
+from pipeline_lib.errors import UserError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +30,7 @@ def read_pixels(
         uint8 (N, H, W, C).
 
     Raises:
-        UserError: The file is missing or damaged.
+        UserError: The file is missing or damaged, or has no image of such an id.
     """
     import pyarrow.parquet as pq
 
@@ -38,6 +39,9 @@ def read_pixels(
     order_N = np.argsort(ids, kind="stable")
     sorted_N = np.asarray(ids)[order_N]
     with pq.ParquetFile(path) as file:
+        if len(ids) and not 0 <= sorted_N[0] <= sorted_N[-1] < file.metadata.num_rows:
+            msg = f"{path}: no image {sorted_N[-1]} among its {file.metadata.num_rows}; run `dvc repro`"
+            raise UserError(msg)
         start = 0
         for group in range(file.num_row_groups):
             stop = start + file.metadata.row_group(group).num_rows

@@ -6,4 +6,4 @@ ruff check .
 ruff format --check .
 mypy
 lint-imports
-python -m pytest -q -n "${TEST_WORKERS:-2}" "$@"
+python -m pytest -q -n "${TEST_WORKERS:-2}" --dist loadfile "$@"

@@ -118,7 +118,7 @@ def test_a_damaged_predictor_is_refused(tmp_path: Path) -> None:
     content = bytearray(weights.read_bytes())
     content[-100] ^= 1
     weights.write_bytes(content)
-    with pytest.raises(UserError, match="predictor.safetensors: damaged"):
+    with pytest.raises(UserError, match=r"predictor\.safetensors: damaged"):
         load_predictor(tmp_path)
 
 

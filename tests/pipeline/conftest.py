@@ -1,0 +1,111 @@
+"""A copy of the project as a user has it, with a short training, run once for all pipeline tests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from dvc.utils.serialize import modify_yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Project:
+    """A checkout with its own repository, cache and resume folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        # No variable of the run that tests us, such as DVC_ROOT, reaches the run under test.
+        self.environment = {k: v for k, v in os.environ.items() if not k.startswith("DVC_")} | {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "DVC_NO_ANALYTICS": "1",
+        }
+
+    def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command,
+            cwd=self.root,
+            env=self.environment | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+
+    def stage(self, name: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return self.run(sys.executable, "-m", f"stages.{name}", **environment)
+
+    def dvc(self, *arguments: str) -> str:
+        done = self.run("dvc", *arguments)
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    def set(self, **sections: object) -> None:
+        """Change params.yaml as `-S` does, to the letter."""
+        with modify_yaml(self.root / "params.yaml") as params:
+            for name, values in sections.items():
+                if isinstance(values, dict):
+                    params[name].update(values)
+                else:
+                    params[name] = values
+
+    def bytes_of(self, *folders: str) -> dict[str, bytes]:
+        files = [
+            f for name in folders for f in sorted((self.root / name).rglob("*")) if f.is_file()
+        ]
+        return {f.relative_to(self.root).as_posix(): f.read_bytes() for f in files}
+
+
+def copy_project(to: Path) -> Project:
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    for name in listed.splitlines():
+        if (ROOT / name).is_file() and name not in {"dvc.lock", "reports/metrics.json"}:
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, to / name)
+    project = Project(to)
+    project.set(train={"epochs": 2})
+    for command in (
+        ["init", "-q"],
+        ["config", "user.email", "tester@localhost"],
+        ["config", "user.name", "tester"],
+        ["add", "-A"],
+        ["commit", "-qm", "project"],
+    ):
+        assert project.run("git", *command).returncode == 0
+    return project
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The project after `dvc repro`, committed."""
+    project = copy_project(tmp_path_factory.mktemp("project"))
+    project.dvc("repro")
+    project.run("git", "add", "-A")
+    project.run("git", "commit", "-qm", "run")
+    return project
+
+
+@pytest.fixture
+def trainable(project: Project, tmp_path: Path) -> Project:
+    """A workspace with the stored split and nothing else that training does not need."""
+    for name in ("params.yaml", "stages", "pipeline_lib"):
+        source = project.root / name
+        shutil.copytree(source, tmp_path / name) if source.is_dir() else shutil.copy2(
+            source, tmp_path
+        )
+    kept = ("images.parquet", "classes.json", "split/train.parquet", "split/val.parquet")
+    for name in kept:
+        for file in (name, f"{name}.sha256"):
+            (tmp_path / "data" / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(project.root / "data" / file, tmp_path / "data" / file)
+    return Project(tmp_path)

@@ -1,0 +1,111 @@
+"""The pipeline as DVC runs it: what runs, what does not, and what a mistake leaves behind."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.pipeline.conftest import Project
+
+OUTPUTS = ("data", "models", "reports/train", "reports/evaluate")
+
+
+def test_a_second_repro_has_nothing_to_do(project: Project) -> None:
+    assert "Data and pipelines are up to date." in project.dvc("repro")
+
+
+def test_every_output_is_there(project: Project) -> None:
+    metrics = json.loads((project.root / "reports/metrics.json").read_text())
+    assert metrics["method"] == "cr_dpll"
+    assert metrics["test"]["accuracy_ci95"][0] <= metrics["test"]["accuracy"]
+    for name in ("reports/index.html", "reports/labels.parquet", "reports/labels.csv"):
+        assert (project.root / name).stat().st_size > 0
+    assert "test.accuracy" in project.dvc("metrics", "show")
+    shown = json.loads(project.dvc("plots", "diff", "--json"))
+    assert not shown.get("errors"), shown.get("errors")
+
+
+def test_one_core_gives_the_same_bytes(project: Project) -> None:
+    before = project.bytes_of(*OUTPUTS, "reports/figures", "reports/tables")
+    lock = (project.root / "dvc.lock").read_bytes()
+    done = project.run("taskset", "-c", "0", "dvc", "repro", "--force", PYTHONHASHSEED="7")
+    assert done.returncode == 0, done.stdout
+    assert project.bytes_of(*OUTPUTS, "reports/figures", "reports/tables") == before
+    assert (project.root / "dvc.lock").read_bytes() == lock
+
+
+def test_switching_the_method_and_back_computes_once(project: Project) -> None:
+    there = project.dvc("exp", "run", "-S", "method=supervised")
+    assert "Running stage 'train'" in there
+    assert "Running stage 'ingest'" not in there
+    back = project.dvc("exp", "run", "-S", "method=cr_dpll")
+    assert "Running stage" not in back
+    assert project.run("git", "status", "--porcelain").stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("edited", "rerun"),
+    [
+        ("pipeline_lib/methods/proden.py", set()),
+        ("pipeline_lib/params/sections.py", {"configure"}),
+        ("pipeline_lib/figures/confusion.py", {"report"}),
+        ("pipeline_lib/datasets/image_folder.py", set()),
+        ("pipeline_lib/methods/cr_dpll.py", {"train"}),
+        ("pipeline_lib/protocols/uniform_candidates.py", {"split"}),
+    ],
+)
+def test_an_edit_reruns_what_uses_it(project: Project, edited: str, rerun: set[str]) -> None:
+    path = project.root / edited
+    before = path.read_bytes()
+    path.write_bytes(before + b"\n# edited\n")
+    try:
+        status = json.loads(project.dvc("status", "--json"))
+    finally:
+        path.write_bytes(before)
+    assert set(status) == rerun
+
+
+def test_the_section_of_another_method_reruns_only_the_check(project: Project) -> None:
+    before = (project.root / "params.yaml").read_bytes()
+    project.set(methods={"proden": {"view": "strong"}})
+    try:
+        assert set(json.loads(project.dvc("status", "--json"))) == {"configure"}
+    finally:
+        (project.root / "params.yaml").write_bytes(before)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("method=cr_dplll", "method: 'cr_dplll' is not one of"),
+        ("train.learning_rate=-1", "train.learning_rate: -1: input should be greater than 0"),
+        ("+methods.cr_dpll.lambda_mx=1", "unknown key (did you mean 'lambda_max'?)"),
+    ],
+)
+def test_a_mistake_in_params_costs_nothing(project: Project, override: str, message: str) -> None:
+    before = project.bytes_of(*OUTPUTS)
+    done = project.run("dvc", "exp", "run", "-S", override)
+    project.run("git", "checkout", "-q", "params.yaml")
+    assert done.returncode != 0
+    assert message in done.stdout
+    assert "Traceback" not in done.stdout
+    after = project.bytes_of(*OUTPUTS)
+    lost = before.keys() - after.keys()
+    # DVC removes what a stage writes before it starts it: the two words of configure itself.
+    assert lost <= {"data/supervision.json", "data/supervision.json.sha256"}
+    assert after.items() <= before.items()
+    project.dvc("checkout")
+    assert project.bytes_of(*OUTPUTS) == before
+
+
+def test_a_damaged_input_stops_the_stage(project: Project) -> None:
+    images = project.root / "data/images.parquet"
+    before = images.read_bytes()
+    images.chmod(0o644)
+    images.write_bytes(before[:-50] + b"x" + before[-49:])
+    done = project.stage("report")
+    images.write_bytes(before)
+    assert done.returncode == 1
+    assert "data/images.parquet: damaged: sha256 is" in done.stdout
+    assert "Traceback" not in done.stdout

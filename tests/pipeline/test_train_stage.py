@@ -1,0 +1,137 @@
+"""The train stage as a process: what it may see, how it is interrupted, how it goes on."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.conftest import Project
+
+OUTPUTS = ("models", "data", "reports")
+
+
+def slots(project: Project) -> list[Path]:
+    return sorted((project.root / ".dvc/tmp/resume").glob("*"))
+
+
+def kill_after_a_save(project: Project) -> None:
+    """Start training and SIGKILL it once it has saved its state twice."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "stages.train"],
+        cwd=project.root,
+        env=project.environment,
+        stdout=subprocess.DEVNULL,
+    ) as process:
+        deadline = time.monotonic() + 120
+        while len(list((project.root / ".dvc/tmp/resume").glob("*/step-*.safetensors"))) < 2:
+            assert process.poll() is None, "training ended before it was killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_training_sees_no_hidden_label_and_no_test_image_list(trainable: Project) -> None:
+    present = {p.name for p in (trainable.root / "data").rglob("*.parquet")}
+    assert present == {"images.parquet", "train.parquet", "val.parquet"}
+    trainable.set(train={"epochs": 1})
+    done = trainable.stage("train")
+    assert done.returncode == 0, done.stdout
+    assert (trainable.root / "models/predictor.safetensors").exists()
+    assert slots(trainable) == [], "the resume state of a finished run is removed"
+
+
+@pytest.mark.parametrize("method", ["cr_dpll", "average"])
+def test_a_killed_training_goes_on_to_the_same_bytes(
+    trainable: Project, tmp_path_factory: pytest.TempPathFactory, method: str
+) -> None:
+    trainable.set(method=method, train={"epochs": 3, "checkpoint_seconds": 0.05, "ema_decay": 0.9})
+    whole = Project(tmp_path_factory.mktemp("whole"))
+    shutil.copytree(trainable.root, whole.root, dirs_exist_ok=True)
+    assert whole.stage("train").returncode == 0
+
+    kill_after_a_save(trainable)
+    assert not (trainable.root / "models").exists()
+    done = trainable.stage("train")
+    assert done.returncode == 0
+    assert "resuming after step" in done.stdout
+    expected = whole.bytes_of(*OUTPUTS)
+    actual = trainable.bytes_of(*OUTPUTS)
+    for files in (expected, actual):
+        del files["reports/environment.json"]  # how long it took
+    assert actual == expected
+
+
+def test_the_state_of_another_configuration_is_not_used(trainable: Project) -> None:
+    trainable.set(train={"epochs": 3, "checkpoint_seconds": 0.05})
+    kill_after_a_save(trainable)
+    trainable.set(train={"epochs": 1, "learning_rate": 0.01})
+    done = trainable.stage("train")
+    assert done.returncode == 0
+    assert "ignored: other params train.epochs, params train.learning_rate" in done.stdout
+    assert "resuming" not in done.stdout
+
+
+def test_a_damaged_state_is_passed_over(trainable: Project) -> None:
+    trainable.set(train={"epochs": 3, "checkpoint_seconds": 0.05})
+    kill_after_a_save(trainable)
+    for state in (trainable.root / ".dvc/tmp/resume").glob("*/step-*.safetensors"):
+        content = bytearray(state.read_bytes())
+        content[-1] ^= 1
+        state.write_bytes(content)
+    done = trainable.stage("train")
+    assert done.returncode == 0
+    assert "resume state ignored" in done.stdout
+
+
+def test_two_trainings_of_one_configuration_do_not_mix(trainable: Project) -> None:
+    trainable.set(train={"epochs": 3, "checkpoint_seconds": 0.05})
+    kill_after_a_save(trainable)
+    with (slots(trainable)[0] / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = trainable.stage("train")
+    assert done.returncode == 1
+    assert "trains this configuration already" in done.stdout
+
+
+def test_a_loss_that_is_not_finite_stops_with_advice(trainable: Project) -> None:
+    trainable.set(train={"learning_rate": 1e30, "schedule": "constant"})
+    done = trainable.stage("train")
+    assert done.returncode == 1
+    assert "is not finite (learning rate 1e+30); lower train.learning_rate" in done.stdout
+    assert "Traceback" not in done.stdout
+    assert not (trainable.root / "models").exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"epochs": 0},
+        {"epochs": 1, "batch_size": 5000, "steps_per_epoch": 2},
+        {"epochs": 1, "warmup_epochs": 0.5, "schedule": "cosine"},
+    ],
+    ids=["no epoch", "a batch above the data", "a fraction of an epoch"],
+)
+def test_odd_lengths_are_defined(trainable: Project, changes: dict[str, object]) -> None:
+    trainable.set(train=changes, methods={"cr_dpll": {**CR_DPLL, "ramp_epochs": 0}})
+    done = trainable.stage("train")
+    assert done.returncode == 0, done.stdout
+    if changes.get("batch_size"):
+        assert "1213 images, fewer than the 5000 of a batch, are repeated" in done.stdout
+
+
+CR_DPLL = {"lambda_max": 1.0, "ramp_start": "zero", "bn": "per_view"}
+
+
+def test_a_method_that_cannot_use_the_labels_says_so(trainable: Project) -> None:
+    trainable.set(method="supervised")
+    done = trainable.stage("train")
+    assert done.returncode == 1
+    assert "supervised learns from labeled images, and none of the 1213" in done.stdout
