@@ -182,12 +182,13 @@ def _build_method(
 
 def _views(params: Params, classes: dict[str, Any], architecture: Architecture) -> dict[str, Any]:
     shape = (architecture.channels, architecture.image_height, architecture.image_width)
-    chosen = {"weak": params.train.weak_augment, "strong": params.train.strong_augment}
-    views = {
-        strength: policy(resolve(name, classes["policy"], strength), shape)
-        for strength, name in chosen.items()
+    weak = resolve(params.train.weak_augment, classes["policy"], "weak")
+    strong = resolve(params.train.strong_augment, classes["policy"], "strong")
+    return {
+        "weak": policy(weak, shape),
+        "strong": policy(strong, shape),
+        "none": policy("none", shape),
     }
-    return {**views, "none": policy("none", shape)}
 
 
 def _clock(params: Params, images: int) -> Clock:

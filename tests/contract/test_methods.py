@@ -82,7 +82,7 @@ def test_streams_stay_inside_the_training_set(method: Method) -> None:
     for stream in method.streams.values():
         assert stream.batch_size >= 1
         assert set(stream.views) <= {"weak", "strong", "none"}
-        assert 0 <= int(stream.pool_N.min())
+        assert int(stream.pool_N.min()) >= 0
         assert int(stream.pool_N.max()) < IMAGES
 
 
