@@ -51,13 +51,14 @@ def evaluate(
     shape = (task["height"], task["width"], task["channels"])
     images_NHWC = read_pixels(data / "images.parquet", ids_N, shape)
     predicted_NK = predict(load_predictor(models), images_NHWC, params.batch_size, device)
+    summary = read_json(data / "split/summary.json")
     content: dict[str, Any] = tables.rounded(
         {
             **{name: about[name] for name in ("method", "variant", "dataset", "seed")},
-            "protocol": read_json(data / "split/summary.json")["protocol"],
+            "protocol": summary["protocol"],
             "test": _test(reports / "evaluate", ids_N, predicted_NK, labels_N, classes, params),
             "val": _val(curve, about["selected_epoch"], len(known.val_true_V)),
-            "train": labels.disambiguation(known),
+            "train": {**labels.disambiguation(known), **_supervision(summary)},
         }
     )
     tables.publish_label_curve(reports / "evaluate/label_curve.csv", curve)
@@ -123,6 +124,15 @@ def _test(
         "brier": metrics.brier(probabilities_NK, labels_N),
         "ece": metrics.expected_calibration_error(bins),
         "images": len(labels_N),
+    }
+
+
+def _supervision(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """What the training images came with: images by role, candidates, sets without the truth."""
+    return {
+        **summary["roles"]["train"],
+        "mean_candidates": summary["mean_candidates"]["train"],
+        "noisy_candidates": summary["noisy"]["train"],
     }
 
 

@@ -89,7 +89,13 @@ def write_split(data: Path, labels, test_labels) -> None:
     ids = TEST[: len(chosen)]
     test = {"id": ints(ids, pa.int32()), "label": ints(list(chosen), pa.int16())}
     publish_table(data / "split/test.parquet", pa.table(test))
-    publish_json(data / "split/summary.json", {"protocol": "uniform_candidates"})
+    summary = {
+        "protocol": "uniform_candidates",
+        "roles": {"train": {"labeled": 4, "partial": 16}, "val": {}},
+        "mean_candidates": {"train": 1.8, "val": 1.5},
+        "noisy": {"train": 3, "val": 0},
+    }
+    publish_json(data / "split/summary.json", summary)
 
 
 def write_labels(data: Path, labels) -> None:
@@ -149,6 +155,8 @@ def test_metrics_json_has_every_number_in_its_place(tmp_path) -> None:
     assert content["val"] == {"accuracy": 0.75, "images": 4, "epoch": 2}
     assert content["train"]["disambiguation_accuracy"] == 0.75
     assert content["train"]["images"] == 20
+    supervision = ("labeled", "partial", "mean_candidates", "noisy_candidates")
+    assert [content["train"][name] for name in supervision] == [4, 16, 1.8, 3]
     for part in ("test", "train"):
         numbers = [value for value in content[part].values() if isinstance(value, float)]
         assert all(value == round(value, 6) for value in numbers)
