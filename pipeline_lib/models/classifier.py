@@ -30,7 +30,8 @@ class Classifier(nn.Module):
         self, encoder: nn.Module, num_classes: int, mean: Sequence[float], std: Sequence[float]
     ) -> None:
         super().__init__()
-        self.encoder = encoder
+        # Convolutions are faster with the channels last in memory, on processors and on GPUs.
+        self.encoder = encoder.to(memory_format=torch.channels_last)
         width: int = encoder.width  # type: ignore[assignment]  # every encoder of models/ has one
         self.head = nn.Linear(width, num_classes)
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1) * 255)
@@ -39,7 +40,9 @@ class Classifier(nn.Module):
     def features(self, images_BCHW: Tensor) -> Tensor:
         """Embed uint8 images: (B, C, H, W) -> (B, D)."""
         normal_BCHW = (images_BCHW - self.mean) / self.std
-        features_BD: Tensor = self.encoder(normal_BCHW)
+        features_BD: Tensor = self.encoder(
+            normal_BCHW.contiguous(memory_format=torch.channels_last)
+        )
         return features_BD
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
