@@ -67,5 +67,10 @@ class TrainingProgress:
         last = step >= self.total_steps
         if self.bar.disable and (last or now - self.last_line >= SECONDS_BETWEEN_LINES):
             self.last_line = now
-            rate = (now - self.started_at) / max(step - self.started_step, 1)
-            self.say(f"{state}, {rate * (self.total_steps - step):.0f} s left")
+            self.say(f"{state}{self._left(now, step)}")
+
+    def _left(self, now: float, step: int) -> str:
+        """Time left, once a step has shown how long one takes."""
+        done = step - self.started_step
+        seconds = (now - self.started_at) / max(done, 1) * (self.total_steps - step)
+        return f", {seconds:.0f} s left" if done and step < self.total_steps else ""
