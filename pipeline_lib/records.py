@@ -83,11 +83,6 @@ class Clock:
         """0-based number of the epoch that this step belongs to."""
         return self.step // self.steps_per_epoch
 
-    @property
-    def progress(self) -> float:
-        """Share of the training that lies behind, in [0, 1]."""
-        return self.step / max(self.total_steps, 1)
-
 
 @dataclass(frozen=True)
 class StepOutput:

@@ -9,7 +9,9 @@ import torch
 from torch import nn
 
 from pipeline_lib.errors import UserError
+from pipeline_lib.losses import soft_cross_entropy
 from pipeline_lib.models.predictor import Predictor
+from pipeline_lib.records import StepOutput, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pipeline_lib.models.classifier import Classifier
-    from pipeline_lib.records import Batch, Clock, Problem, StepOutput, Stream
+    from pipeline_lib.records import Batch, Clock, Problem
     from pipeline_lib.rng import StepRng
 
 
@@ -56,13 +58,39 @@ class Method(nn.Module, abc.ABC):
         return Predictor(self.model)
 
 
+class LabeledMethod(Method):
+    """Cross-entropy on the labeled images, whatever they are called.
+
+    Args:
+        view: augmentation of the single view.
+        problem: see `Method`.
+        model: see `Method`.
+        name: of the method, for its messages.
+    """
+
+    def __init__(self, view: str, problem: Problem, model: Classifier, name: str) -> None:
+        super().__init__(problem, model)
+        self.view = view
+        self.pool_N = labeled_images(problem, name)
+
+    @property
+    def streams(self) -> dict[str, Stream]:
+        """The labeled images, in one view."""
+        return {"labeled": Stream(self.pool_N, self.problem.batch_size, (self.view,))}
+
+    def training_step(self, batch: Batch, clock: Clock, rng: StepRng) -> StepOutput:
+        """Cross-entropy; the candidate mask of a labeled image is its one-hot label."""
+        logits_BK = self.model(batch.views["labeled"][0])
+        return StepOutput(soft_cross_entropy(logits_BK, batch.candidates["labeled"]))
+
+
 def all_images(problem: Problem) -> Tensor:
     """Positions of all training images."""
     return torch.arange(len(problem.roles))
 
 
 def labeled_images(problem: Problem, method: str) -> Tensor:
-    """Positions of the images with a single candidate that are in the labeled set.
+    """Positions of the images of the labeled set: those whose role says so.
 
     Raises:
         UserError: There are none.

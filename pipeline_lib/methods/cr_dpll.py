@@ -51,13 +51,8 @@ class CrDpll(Method):
 
     @property
     def variant(self) -> str:
-        """`official` is the authors' code; everything else names what differs."""
-        differs = [
-            name
-            for name, official in (("bn", "per_view"), ("ramp_start", "zero"))
-            if getattr(self.params, name) != official
-        ]
-        return "+".join(f"{name}={getattr(self.params, name)}" for name in differs) or "official"
+        """Where the article and the codes differ (official code: per_view, zero)."""
+        return f"bn={self.params.bn},ramp_start={self.params.ramp_start}"
 
     def training_step(self, batch: Batch, clock: Clock, rng: StepRng) -> StepOutput:
         """`L_sup + lambda(epoch) L_con`, then the label distributions of the batch."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
+from torch import nn
+
+from pipeline_lib.errors import UserError
 from pipeline_lib.models.classifier import Classifier
 from pipeline_lib.models.lenet import LeNet
 from pipeline_lib.models.small_cnn import SmallCnn
 from pipeline_lib.models.torchvision_models import TorchvisionEncoder
 from pipeline_lib.models.wide_resnet import WideResNet
-
-if TYPE_CHECKING:
-    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,28 @@ def _encoder(a: Architecture) -> nn.Module:
         case "wrn_34_10":
             return WideResNet(depth=34, widen=10, slope=0.0, **common)
         case _:
-            size = (a.image_height, a.image_width)
-            return TorchvisionEncoder(
-                a.name, size=size, num_classes=a.num_classes, stem=a.stem, **common
-            )
+            return _torchvision_encoder(a, common)
+
+
+def _torchvision_encoder(a: Architecture, common: dict[str, Any]) -> nn.Module:
+    """Build a torchvision network and try it on one image: not all of them take every size."""
+    size = (a.image_height, a.image_width)
+    try:
+        encoder = TorchvisionEncoder(
+            a.name, size=size, num_classes=a.num_classes, stem=a.stem, **common
+        ).train()
+        # Two images, and in training mode: batch statistics of a single value are refused as well.
+        encoder(torch.zeros(2, a.channels, *size))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        msg = (
+            f"model.name: {a.name} cannot take images of {size[0]}x{size[1]} pixels; set "
+            f"data.image_size, or choose another model"
+        )
+        raise UserError(msg) from error
+    for module in encoder.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.reset_running_stats()
+    return encoder
 
 
 def build(architecture: Architecture) -> Classifier:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from pipeline_lib.errors import UserError
 from pipeline_lib.records import Clock
 from pipeline_lib.rng import StepRng, seeded_layers
 from pipeline_lib.training.ema import Ema
@@ -22,7 +25,7 @@ from pipeline_lib.training.schedule import learning_rate
 from pipeline_lib.training.selection import Rule, Validation, score, validate
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from torch import Tensor
 
@@ -44,6 +47,7 @@ class Record:
     # Predicted class of every image at each evaluation, by part; no "train" without a label table.
     labels: dict[str, list[Tensor]] = field(default_factory=lambda: {part: [] for part in PARTS})
     best: dict[str, Tensor] = field(default_factory=dict)
+    best_labels_NK: Tensor | None = None  # the method's label table at that time, if it keeps one
     best_epoch: int = 0
     best_score: float = -float("inf")
     without_better: int = 0
@@ -104,7 +108,7 @@ class Trainer:
                     progress.say(f"no better evaluation for {self.train.patience}: stopped")
                     break
             elif done % CHECK_EVERY == 0:
-                self.meter.check(self.rate)
+                self._stop_if_broken()
             if time.monotonic() - saved_at >= self.train.checkpoint_seconds and not last:
                 self.save()
                 saved_at = time.monotonic()
@@ -132,10 +136,12 @@ class Trainer:
 
     def _evaluate(self, progress: TrainingProgress, epoch: int) -> None:
         """Measure on the validation images, add a row to the history, keep the weights if better."""
-        self.meter.check(self.rate)
+        self._stop_if_broken()
         record = self.record
+        table_NK = self.method.label_state()
         with self.ema.applied():
             verdict = validate(self.method.predictor(), self.validation)
+            self._stop_if_broken(verdict.measures.values() if verdict else ())
             current = score(self.rule, verdict, epoch)
             # A tie goes to the later epoch: its learning rate is lower.
             if current >= record.best_score:
@@ -144,6 +150,7 @@ class Trainer:
                     for name, tensor in self.method.predictor().state_dict().items()
                 }
                 record.best_epoch = epoch
+                record.best_labels_NK = None if table_NK is None else table_NK.clone()
             record.without_better = 0 if current > record.best_score else record.without_better + 1
             record.best_score = max(record.best_score, current)
         self.method.train()
@@ -152,10 +159,33 @@ class Trainer:
         record.rows.append(row)
         if verdict:
             record.labels["val"].append(verdict.labels_M)
-        table_NK = self.method.label_state()
         if table_NK is not None:
             record.labels["train"].append(table_NK.argmax(dim=1).to(torch.int16).cpu())
         progress.evaluated(row, self.clock.step)
+
+    def _stop_if_broken(self, measures: Iterable[float] = ()) -> None:
+        """Look for a number that is not finite: in the losses so far, the weights, or `measures`.
+
+        Raises:
+            UserError: There is one; the message says when, and what to change. Nothing is saved then, so
+                that the resume state stays at numbers that are finite.
+        """
+        weights = torch._foreach_norm([p.detach() for p in self.method.parameters()])
+        step = int(self.meter.bad_step)
+        if step >= 0:
+            what = f"the loss of step {step}"
+        elif not bool(torch.stack(weights).isfinite().all()):
+            step, what = self.clock.step - 1, f"a weight after step {self.clock.step - 1}"
+        elif not all(map(math.isfinite, measures)):
+            step, what = self.clock.step - 1, f"a prediction after step {self.clock.step - 1}"
+        else:
+            return
+        rate = learning_rate(self.train, dataclasses.replace(self.clock, step=step))
+        msg = (
+            f"train: {what} is not finite (learning rate {rate:.3g}); lower train.learning_rate or set "
+            f"train.clip_gradient"
+        )
+        raise UserError(msg)
 
     def _is_stale(self) -> bool:
         patience = self.train.patience
@@ -163,13 +193,15 @@ class Trainer:
 
     def save(self) -> None:
         """Write the resume state."""
-        self.meter.check(self.rate)
+        self._stop_if_broken()
         record = self.record
         tensors = _prefixed("method", self.method.state_dict())
         tensors |= _prefixed("optimizer", optimizer_tensors(self.optimizer))
         tensors |= _prefixed("ema", self.ema.tensors())
         tensors |= _prefixed("meter", self.meter.tensors())
         tensors |= _prefixed("best", record.best)
+        if record.best_labels_NK is not None:
+            tensors["best_labels"] = record.best_labels_NK
         tensors |= {f"labels.{p}": torch.stack(v) for p, v in record.labels.items() if v}
         notes = {
             name: getattr(record, name)
@@ -189,6 +221,7 @@ class Trainer:
             rows=notes["rows"],
             labels={p: list(tensors.get(f"labels.{p}", torch.empty(0))) for p in PARTS},
             best={k: t.to(self.pool.device) for k, t in _below("best", tensors).items()},
+            best_labels_NK=tensors.get("best_labels"),
             best_epoch=notes["best_epoch"],
             best_score=notes["best_score"],
             without_better=notes["without_better"],

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from pipeline_lib.errors import UserError
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -37,20 +35,6 @@ class Meter:
         self.count += 1
         broken = ~torch.isfinite(loss) & (self.bad_step < 0)
         self.bad_step = torch.where(broken, step, self.bad_step)
-
-    def check(self, learning_rate: float) -> None:
-        """Stop a training that has broken down.
-
-        Raises:
-            UserError: A loss was NaN or infinite; the message says when, and what to change.
-        """
-        step = int(self.bad_step)
-        if step >= 0:
-            msg = (
-                f"train: the loss of step {step} is not finite (learning rate {learning_rate:.3g}); "
-                f"lower train.learning_rate or set train.clip_gradient"
-            )
-            raise UserError(msg)
 
     def take(self) -> dict[str, float]:
         """Means since the last call, and start again."""

@@ -31,6 +31,7 @@ LABEL_STATE = Path("data/label_state.parquet")
 LABEL_HISTORY = Path("data/label_history.parquet")
 HISTORY = Path("reports/train/history.csv")
 ENVIRONMENT = Path("reports/environment.json")
+HEAD = ("epoch", "step", "learning_rate", "loss")  # the first columns of the history
 BATCH = 1024
 
 
@@ -67,13 +68,13 @@ def publish_training(
 def _final_labels(trainer: Trainer, record: Record) -> Tensor:
     """Soft label of every training image, float32 (N, K): the method's table, or else its predictor's.
 
-    A prediction is restricted to the image's candidates, since nothing outside them is believed.
+    Both are those of the epoch that is kept. A prediction is restricted to the image's candidates, since
+    nothing outside them is believed.
     """
-    table_NK = trainer.method.label_state()
     predictor = trainer.method.predictor()
     predictor.load_state_dict(record.best)
-    if table_NK is not None:
-        return table_NK.float().cpu()
+    if record.best_labels_NK is not None:
+        return record.best_labels_NK.float().cpu()
     predictor.eval()
     pool = trainer.pool
     p_NK = torch.cat([predictor(images) for images in pool.images_NCHW.split(BATCH)])
@@ -106,7 +107,9 @@ def _label_history(record: Record) -> pa.Table:
 
 def history_csv(rows: list[dict[str, float]]) -> str:
     """The history as CSV: one line per evaluation, blank where a row has no such number."""
-    names = list(dict.fromkeys(name for row in rows[::-1] for name in row))
+    seen = {name for row in rows for name in row}
+    # In an order of its own: that of a row depends on where an interrupted run went on.
+    names = [n for n in HEAD if n in seen] + sorted(seen.difference(HEAD))
     text = io.StringIO()
     writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()

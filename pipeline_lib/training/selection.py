@@ -39,12 +39,24 @@ class Verdict:
     labels_M: Tensor
 
 
-def resolve_rule(select: Selection, candidates_MK: Tensor) -> Rule:
+def resolve_rule(select: Selection, candidates_MK: Tensor, patience: int | None) -> Rule:
     """Turn `auto` into the first rule that the validation labels allow.
 
     Raises:
-        UserError: The rule asked for needs labels that the validation images do not have.
+        UserError: The rule asked for, or the patience, needs labels that the validation images do not
+            have.
     """
+    rule = _allowed_rule(select, candidates_MK)
+    if patience is not None and rule == "last":
+        msg = (
+            "train.patience: the rule is to keep the last epoch, which none can fall behind; set "
+            "train.patience to null, or split.val_labels to clean and train.select to auto"
+        )
+        raise UserError(msg)
+    return rule
+
+
+def _allowed_rule(select: Selection, candidates_MK: Tensor) -> Rule:
     counts_M = candidates_MK.sum(dim=1)
     clean = len(counts_M) > 0 and bool((counts_M == 1).all())
     telling = len(counts_M) > 0 and bool((counts_M < candidates_MK.shape[1]).any())

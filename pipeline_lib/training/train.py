@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import time
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +68,7 @@ def train(params: Params) -> Record:
     checked = Validation(
         validation.images_NCHW.to(device), validation.candidates_NK.to(device).float()
     )
-    rule = resolve_rule(params.train.select, checked.candidates_MK)
+    rule = resolve_rule(params.train.select, checked.candidates_MK, params.train.patience)
     slot = Slot(resume_root(), _identity(params, device))
     clock = _clock(params, len(training.roles))
     started = time.monotonic()
@@ -217,5 +218,10 @@ def _identity(params: Params, device: torch.device) -> dict[str, dict[str, Any]]
             for path in (IMAGES, CLASSES, TRAIN, VAL)
         },
         "code": loaded_code(),
-        "environment": {"torch": torch.__version__, "device": device.type},
+        "environment": {
+            "torch": torch.__version__,
+            "torchvision": version("torchvision"),
+            "device": torch.cuda.get_device_name() if device.type == "cuda" else device.type,
+            "instructions": torch.backends.cpu.get_cpu_capability(),
+        },
     }

@@ -111,10 +111,17 @@ def test_a_step_is_finite_in_bfloat16_and_at_extreme_logits(method: Method) -> N
 
 def test_a_step_is_a_pure_function_of_state_batch_clock_and_rng(method: Method) -> None:
     state = {name: tensor.clone() for name, tensor in method.state_dict().items()}
-    first = method.training_step(make_batch(method), CLOCK, StepRng(1, 7))
-    method.load_state_dict(state)
-    again = method.training_step(make_batch(method), CLOCK, StepRng(1, 7))
-    assert torch.equal(first.loss, again.loss)
+
+    def step() -> list[torch.Tensor]:
+        method.load_state_dict(state)
+        method.zero_grad()
+        loss = method.training_step(make_batch(method), CLOCK, StepRng(1, 7)).loss
+        loss.backward()
+        gradients = [parameter.grad.clone() for parameter in method.parameters()]
+        return [loss.detach(), *gradients, *(t.clone() for t in method.state_dict().values())]
+
+    for first, again in zip(step(), step(), strict=True):
+        assert torch.equal(first, again)
 
 
 def test_training_learns_what_the_images_show(method: Method) -> None:
@@ -134,8 +141,7 @@ def test_training_learns_what_the_images_show(method: Method) -> None:
 
 def test_label_tables_stay_in_the_candidates_and_in_the_state(method: Method) -> None:
     if method.label_state() is None:
-        assert method.predictor() is not None
-        return
+        pytest.skip("keeps no label table")
     before = method.label_state().clone()
     torch.testing.assert_close(before, uniform_targets(method.problem.candidates_NK))
     method.training_step(make_batch(method), CLOCK, StepRng(1, CLOCK.step))

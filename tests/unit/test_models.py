@@ -82,6 +82,13 @@ def test_lenet_refuses_images_that_it_would_shrink_to_nothing() -> None:
         build(replace(SMALL, name="lenet", image_height=8, image_width=8))
 
 
+@pytest.mark.parametrize("name", ["vgg11", "vit_b_16", "convnext_tiny"])
+def test_a_network_that_cannot_take_the_images_is_refused(name: str) -> None:
+    tiny = replace(SMALL, name=name, image_height=8, image_width=8)
+    with pytest.raises(UserError, match=f"model.name: {name} cannot take images of 8x8 pixels"):
+        build(tiny)
+
+
 def test_torchvision_names_are_those_torchvision_builds() -> None:
     from torchvision import models
 

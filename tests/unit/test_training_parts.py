@@ -110,8 +110,12 @@ def test_ema_is_the_weighted_sum_of_all_weights() -> None:
 
 def test_without_decay_the_weights_are_evaluated() -> None:
     layer = torch.nn.Linear(1, 1)
-    with Ema(layer, 0.0).applied():
-        assert Ema(layer, 0.0).tensors() == {}
+    ema = Ema(layer, 0.0)
+    layer.weight.data.fill_(3.0)
+    ema.update()
+    with ema.applied():
+        assert layer.weight.item() == 3.0
+    assert ema.tensors() == {}
 
 
 @pytest.mark.parametrize("kind", ["sgd", "adam", "adamw"])
@@ -235,7 +239,7 @@ CLEAN, SETS, NOTHING = torch.eye(3), torch.tensor([[1.0, 1.0, 0.0]]), torch.ones
 def test_the_rule_is_what_the_labels_allow(
     select: str, candidates: torch.Tensor, rule: str
 ) -> None:
-    assert resolve_rule(select, candidates) == rule
+    assert resolve_rule(select, candidates, None) == rule
 
 
 @pytest.mark.parametrize(
@@ -246,7 +250,13 @@ def test_a_rule_that_the_labels_do_not_allow_is_refused(
     select: str, candidates: torch.Tensor
 ) -> None:
     with pytest.raises(UserError, match=f"train.select: {select} needs"):
-        resolve_rule(select, candidates)
+        resolve_rule(select, candidates, None)
+
+
+def test_patience_without_a_measure_is_refused() -> None:
+    assert resolve_rule("auto", SETS, 3) == "covering_rate"
+    with pytest.raises(UserError, match=r"train\.patience: the rule is to keep the last epoch"):
+        resolve_rule("auto", NOTHING, 3)
 
 
 def test_the_meter_averages_and_finds_the_first_bad_step() -> None:
@@ -256,11 +266,10 @@ def test_the_meter_averages_and_finds_the_first_bad_step() -> None:
     saved = meter.tensors()
     assert meter.take() == {"loss": 2.0, "part": 4.0}
     meter.restore(saved)
-    meter.check(0.1)
+    assert int(meter.bad_step) == -1
     meter.add(StepOutput(torch.tensor(float("nan"))), 2)
     meter.add(StepOutput(torch.tensor(float("inf"))), 3)
-    with pytest.raises(UserError, match=r"loss of step 2 is not finite \(learning rate 0.1\)"):
-        meter.check(0.1)
+    assert int(meter.bad_step) == 2
 
 
 def test_history_has_a_line_per_evaluation_and_blanks_where_nothing_was_measured() -> None:

@@ -1,0 +1,199 @@
+"""The training loop on a toy: what it keeps, when it stops, and that stopping anywhere changes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline_lib.errors import UserError
+from pipeline_lib.methods.average import Average
+from pipeline_lib.methods.base import Method
+from pipeline_lib.methods.cr_dpll import CrDpll
+from pipeline_lib.models.build import Architecture, build
+from pipeline_lib.params.load import load
+from pipeline_lib.params.sections import Train
+from pipeline_lib.records import Clock, Problem
+from pipeline_lib.rng import seeded_layers
+from pipeline_lib.training.loop import Trainer
+from pipeline_lib.training.outputs import history_csv
+from pipeline_lib.training.pool import Pool
+from pipeline_lib.training.progress import TrainingProgress
+from pipeline_lib.training.resume import Slot
+from pipeline_lib.training.selection import Rule, Validation
+
+PARAMS = load(Path(__file__).parents[2] / "params.yaml")
+CPU = torch.device("cpu")
+IMAGES, CLASSES, STEPS = 48, 4, 3
+EPOCHS = 4
+
+
+class KilledError(Exception):
+    """Stands for the end of the process."""
+
+
+class Quiet(TrainingProgress):
+    """Says nothing, and may end the run after a step."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        super().__init__(EPOCHS * STEPS, 0, EPOCHS)
+        self.stop_after = stop_after
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+    def step(self, step: int) -> None:
+        if self.stop_after is not None and step > self.stop_after:
+            raise KilledError
+
+
+def make_method(kind: type[Method], problem: Problem) -> Method:
+    architecture = Architecture(
+        "small_cnn", 4, 0.2, "auto", 0.1, 1, 8, 8, CLASSES, mean=(0.3,), std=(0.3,)
+    )
+    section = {CrDpll: PARAMS.methods.cr_dpll, Average: PARAMS.methods.average}[kind]
+    with seeded_layers(0, "weights"):
+        return kind(section, problem, build(architecture))
+
+
+def make_trainer(
+    folder: Path, kind: type[Method] = CrDpll, rule: Rule = "covering_rate", **changes: object
+) -> Trainer:
+    train = Train.model_validate(PARAMS.train.model_dump() | {"batch_size": 16} | changes)
+    noise = torch.Generator().manual_seed(1)
+    labels = torch.arange(IMAGES) % CLASSES
+    images = torch.randint(0, 90, (IMAGES, 1, 8, 8), generator=noise)
+    images[torch.arange(IMAGES), 0, :, labels * 2] += 150
+    candidates = torch.nn.functional.one_hot(labels, CLASSES).bool()
+    candidates |= torch.rand(IMAGES, CLASSES, generator=noise) < 0.2
+    problem = Problem(candidates, ("partial",) * IMAGES, tuple("abcd"), train.batch_size)
+
+    def view(batch: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        return batch + torch.randint(0, 10, (len(batch), 1, 1, 1), generator=generator).byte()
+
+    bytes_NCHW = images.byte()
+    pool = Pool(bytes_NCHW, candidates, {"weak": view, "strong": view}, 1, CPU)
+    validation = Validation(bytes_NCHW[:12], candidates[:12].float())
+    slot = Slot(folder, {"params": {}})
+    clock = Clock(0, EPOCHS * STEPS, STEPS)
+    return Trainer(make_method(kind, problem), pool, validation, train, rule, clock, slot, 1)
+
+
+def outcome(trainer: Trainer) -> tuple[object, ...]:
+    record = trainer.record
+    tensors = [*record.best.values(), *trainer.method.state_dict().values()]
+    tensors += [label for part in record.labels.values() for label in part]
+    if record.best_labels_NK is not None:
+        tensors.append(record.best_labels_NK)
+    blob = b"".join(t.contiguous().numpy().tobytes() for t in tensors)
+    return history_csv(record.rows), record.best_epoch, record.best_score, blob
+
+
+VARIANTS = {
+    "cr_dpll": {},
+    "average, adamw, ema, clipping": {
+        "kind": Average,
+        "optimizer": "adamw",
+        "ema_decay": 0.9,
+        "clip_gradient": 0.5,
+        "evaluate_every": 2,
+    },
+    "bf16": {"precision": "bf16"},
+}
+
+
+@pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS)
+def test_stopping_after_any_step_changes_nothing(
+    tmp_path: Path, changes: dict[str, object]
+) -> None:
+    whole = make_trainer(tmp_path / "whole", **changes)
+    whole.run(Quiet())
+    for stop_after in (1, 3, 7, EPOCHS * STEPS - 1):
+        folder = tmp_path / f"stop{stop_after}"
+        first = make_trainer(folder, checkpoint_seconds=1e-9, **changes)
+        with first.slot.held(), pytest.raises(KilledError):
+            first.run(Quiet(stop_after))
+        second = make_trainer(folder, **changes)
+        state = second.slot.load(print)
+        assert state is not None
+        second.restore(*state)
+        assert second.clock.step == stop_after
+        second.run(Quiet())
+        assert outcome(second) == outcome(whole), f"stopped after step {stop_after}"
+
+
+def scripted(monkeypatch: pytest.MonkeyPatch, scores: list[float]) -> None:
+    """Let the evaluations score as listed, one after the other."""
+    left = iter(scores)
+    monkeypatch.setattr("pipeline_lib.training.loop.score", lambda *_: next(left))
+
+
+def test_the_best_epoch_is_kept_and_a_tie_goes_to_the_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted(monkeypatch, [0.1, 0.7, 0.5, 0.7, 0.6])
+    trainer = make_trainer(tmp_path)
+    seen: dict[int, torch.Tensor] = {}
+    evaluate = trainer._evaluate
+
+    def noting(progress: TrainingProgress, epoch: int) -> None:
+        evaluate(progress, epoch)
+        seen[epoch] = trainer.method.model.head.weight.detach().clone()
+
+    monkeypatch.setattr(trainer, "_evaluate", noting)
+    record = trainer.run(Quiet())
+    assert record.best_epoch == 3
+    assert torch.equal(record.best["classifier.head.weight"], seen[3])
+    assert not torch.equal(seen[3], seen[4])
+    kept = [row["epoch"] for row in record.rows].index(3)
+    assert torch.equal(record.best_labels_NK.argmax(dim=1).short(), record.labels["train"][kept])
+
+
+def test_patience_stops_after_so_many_without_a_better(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted(monkeypatch, [0.1, 0.7, 0.5, 0.7, 0.9])
+    trainer, progress = make_trainer(tmp_path, patience=2), Quiet()
+    record = trainer.run(progress)
+    assert [row["epoch"] for row in record.rows] == [0, 1, 2, 3]
+    assert progress.lines[-1] == "no better evaluation for 2: stopped"
+
+
+def test_evaluations_come_as_often_as_asked_and_at_the_end(tmp_path: Path) -> None:
+    record = make_trainer(tmp_path, evaluate_every=3).run(Quiet())
+    assert [row["epoch"] for row in record.rows] == [0, 3, 4]
+
+
+@pytest.mark.parametrize("clip", [None, 0.01])
+def test_clipping_bounds_the_gradient(tmp_path: Path, clip: float | None) -> None:
+    trainer = make_trainer(tmp_path, clip_gradient=clip)
+    trainer.run(Quiet())
+    norm = torch.nn.utils.get_total_norm([p.grad for p in trainer.method.parameters()])
+    assert (norm <= 0.0101) == (clip is not None)
+
+
+@pytest.mark.parametrize("steps", [1, EPOCHS * STEPS])
+def test_weights_that_are_not_finite_stop_the_run_and_are_not_saved(
+    tmp_path: Path, steps: int
+) -> None:
+    """Also where the last step breaks them, which no loss shows any more."""
+    trainer = make_trainer(
+        tmp_path, learning_rate=1e30, schedule="constant", checkpoint_seconds=1e-9
+    )
+    trainer.clock = Clock(0, steps, 1)
+    with pytest.raises(UserError, match=r"not finite \(learning rate 1e\+30\); lower"):
+        trainer.run(Quiet())
+    assert list(tmp_path.rglob("step-*")) == []
+    assert "nan" not in history_csv(trainer.record.rows)
+
+
+def test_the_message_tells_the_rate_of_the_bad_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make_trainer(tmp_path, schedule="multi_step", milestones=[1], learning_rate=0.5)
+    trainer.meter.bad_step = torch.tensor(1)
+    trainer.clock = Clock(5, EPOCHS * STEPS, STEPS)
+    with pytest.raises(UserError, match=r"the loss of step 1 is not finite \(learning rate 0.5\)"):
+        trainer._stop_if_broken()
