@@ -92,8 +92,8 @@ def publish_label_curve(path: Path, curve: Sequence[Mapping[str, Any]]) -> None:
 
 
 def publish_cleaned_labels(reports: Path, table: pa.Table) -> None:
-    """Write labels.parquet and labels.csv; people and DVC read them, so they have no sidecars."""
-    publish_table(reports / "labels.parquet", table, sidecar=False)
+    """Write labels.parquet, and labels.csv for people, which no stage reads and has no sidecar."""
+    publish_table(reports / "labels.parquet", table)
     rows = (
         row | {"candidates": BETWEEN_CANDIDATES.join(row["candidates"])}
         for row in table.to_pylist()

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
-import pyarrow.parquet as pq
 
 from pipeline_lib.artifacts import read_json, read_table, verify
 from pipeline_lib.errors import UserError
@@ -68,7 +67,7 @@ def read_inputs(data: Path, reports: Path) -> Inputs:
         classes=classes,
         shape=(about["height"], about["width"], about["channels"]),
         images=data / "images.parquet",
-        labels=_read_plain_parquet(reports / "labels.parquet"),
+        labels=_read_parquet(reports / "labels.parquet"),
         truth=oracle.select(
             "id", true_label=pl.col("label").replace_strict(names, return_dtype=pl.String)
         ),
@@ -99,16 +98,6 @@ def _read_plain_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise _unreadable(path) from error
     return content
-
-
-def _read_plain_parquet(path: Path) -> pl.DataFrame:
-    """Read a Parquet file that has no sidecar, because people read it."""
-    try:
-        frame = pl.from_arrow(pq.read_table(path))
-    except (OSError, ValueError) as error:
-        raise _unreadable(path) from error
-    assert isinstance(frame, pl.DataFrame)  # noqa: S101  # a table becomes a frame, never a series
-    return frame
 
 
 def _unreadable(path: Path) -> UserError:

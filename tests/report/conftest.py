@@ -147,12 +147,12 @@ def _write_images(
     publish_json(run.data / "classes.json", about)
     columns = {
         "id": pa.array(range(count), pa.int32()),
-        "source": [f"digits/{i}" for i in range(count)],
         "pixels": pa.array([image.tobytes() for image in images], pa.binary()),
     }
     publish_table(run.data / "images.parquet", pa.table(columns))
     oracle = {
         "id": pa.array(range(train), pa.int32()),
+        "source": [f"digits/{i}" for i in range(train)],
         "label": pa.array(truth_N[:train], pa.int16()),
         "part": ["train"] * train,
     }
@@ -184,7 +184,7 @@ def _write_labels(
             rng.uniform(0.6, 1, count).round(6) if keeps_labels else [None] * count, pa.float32()
         ),
     }
-    publish_table(run.reports / "labels.parquet", pa.table(columns), sidecar=False)
+    publish_table(run.reports / "labels.parquet", pa.table(columns))
     return chosen_N
 
 
