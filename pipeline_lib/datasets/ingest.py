@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from pipeline_lib.params.sections import Data
     from pipeline_lib.records import Row
 
+# No name of a file: its folder is often the true label, and training opens this table.
 IMAGES = pa.schema(
     {
         "id": pa.int32(),
-        "source": pa.string(),
         "height": pa.int16(),
         "width": pa.int16(),
         "channels": pa.int8(),
@@ -92,7 +92,7 @@ class Intake:
                 self.rejected.append((image.row.source_id, image.reason))
                 continue
             self._check_shape(image)
-            values = (len(self.kept), image.row.source_id, *image.shape, image.digest, image.pixels)
+            values = (len(self.kept), *image.shape, image.digest, image.pixels)
             for column, value in zip(columns.values(), values, strict=True):
                 column.append(value)
             self.kept.append(image.row)

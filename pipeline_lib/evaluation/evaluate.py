@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from pipeline_lib.artifacts import publish_json, read_json, read_table
 from pipeline_lib.errors import UserError
@@ -62,8 +61,7 @@ def evaluate(
         }
     )
     tables.publish_label_curve(reports / "evaluate/label_curve.csv", curve)
-    sources = pq.read_table(data / "images.parquet", columns=["source"])["source"].take(known.ids_N)
-    tables.publish_cleaned_labels(reports, labels.cleaned_labels(known, sources, classes))
+    tables.publish_cleaned_labels(reports, labels.cleaned_labels(known, classes))
     publish_json(reports / "metrics.json", content, sidecar=False)
     return content
 

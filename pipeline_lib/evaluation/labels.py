@@ -33,6 +33,7 @@ class TrainingLabels:
 
     Attributes:
         ids_N: in the order of data/split/train.parquet.
+        sources: what the user calls the images.
         candidates: one list of class numbers per image.
         true_N: true class, or UNKNOWN.
         probabilities_NK: the method's soft labels, or its predictor's within the candidates.
@@ -40,6 +41,7 @@ class TrainingLabels:
     """
 
     ids_N: Integers
+    sources: Sequence[str]
     candidates: Sequence[Sequence[int]]
     true_N: Integers
     probabilities_NK: NDArray[np.float32]
@@ -65,6 +67,7 @@ def read_training_labels(data: Path, num_classes: int) -> TrainingLabels:
         raise UserError(msg)
     return TrainingLabels(
         ids_N=ids_N,
+        sources=hidden["source"].take(position_N).to_pylist(),
         candidates=train["candidates"].to_pylist(),
         true_N=_labels(hidden["label"])[position_N.to_numpy()],
         probabilities_NK=_read_state(data / "label_state.parquet", ids_N, num_classes),
@@ -156,15 +159,13 @@ CLEANED_SCHEMA = pa.schema(
 )
 
 
-def cleaned_labels(
-    labels: TrainingLabels, sources: Sequence[str], classes: Sequence[str]
-) -> pa.Table:
+def cleaned_labels(labels: TrainingLabels, classes: Sequence[str]) -> pa.Table:
     """The most probable class of every training image, for the user; `confidence` is its weight."""
     chosen_N = labels.probabilities_NK.argmax(axis=1)
     return pa.table(
         {
             "id": labels.ids_N,
-            "source": sources,
+            "source": labels.sources,
             "candidates": [[classes[k] for k in row] for row in labels.candidates],
             "label": [classes[k] for k in chosen_N],
             "confidence": labels.probabilities_NK.max(axis=1),

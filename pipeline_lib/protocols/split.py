@@ -155,9 +155,12 @@ def _test_table(labels: Labels) -> pa.Table:
 
 
 def _oracle_table(train: Weakened, val: Weakened) -> pa.Table:
+    """What is known of the images and training must not see: true labels, and names of files."""
     truth_N = np.concatenate([train.labels.truth_N, val.labels.truth_N])
+    sources = [*train.labels.source_N, *val.labels.source_N]
     columns = {
         "id": pa.array(np.concatenate([train.labels.id_N, val.labels.id_N]), pa.int32()),
+        "source": pa.array(sources, pa.string()),
         "label": pa.array(truth_N, pa.int16(), mask=truth_N == UNKNOWN),
         "part": pa.array(["train"] * len(train.labels) + ["val"] * len(val.labels), pa.string()),
     }

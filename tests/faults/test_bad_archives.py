@@ -150,7 +150,7 @@ def test_odd_names_work(workspace, picture):
     names = ["cat/new\nline.png", "cat/" + "l" * 251 + ".png", "dog/\N{DOG FACE}.PNG"]
     use(workspace, tar(*[(name, picture) for name in names]), "photos.tar")
     workspace.run("download", "ingest")
-    assert [row["source"] for row in workspace.read("images.parquet")] == sorted(names)
+    assert [row["source"] for row in workspace.read("labels.parquet")] == sorted(names)
 
 
 @pytest.mark.parametrize("share", [0.3, 0.5, 0.8])

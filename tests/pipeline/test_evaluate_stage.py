@@ -53,7 +53,6 @@ def write_inputs(root: Path, *, classes=CLASSES, test_labels=None, break_weights
     data = root / "data"
     images = {
         "id": ints(range(IMAGES), pa.int32()),
-        "source": [f"{i}.png" for i in range(IMAGES)],
         "pixels": [image.tobytes() for image in pixels],
     }
     publish_table(data / "images.parquet", pa.table(images))
@@ -81,6 +80,7 @@ def write_split(data: Path, labels, test_labels) -> None:
     ids = [*TRAIN, *VAL]
     oracle = {
         "id": ints(ids, pa.int32()),
+        "source": [f"{i}.png" for i in ids],
         "label": ints(labels[ids], pa.int16()),
         "part": ["train"] * len(TRAIN) + ["val"] * len(VAL),
     }

@@ -26,6 +26,7 @@ def write(folder, *, oracle=None, state_ids=(7, 3, 5, 9), history=None) -> None:
     oracle = [*oracle, (7, 0, "train"), (1, 1, "val")]
     ids, true, parts = zip(*oracle, strict=True)
     columns = {"id": pa.array(ids, pa.int32()), "label": pa.array(true, pa.int16())}
+    columns["source"] = [f"{number}.png" for number in ids]
     publish_table(folder / "split/oracle.parquet", pa.table({**columns, "part": parts}))
     p_NK = [[0.9, 0.1, 0], [0, 1, 0], [0.5, 0.25, 0.25], [0, 0.4, 0.6]]
     state = {
@@ -76,6 +77,7 @@ def test_nothing_is_claimed_where_no_class_is_known(tmp_path) -> None:
     known = labels.read_training_labels(tmp_path, 3)
     nobody_knows = labels.TrainingLabels(
         known.ids_N,
+        known.sources,
         known.candidates,
         np.full(4, labels.UNKNOWN),
         known.probabilities_NK,
@@ -89,8 +91,9 @@ def test_nothing_is_claimed_where_no_class_is_known(tmp_path) -> None:
 def test_cleaned_labels_name_classes_and_sources(tmp_path) -> None:
     write(tmp_path)
     known = labels.read_training_labels(tmp_path, 3)
-    table = labels.cleaned_labels(known, ["a.png", "b.png", "c.png", "d.png"], CLASSES)
+    table = labels.cleaned_labels(known, CLASSES)
     assert table.column_names == ["id", "source", "candidates", "label", "confidence"]
+    assert table["source"].to_pylist() == ["7.png", "3.png", "5.png", "9.png"]
     assert table["label"].to_pylist() == ["cat", "dog", "cat", "eel"]
     assert table["candidates"].to_pylist()[2] == ["cat", "dog", "eel"]
     assert table["confidence"].to_pylist() == pytest.approx([0.9, 1, 0.5, 0.6])

@@ -71,7 +71,7 @@ def tables(options: Data, root: Path) -> tuple[list[dict], list[dict], dict]:
 
 def test_a_folder_is_read_in_the_order_of_names(folder: Path, tmp_path: Path):
     images, labels, classes = tables(data(path=str(folder)), tmp_path / "out")
-    assert [row["source"] for row in images] == sorted(FILES)
+    assert [row["source"] for row in labels] == sorted(FILES)
     assert [row["id"] for row in images] == [0, 1, 2, 3, 4]
     assert [row["pixels"][0] for row in images] == [FILES.index(name) for name in sorted(FILES)]
     assert [(row["split"], row["label"], row["true_label"]) for row in labels] == [
