@@ -139,7 +139,7 @@ def _quoted(message: str) -> list[str]:
 
 
 def _closest(given: str, names: list[str]) -> list[str]:
-    return difflib.get_close_matches(given, names, n=1)
+    return difflib.get_close_matches(given, names, n=1, cutoff=0.5)  # `nb` is half of `bn`
 
 
 def _suggestion(given: object, names: list[str]) -> str:

@@ -1,0 +1,249 @@
+"""What a mistake in params.yaml is answered with (FAULTS rows 1 to 4): one line that says what to do."""
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from dvc.utils.serialize import load_yaml
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+
+from pipeline_lib.errors import UserError
+from pipeline_lib.params.load import load
+from pipeline_lib.params.methods import KINDS
+
+ROOT = Path(__file__).resolve().parents[2]
+TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
+
+
+def keys_of(text: str) -> dict[str, int]:
+    """Dotted key -> index of its line."""
+    keys: dict[str, int] = {}
+    above: list[tuple[int, str]] = []
+    for number, line in enumerate(text.splitlines()):
+        if found := re.match(r"( *)(\w+):", line):
+            indent = len(found[1])
+            above = [(depth, name) for depth, name in above if depth < indent]
+            above.append((indent, found[2]))
+            keys[".".join(name for _, name in above)] = number
+    return keys
+
+
+KEYS = keys_of(TEXT)
+
+
+def with_value(key: str, value: str, text: str = TEXT) -> str:
+    """params.yaml with another value (as YAML) for one key."""
+    lines = text.splitlines()
+    number = KEYS[key]
+    lines[number] = f"{lines[number].split(':')[0]}: {value}"
+    return "\n".join(lines) + "\n"
+
+
+def with_values(**changes: str) -> str:
+    """The same for several keys, `__` standing for the dot."""
+    text = TEXT
+    for key, value in changes.items():
+        text = with_value(key.replace("__", "."), value, text)
+    return text
+
+
+@pytest.fixture(scope="module")
+def params(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("params") / "params.yaml"
+
+
+@pytest.fixture(scope="module")
+def refuse(params):
+    """`refuse(content)`: the message with which a file of this content is refused."""
+
+    def refused(content: str | bytes) -> str:
+        params.write_bytes(content if isinstance(content, bytes) else content.encode())
+        with pytest.raises(UserError) as caught:
+            load(params)
+        message = str(caught.value).replace(str(params), "params.yaml")
+        assert all(line.startswith("params.yaml") for line in message.splitlines())
+        return message
+
+    return refused
+
+
+def mistyped(name: str, place: int, slip: str) -> str:
+    place %= len(name)
+    if slip == "lost":
+        return name[:place] + name[place + 1 :]
+    if slip == "twice":
+        return name[: place + 1] + name[place:]
+    return name[:place] + name[place : place + 2][::-1] + name[place + 2 :]
+
+
+def test_the_file_of_the_project_is_as_these_tests_read_it():
+    assert load(ROOT / "params.yaml").method in KINDS
+    assert {"seed", "data", "train.learning_rate", "methods.cr_dpll.bn"} < set(KEYS)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(list(KEYS)), st.integers(0, 30), st.sampled_from(["lost", "twice", "swap"]))
+@example("methods.cr_dpll.bn", 0, "swap")
+@example("seed", 0, "lost")
+@example("train", 1, "swap")
+def test_a_mistyped_key_is_named_with_the_right_one(refuse, key, place, slip):
+    name = key.rpartition(".")[2]
+    wrong = mistyped(name, place, slip)
+    assume(wrong != name)
+    lines = TEXT.splitlines()
+    lines[KEYS[key]] = lines[KEYS[key]].replace(f"{name}:", f"{wrong}:", 1)
+    path = key[: len(key) - len(name)] + wrong
+    expected = f"params.yaml: {path}: unknown key (did you mean {name!r}?)"
+    assert refuse("\n".join(lines)) == expected  # and no second line on the key that is missing
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ('"0.1"', "'0.1'"),
+        ("true", "True"),
+        (".nan", "nan"),
+        (".inf", "inf"),
+        ("1.0e+400", "inf"),
+        ("-1", "-1"),
+        ("0", "0"),
+        ("", "None"),
+        ("[0.1]", "[0.1]"),
+    ],
+)
+def test_a_learning_rate_that_is_none(refuse, value, shown):
+    message = refuse(with_value("train.learning_rate", value))
+    assert message.startswith(f"params.yaml: train.learning_rate: {shown}: input should be ")
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(("value", "number"), [("1e-3", 0.001), ("5", 5.0), ("2.5E-1", 0.25)])
+def test_a_learning_rate_means_what_dvc_records(params, value, number):
+    params.write_text(with_value("train.learning_rate", value))
+    rate = load(params).train.learning_rate
+    assert type(rate) is float
+    assert rate == number == load_yaml(str(params))["train"]["learning_rate"]
+
+
+@pytest.mark.parametrize(
+    ("given_", "meant"), [("cr_dpl", "cr_dpll"), ("pawden", "proden"), ("averge", "average")]
+)
+def test_an_unknown_method(refuse, given_, meant):
+    message = refuse(with_value("method", given_))
+    assert message == (
+        f"params.yaml: method: {given_!r} is not one of {', '.join(KINDS)} "
+        f"(did you mean {meant!r}?)"
+    )
+
+
+def test_a_key_given_twice(refuse):
+    number = KEYS["train.momentum"]
+    lines = TEXT.splitlines()
+    lines[number] = "  epochs: 3"
+    message = refuse("\n".join(lines))
+    assert message.startswith(f"params.yaml:{number + 1}: ")
+    assert "duplicate key" in message
+    assert "epochs" in message
+    assert "\n" not in message
+
+
+def test_a_tab(refuse):
+    number = KEYS["train.momentum"]
+    lines = TEXT.splitlines()
+    lines[number] = "\tmomentum: 0.9"
+    message = refuse("\n".join(lines))
+    assert message.startswith(f"params.yaml:{number + 1}: ")
+    assert "'\\t'" in message
+    assert "\n" not in message
+
+
+def test_a_byte_that_is_not_utf8(refuse):
+    number = KEYS["model.name"]
+    lines = TEXT.encode().splitlines()
+    lines[number] += b" caf\xe9 "
+    assert refuse(b"\n".join(lines)) == (
+        f"params.yaml:{number + 1}: not UTF-8 (byte 0xe9); save the file as UTF-8"
+    )
+
+
+@pytest.mark.parametrize("content", ["", "# nothing\n", "- a\n- b\n", "word\n", "3\n"])
+def test_a_file_without_sections(refuse, content):
+    assert "holds no sections" in refuse(content)
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(UserError, match=r"params\.yaml: not found; run from the root"):
+        load(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data__name": "image_folder"}, "data.path: image_folder needs the folder, archive"),
+        (
+            {"data__path": "http://images.example/a.zip", "data__sha256": "a" * 64},
+            "data.path: only https URLs are fetched",
+        ),
+        (
+            {"data__name": "image_folder", "data__path": "https://images.example/a.zip"},
+            "data.sha256: a URL needs the sha256 of its file",
+        ),
+        ({"data__sha256": "abc"}, "data.sha256: 'abc': string should match pattern"),
+        ({"data__channels": "grey"}, "data.channels: 'grey': input should be 'auto', 'rgb' or"),
+        (
+            {"split__few_shot__labels_per_class": "5"},
+            "split.few_shot: set either labels or labels_per_class",
+        ),
+        ({"split__few_shot__labels": ""}, "split.few_shot: set either labels or labels_per_class"),
+        ({"train__momentum": "0.0"}, "train.nesterov: needs a momentum above 0"),
+        (
+            {"model__name": "smal_cnn"},
+            "model.name: no model 'smal_cnn' (did you mean 'small_cnn'?); choose small_cnn,",
+        ),
+    ],
+    ids=str,
+)
+def test_values_that_do_not_fit_together(refuse, changes, message):
+    refused = refuse(with_values(**changes))
+    assert refused.startswith(f"params.yaml: {message}")
+    assert "\n" not in refused
+
+
+def test_multi_step_without_milestones(refuse):
+    text = "\n".join(line for line in TEXT.splitlines() if not re.match(r" *- \d+$", line))
+    text = re.sub(r"schedule: \w+", "schedule: multi_step", text, count=1)
+    message = refuse(re.sub(r"milestones: ", "milestones: []", text, count=1))
+    assert message == "params.yaml: train.milestones: multi_step needs at least one epoch"
+
+
+def test_every_mistake_has_a_line(refuse):
+    text = with_values(train__epochs="-1", data__image_size="two", report__grid_images="1000")
+    keys = [line.split(": ")[1] for line in refuse(text).splitlines()]
+    assert keys == ["data.image_size", "train.epochs", "report.grid_images"]
+
+
+def test_a_choice_that_is_mistyped(refuse):
+    message = refuse(with_value("train.schedule", "one_cycl"))
+    assert message.endswith("(did you mean 'one_cycle'?)")
+
+
+def test_configure_says_it_at_once_and_writes_nothing(tmp_path):
+    (tmp_path / "params.yaml").write_text(with_value("train.learning_rate", "-1"))
+    start = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "stages.configure"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert time.monotonic() - start < 2  # half of that on an idle machine
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr == ("params.yaml: train.learning_rate: -1: input should be greater than 0\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
