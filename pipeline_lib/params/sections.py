@@ -98,7 +98,7 @@ class Split(Section):
     val_fraction: float = Field(ge=0, lt=1)
     """Share of the remaining images set aside for validation."""
     val_labels: Literal["like_train", "clean"]
-    """Validation images keep labels as weak as the training images', or cost one true label each."""
+    """Validation images keep labels as weak as the training images', or cost one true label each (`clean`)."""
     allow_noisy_candidates: bool
     """Accept candidate sets that miss the true label (they are counted either way)."""
     uniform_candidates: UniformCandidates

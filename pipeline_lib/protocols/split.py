@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from pipeline_lib.errors import UserError, listed
 from pipeline_lib.protocols import clean
-from pipeline_lib.protocols.labels import UNKNOWN, Labels, Weakened, from_table
+from pipeline_lib.protocols.labels import UNKNOWN, Labels, Weakened, from_table, singletons
 from pipeline_lib.protocols.parts import divide
 from pipeline_lib.protocols.summary import misses, summarize
 
@@ -85,14 +85,32 @@ def resolve_protocol(kind: Kind, params: Split, labels: Labels) -> str:
     """Name the protocol: a clean method overrides the params, and `auto` looks at data and method.
 
     A limit does not change it, as all images but the data's own test split are looked at.
+
+    Raises:
+        UserError: The protocol would weaken true labels where a table gives other supervision.
     """
     if kind == "clean":
         return "clean"
+    if params.protocol not in {"auto", "given"}:
+        _check_unsupervised(params.protocol, labels.where(labels.split_N != "test"))
     if params.protocol != "auto":
         return params.protocol
     if labels.weak_N[labels.split_N != "test"].any():
         return "given"
     return {"partial": "uniform_candidates", "few_shot": "few_shot"}[kind]
+
+
+def _check_unsupervised(protocol: str, labels: Labels) -> None:
+    """Refuse images of which the data say something else than the true label, or than nothing."""
+    known_N1 = (labels.truth_N != UNKNOWN)[:, None]
+    supervised_N = (labels.given_NK != (singletons(labels) | ~known_N1)).any(axis=1)
+    if supervised_N.any():
+        msg = (
+            f"split.protocol {protocol} would weaken the folders' classes, but data.table supervises "
+            f"({listed(labels.source_N[supervised_N], limit=3)}); "
+            f"set split.protocol to auto or given, or data.table to null"
+        )
+        raise UserError(msg)
 
 
 def load_protocol(name: str) -> LabelProtocol:
