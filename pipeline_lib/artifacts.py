@@ -42,11 +42,10 @@ def publish(path: Path, *, sidecar: bool = True) -> Iterator[Path]:
     Raises:
         UserError: The disk is full or the folder cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(path)
-    handle, name = tempfile.mkstemp(prefix=f"{TEMPORARY_PREFIX}{path.name}.", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    try:
+        temporary = _temporary(path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
     try:
         yield temporary
         digest = sha256(temporary)
@@ -57,10 +56,25 @@ def publish(path: Path, *, sidecar: bool = True) -> Iterator[Path]:
     except OSError as error:
         if isinstance(error, FileNotFoundError):
             raise
-        msg = f"{path}: cannot be written ({error.strerror or error}); free space or fix the rights, then run again"
-        raise UserError(msg) from error
+        raise _unwritable(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    """Make an empty file beside `path`, and the folder if need be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(path)
+    handle, name = tempfile.mkstemp(prefix=f"{TEMPORARY_PREFIX}{path.name}.", dir=path.parent)
+    os.close(handle)
+    return Path(name)
+
+
+def _unwritable(path: Path, error: OSError) -> UserError:
+    reason = error.strerror or error
+    return UserError(
+        f"{path}: cannot be written ({reason}); free space or fix the rights, then run again"
+    )
 
 
 def _settle(temporary: Path, path: Path) -> None:
