@@ -27,6 +27,7 @@ FIGURES = (
     "reliability",
     "training_images",
 )
+ADDRESSES = ("src", "srcset", "href", "action", "poster")
 VOID = {"meta", "link", "img", "source", "br"}
 
 
@@ -129,6 +130,57 @@ def test_one_page_that_needs_nothing_else(digits_run):
     assert "default-src 'none'" in page.all("meta")[1]["content"]
     assert not re.search(r"url\(|@import|https?://", html)
     assert len(html) < 1_000_000
+
+
+def whole_and_shown(html):
+    """Of every class name on the page: the tooltip (None where nothing was cut) and the text."""
+
+    class Names(HTMLParser):
+        found, inside = [], False
+
+        def handle_starttag(self, tag, attrs):
+            assert not self.inside, f"<{tag}> inside a class name"
+            if tag == "bdi":
+                self.inside = True
+                self.found.append([dict(attrs).get("title"), ""])
+
+        def handle_endtag(self, tag):
+            self.inside = self.inside and tag != "bdi"
+
+        def handle_data(self, data):
+            if self.inside:
+                self.found[-1][1] += data
+
+    names = Names()
+    names.feed(html)
+    return names.found
+
+
+def test_hostile_class_names_stay_text(hostile_run, digits_run):
+    """FAULTS row 39: no name becomes an element, an attribute, an address or a very long line."""
+    html = hostile_run.page.read_text(encoding="utf-8")
+    page = Page(html)  # every tag closes where it should
+    assert {tag for tag, _ in page.tags} <= {tag for tag, _ in read(digits_run).tags}
+    assert page.all("script") == []
+    assert len(page.all("title")) == 1
+    names = {name for _, attrs in page.tags for name in attrs}
+    assert not {
+        name for name in names if name.startswith("on") or not re.fullmatch("[a-z-]+", name)
+    }
+    addresses = [attrs[key] for _, attrs in page.tags for key in ADDRESSES if key in attrs]
+    assert [a for a in addresses if not a.startswith(("data:image/", "data:,", "#"))] == []
+
+    shown = whole_and_shown(html)
+    cut = {text for title, text in shown if title}
+    assert cut >= {"n" * 47 + "\N{HORIZONTAL ELLIPSIS}", "n" * 23 + "\N{HORIZONTAL ELLIPSIS}"}
+    assert {title for title, text in shown if text.startswith("nn")} == {"n" * 300}
+    assert all(0 < len(text) <= 48 for _, text in shown)
+    assert max(len(word) for word in page.text.split()) <= 48
+    whole = {title or text for title, text in shown}
+    for name in hostile_run.classes:
+        printed = " ".join(name.split()).translate({0x07: "\ufffd", 0x202E: "\ufffd"})
+        assert printed in whole
+    assert not set(page.text) & {"\u202e", "\x07"}
 
 
 def test_every_image_has_words_and_every_chart_two_themes(digits_run):
