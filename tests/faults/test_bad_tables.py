@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -63,6 +64,21 @@ def test_empty_candidate_sets_are_all_named_up_to_ten(workspace):
         "labels.csv: 12 rows with an empty candidate set (labels.csv:2, labels.csv:3,"
     )
     assert "labels.csv:11 and 2 more" in message
+
+
+def test_a_set_of_all_classes_leaves_its_image_unlabeled_and_is_counted(workspace):
+    workspace.two_classes(12)
+    rows = [f"{name}/{i:02d}.png,cat|dog" for name in ("cat", "dog") for i in range(6)]
+    workspace.table("\n".join(["file,candidates", *rows, ""]))
+    workspace.run("configure", "download", "ingest", "split")
+    listed = {row["id"] for row in workspace.read("labels.parquet") if row["candidates"]}
+    train = workspace.read("split/train.parquet")
+    assert {row["id"] for row in train if row["role"] == "unlabeled"} == listed & {
+        row["id"] for row in train
+    }
+    summary = json.loads((workspace.root / "data/split/summary.json").read_text())
+    unlabeled = sum(row["role"] == "unlabeled" for row in train)
+    assert summary["roles"]["train"]["unlabeled"] == unlabeled > 0
 
 
 def test_a_damaged_gzip_table_is_refused(workspace):
