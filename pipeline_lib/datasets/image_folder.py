@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pipeline_lib.artifacts import publish, verify
 from pipeline_lib.datasets.files import archives, fetch
-from pipeline_lib.datasets.files.layout import arrange, is_clutter, is_image
+from pipeline_lib.datasets.files.layout import arrange, check_folders, is_clutter, is_image
 from pipeline_lib.datasets.files.sheet import read_sheet
 from pipeline_lib.datasets.files.supervision import Supervision, attach
 from pipeline_lib.datasets.progress import say
@@ -65,6 +65,7 @@ def read(raw: Path, data: Data) -> Iterator[Row]:
     with archives.open_archive(raw / ARCHIVE, shown) as archive:
         names = [name for name in archive.names if not is_clutter(name)]
         places = arrange(filter(is_image, names), shown)
+        check_folders((name for name in archive.folders if not is_clutter(name)), places)
         if len(places) < len(names):
             say(f"{shown}: ignored {len(names) - len(places)} files that are no images")
         given: dict[str, Supervision] = {}

@@ -45,9 +45,10 @@ _DAMAGED = (
 
 @dataclass(frozen=True)
 class Archive:
-    """The regular files of an archive: their names, and how to read one."""
+    """What an archive holds: the names of regular files and of folders, and how to read a file."""
 
     names: Sequence[str]
+    folders: Sequence[str]
     read: Callable[[str], bytes]
 
 
@@ -104,17 +105,27 @@ def open_archive(path: Path, shown: str) -> Iterator[Archive]:
 def _unpacked(file: IO[bytes], path: Path, shown: str) -> Iterator[IO[bytes]]:
     """Undo gzip into a nameless file beside `path`: members are then read in any order."""
     packed, unpacked = path.stat().st_size, 0
-    with gzip.open(file) as source, tempfile.TemporaryFile(dir=path.parent) as plain:
+    with gzip.open(file) as source, tempfile.TemporaryFile(dir=path.parent, buffering=0) as plain:
         while block := source.read(BLOCK):
             unpacked += len(block)
             _check_bytes(unpacked, packed, shown)
-            plain.write(block)
-        plain.flush()
+            _write(plain, block, f"{shown}: cannot be unpacked in {path.parent}")
         yield plain
+
+
+def _write(file: IO[bytes], block: bytes, failing: str) -> None:
+    rest = memoryview(block)
+    try:
+        while rest:
+            rest = rest[file.write(rest) :]
+    except OSError as error:
+        msg = f"{failing} ({error.strerror or error}); free space, then run again"
+        raise UserError(msg) from error
 
 
 def _tar(file: IO[bytes], shown: str) -> Archive:
     places: dict[str, tuple[int, int]] = {}
+    folders: list[str] = []
     total = end = 0
     file.seek(0)
     with tarfile.open(fileobj=file, mode="r:") as archive:
@@ -123,6 +134,7 @@ def _tar(file: IO[bytes], shown: str) -> Archive:
             name = safe_name(member.name, shown)
             end = member.offset_data + (-(-member.size // RECORD) * RECORD if member.isreg() else 0)
             if member.isdir():
+                folders.append(name)
                 continue
             if not member.isreg() or member.issparse():
                 msg = f"{shown}: {name}: not a plain file (a link or a device); pack the files themselves"
@@ -136,16 +148,18 @@ def _tar(file: IO[bytes], shown: str) -> Archive:
         msg = "it ends too early"
         raise tarfile.ReadError(msg)
     return Archive(
-        list(places), lambda name: os.pread(descriptor, places[name][1], places[name][0])
+        list(places), folders, lambda name: os.pread(descriptor, places[name][1], places[name][0])
     )
 
 
 def _zip(archive: zipfile.ZipFile, packed: int, shown: str) -> Archive:
     places: dict[str, zipfile.ZipInfo] = {}
+    folders: list[str] = []
     total = 0
     for member in archive.infolist():
         name = safe_name(member.filename.replace("\\", "/"), shown)
-        if member.is_dir():
+        if name and member.filename.endswith(("/", "\\")):
+            folders.append(name)
             continue
         if stat.S_IFMT(member.external_attr >> 16) not in {0, stat.S_IFREG}:
             msg = (
@@ -167,7 +181,7 @@ def _zip(archive: zipfile.ZipFile, packed: int, shown: str) -> Archive:
             msg = f"{shown}: {name}: {error}; pack it with the deflate method"
             raise UserError(msg) from error
 
-    return Archive(list(places), read)
+    return Archive(list(places), folders, read)
 
 
 def safe_name(name: str, shown: str) -> str:

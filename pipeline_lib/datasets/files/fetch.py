@@ -9,7 +9,7 @@ import tarfile
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, cast
 
 from pipeline_lib.artifacts import sha256
 from pipeline_lib.datasets.files import archives
@@ -44,7 +44,7 @@ def copy(source: Path, target: Path, shown: str) -> None:
         msg = f"{shown}: {problem} (looked for {source}); correct the path in params.yaml"
         raise UserError(msg)
     with _open(source, shown) as file, target.open("wb") as copied:
-        shutil.copyfileobj(file, copied, BLOCK)
+        shutil.copyfileobj(_Reader(file, shown), copied, BLOCK)
 
 
 def pack(folder: Path, target: Path, shown: str) -> None:
@@ -53,7 +53,9 @@ def pack(folder: Path, target: Path, shown: str) -> None:
     Raises:
         UserError: A file cannot be read, or a link leads out of the folder.
     """
-    files = sorted(_files(folder, shown))
+    entries = sorted(_entries(folder, shown))
+    folders = [name for name in entries if name.endswith("/")]
+    files = [name for name in entries if not name.endswith("/")]
     images = [name for name in files if is_image(name)]
     if len(images) < len(files):
         say(f"{shown}: left out {len(files) - len(images)} files that are no images")
@@ -61,24 +63,33 @@ def pack(folder: Path, target: Path, shown: str) -> None:
         tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as archive,
         progress("packing", "images", len(images)) as advance,
     ):
+        for name in folders:  # a class folder without images is not to vanish
+            header = tarfile.TarInfo(archives.safe_name(name, shown))
+            header.type, header.mode = tarfile.DIRTYPE, 0o755
+            archive.addfile(header)
         for name in images:
             with _open(folder / name, f"{shown}/{name}") as file:
                 header = tarfile.TarInfo(archives.safe_name(name, shown))
                 header.size = os.fstat(file.fileno()).st_size
                 header.mode = 0o644
-                archive.addfile(header, file)
+                archive.addfile(header, cast("IO[bytes]", _Reader(file, f"{shown}/{name}")))
             advance(1)
 
 
-def _files(folder: Path, shown: str) -> Iterator[str]:
-    """Name every file under `folder` that is the user's, relative to it."""
-    for place, folders, names in os.walk(folder):
+def _entries(folder: Path, shown: str) -> Iterator[str]:
+    """Name every file and folder (with a slash) under `folder` that is the user's, relative to it."""
+
+    def refuse(error: OSError) -> None:
+        raise _unreadable(error.filename, error) from error
+
+    for place, folders, names in os.walk(folder, onerror=refuse):
         relative = Path(place).relative_to(folder)
         for name in folders:
             if (Path(place) / name).is_symlink():
                 msg = f"{shown}/{relative / name}: a link to a folder; put the folder itself there"
                 raise UserError(msg)
         folders[:] = [name for name in folders if not is_clutter(name)]
+        yield from (f"{(relative / name).as_posix()}/" for name in folders)
         for name in names:
             path = Path(place) / name
             if is_clutter(name):
@@ -93,8 +104,27 @@ def _open(path: Path, shown: str) -> IO[bytes]:
     try:
         return path.open("rb")
     except OSError as error:
-        msg = f"{shown}: cannot be read ({error.strerror}); give yourself the right to, or move it away"
-        raise UserError(msg) from error
+        raise _unreadable(shown, error) from error
+
+
+class _Reader:
+    """A file of the user: an error in it is not taken for one in the file that is being written."""
+
+    def __init__(self, file: IO[bytes], shown: str) -> None:
+        self._file, self._shown = file, shown
+
+    def read(self, size: int = -1) -> bytes:
+        try:
+            return self._file.read(size)
+        except OSError as error:
+            raise _unreadable(self._shown, error) from error
+
+
+def _unreadable(shown: str, error: OSError) -> UserError:
+    why = error.strerror or error
+    return UserError(
+        f"{shown}: cannot be read ({why}); give yourself the right to, or move it away"
+    )
 
 
 class _OnlyHttps(urllib.request.HTTPRedirectHandler):

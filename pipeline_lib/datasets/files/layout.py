@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
-from pipeline_lib.errors import UserError
+from pipeline_lib.errors import UserError, listed
 from pipeline_lib.images import SUFFIXES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 SPLITS: dict[str, Literal["train", "val", "test"]] = {
     "train": "train",
@@ -77,6 +77,26 @@ def arrange(names: Iterable[str], shown: str) -> list[Place]:
         _place(name, parts, has_splits=has_splits, shown=shown) for name, parts in inner.items()
     ]
     return sorted(places, key=lambda place: place.source)
+
+
+def check_folders(folders: Iterable[str], places: Sequence[Place]) -> None:
+    """Refuse class folders without images: their classes would vanish.
+
+    Args:
+        folders: paths of all folders, named like `Place.member`.
+        places: what `arrange` gave; where none has a label, no folder is a class.
+
+    Raises:
+        UserError: The classes without images.
+    """
+    classes = {place.label for place in places if place.label is not None}
+    above = {tuple(p.member.split("/")[:-2]) for p in places if p.label is not None}
+    paths = [tuple(name.split("/")) for name in folders]
+    empty = {path[-1] for path in paths if path[:-1] in above} - classes - SPLITS.keys()
+    if empty:
+        names = listed(repr(name) for name in sorted(empty))
+        msg = f"classes without images: {names}; add images or remove the folder"
+        raise UserError(msg)
 
 
 def _place(name: str, parts: tuple[str, ...], *, has_splits: bool, shown: str) -> Place:
