@@ -51,15 +51,13 @@ def evaluate(
     images_NHWC = read_pixels(data / "images.parquet", ids_N, shape)
     predicted_NK = predict(load_predictor(models), images_NHWC, params.batch_size, device)
     summary = read_json(data / "split/summary.json")
-    content: dict[str, Any] = tables.rounded(
-        {
-            **{name: about[name] for name in ("method", "variant", "dataset", "seed")},
-            "protocol": summary["protocol"],
-            "test": _test(reports / "evaluate", ids_N, predicted_NK, labels_N, classes, params),
-            "val": _val(curve, about["selected_epoch"], len(known.val_true_V)),
-            "train": {**labels.disambiguation(known), **_supervision(summary)},
-        }
-    )
+    measured = {
+        "test": _test(reports / "evaluate", ids_N, predicted_NK, labels_N, classes, params),
+        "val": _val(curve, about["selected_epoch"], len(known.val_true_V)),
+        "train": {**labels.disambiguation(known), **_supervision(summary)},
+    }
+    run = {name: about[name] for name in ("method", "variant", "dataset", "seed")}
+    content = tables.rounded({**run, "protocol": summary["protocol"], **measured})
     tables.publish_label_curve(reports / "evaluate/label_curve.csv", curve)
     tables.publish_cleaned_labels(reports, labels.cleaned_labels(known, classes))
     publish_json(reports / "metrics.json", content, sidecar=False)

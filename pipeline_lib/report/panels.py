@@ -15,6 +15,7 @@ from pipeline_lib.figures import (
     reliability,
     training_images,
 )
+from pipeline_lib.figures.style import label
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,7 +138,8 @@ def _confusion_words(cells: pl.DataFrame) -> str:
     wrong = cells.filter(cells["actual"] != cells["predicted"])
     most = wrong.filter(wrong["images"] > 0).sort("images", descending=True, maintain_order=True)
     parts = [
-        f"{actual} as {predicted}, {images}" for actual, predicted, images, _ in most.head(3).rows()
+        f"{label(actual)} as {label(predicted)}, {images}"
+        for actual, predicted, images, _ in most.head(3).rows()
     ]
     listed = "; ".join(parts) or "none"
     return f"Confusion matrix of the test images. The most frequent mistakes: {listed}."
