@@ -57,7 +57,7 @@ def evaluate(
         "train": {**labels.disambiguation(known), **_supervision(summary)},
     }
     run = {name: about[name] for name in ("method", "variant", "dataset", "seed")}
-    content = tables.rounded({**run, "protocol": summary["protocol"], **measured})
+    content: dict[str, Any] = tables.rounded({**run, "protocol": summary["protocol"], **measured})
     tables.publish_label_curve(reports / "evaluate/label_curve.csv", curve)
     tables.publish_cleaned_labels(reports, labels.cleaned_labels(known, classes))
     publish_json(reports / "metrics.json", content, sidecar=False)
