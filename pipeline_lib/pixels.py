@@ -47,7 +47,7 @@ def read_pixels(
             stop = start + file.metadata.row_group(group).num_rows
             low, high = np.searchsorted(sorted_N, [start, stop])
             if low < high:
-                column = file.read_row_group(group, columns=["pixels"])["pixels"]
+                column = file.read_row_group(group, columns=["image"])["image"]
                 images_BHWC = _as_array(column.combine_chunks(), shape)
                 pixels_NHWC[order_N[low:high]] = images_BHWC[sorted_N[low:high] - start]
             start = stop

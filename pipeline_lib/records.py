@@ -26,15 +26,15 @@ class Row:
     """One image as a dataset gives it: encoded bytes or raw pixels, and what is said of its class.
 
     `label` is the class it was given (the supervision), `candidates` a set of classes given instead,
-    `annotations` one class per annotator (None where an annotator said nothing). `true_label` is known
-    only to measure with; it never reaches training. All of them are class names.
+    `annotations` pairs of an annotator and a class (none where nobody said anything). `true_label` is
+    known only to measure with; it never reaches training. All classes are given by name.
     """
 
     source_id: str
     image: bytes | np.ndarray  # an encoded file, or uint8 HWC
     label: str | None = None
     candidates: tuple[str, ...] | None = None
-    annotations: tuple[str | None, ...] | None = None
+    annotations: tuple[tuple[str, str], ...] | None = None
     true_label: str | None = None
     split: Literal["train", "val", "test"] | None = None
 

@@ -96,6 +96,8 @@ def _allowed(key: Mapping[str, Any]) -> str:
         return ", ".join(f"`{choice}`" for choice in key["enum"])
     if key["type"] == "array":
         return f"list of: {_allowed(key['items'])}"
+    if key["type"] == "object":
+        return f"mapping of names to: {_allowed(key['additionalProperties'])}"
     if "pattern" in key:
         return f"text like `{key['pattern']}`"
     limits = [f"{sign} {key[limit]:g}" for limit, sign in LIMITS.items() if limit in key]

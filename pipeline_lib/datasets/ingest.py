@@ -37,9 +37,11 @@ IMAGES = pa.schema(
         "width": pa.int16(),
         "channels": pa.int8(),
         "sha256": pa.string(),
-        "pixels": pa.binary(),
+        "image": pa.binary(),
     }
 )
+# `annotators` and `annotations` go together: who said it (a position in classes.json), and what.
+# `twin` is the first image with the same pixels, null for that one and for those that have none.
 LABELS = pa.schema(
     {
         "id": pa.int32(),
@@ -47,8 +49,10 @@ LABELS = pa.schema(
         "split": pa.string(),
         "label": pa.int16(),
         "candidates": pa.list_(pa.int16()),
+        "annotators": pa.list_(pa.int32()),
         "annotations": pa.list_(pa.int16()),
         "true_label": pa.int16(),
+        "twin": pa.int32(),
     }
 )
 REJECTED = pa.schema({"source": pa.string(), "reason": pa.string()})
@@ -76,6 +80,7 @@ class Intake:
     def __init__(self) -> None:
         self.kept: list[Row] = []
         self.rejected: list[tuple[str, str]] = []
+        self.digests: list[str] = []
         self.names: set[str] = set()
         self.shape: tuple[int, int, int] | None = None
 
@@ -96,6 +101,7 @@ class Intake:
             for column, value in zip(columns.values(), values, strict=True):
                 column.append(value)
             self.kept.append(image.row)
+            self.digests.append(image.digest)
         return pa.table(columns, schema=IMAGES)
 
     def _check_shape(self, image: Prepared) -> None:
@@ -148,9 +154,21 @@ def ingest(raw: Path, data: Data, out: Path) -> str:
     _write_images(out / "images.parquet", chunks, intake, data.on_bad_image)
     classes = sorted(intake.names)
     height, width, depth = intake.shape or (0, 0, 0)
-    publish_table(out / "labels.parquet", _labels(intake.kept, classes))
-    described = {"dataset": data.name, "classes": classes, "height": height, "width": width}
-    publish_json(out / "classes.json", {**described, "channels": depth, "policy": dataset.POLICY})
+    annotators = sorted({name for row in intake.kept for name, _ in row.annotations or ()})
+    publish_table(out / "labels.parquet", _labels(intake.kept, classes, annotators, intake.digests))
+    described = {
+        "dataset": data.name,
+        "classes": classes,
+        "annotators": annotators,
+        "superclasses": getattr(dataset, "SUPERCLASSES", None),
+        "height": height,
+        "width": width,
+        "channels": depth,
+        "policy": dataset.POLICY,
+        "store": "pixels",
+        "resize": data.resize,
+    }
+    publish_json(out / "classes.json", described)
     columns = [list(column) for column in zip(*intake.rejected, strict=True)] or [[], []]
     publish_table(out / "rejected.parquet", pa.table(columns, schema=REJECTED))
     skipped = f", {len(intake.rejected)} skipped (data/rejected.parquet)" if intake.rejected else ""
@@ -226,18 +244,22 @@ def _decode(row: Row, channels: Channels, size: int | None) -> Prepared:
 
 
 def _names(row: Row) -> Iterator[str]:
-    names = (row.label, row.true_label, *(row.candidates or ()), *(row.annotations or ()))
+    said = (name for _, name in row.annotations or ())
+    names = (row.label, row.true_label, *(row.candidates or ()), *said)
     return (name for name in names if name is not None)
 
 
-def _labels(rows: Sequence[Row], classes: Sequence[str]) -> pa.Table:
-    """Write class names as positions in `classes`."""
+def _labels(
+    rows: Sequence[Row], classes: Sequence[str], annotators: Sequence[str], digests: Sequence[str]
+) -> pa.Table:
+    """Write names as positions in `classes` and `annotators`."""
     number: Mapping[str | None, int | None] = {name: i for i, name in enumerate(classes)} | {
         None: None
     }
-
-    def numbers(names: Sequence[str | None] | None) -> list[int | None] | None:
-        return None if names is None else [number[name] for name in names]
+    position = {name: i for i, name in enumerate(annotators)}
+    first: dict[str, int] = {}
+    for i, digest in enumerate(digests):
+        first.setdefault(digest, i)
 
     columns = {
         "id": range(len(rows)),
@@ -248,8 +270,16 @@ def _labels(rows: Sequence[Row], classes: Sequence[str]) -> pa.Table:
             None if row.candidates is None else sorted(number[name] or 0 for name in row.candidates)
             for row in rows
         ],
-        "annotations": [numbers(row.annotations) for row in rows],
+        "annotators": [
+            None if row.annotations is None else [position[who] for who, _ in row.annotations]
+            for row in rows
+        ],
+        "annotations": [
+            None if row.annotations is None else [number[name] for _, name in row.annotations]
+            for row in rows
+        ],
         "true_label": [number[row.true_label] for row in rows],
+        "twin": [None if first[d] == i else first[d] for i, d in enumerate(digests)],
     }
     return pa.table(
         {name: pa.array(values, LABELS.field(name).type) for name, values in columns.items()}

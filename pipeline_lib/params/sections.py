@@ -33,6 +33,8 @@ Policy = Literal[
     "global_imagenet",
     "small_imagenet",
 ]
+# Datasets that come from data.path: nobody has published which of their images train and which test.
+OWN_IMAGES = ("image_folder", "image_parquet", "imagenet")
 Selection = Literal["auto", "val_accuracy", "covering_rate", "approximated_accuracy", "last"]
 
 
@@ -48,21 +50,33 @@ class Data(Section):
         "fashion_mnist",
         "kuzushiji_mnist",
         "stl10",
+        "imagenet",
         "image_folder",
+        "image_parquet",
     ]
-    """`digits` (1,797 real images, no download), a public dataset (fetched), or `image_folder` (your own)."""
+    """`digits` (1,797 real images, no download), a public dataset (fetched; `imagenet`: from `data.path`), or
+    your own: `image_folder`, `image_parquet`."""
     path: str | None
-    """image_folder: a folder, a tar, tar.gz or zip archive, or its https URL."""
+    """image_folder: a folder, a tar, tar.gz or zip archive, or its https URL. image_parquet: a Parquet file or a
+    folder of them. imagenet: a folder or archive, or the folder of the official archives."""
     mirror: str | None
     """Public datasets: a folder or https URL that holds their files; null = the publishers' own."""
     sha256: str | None = Field(pattern="^[0-9a-f]{64}$")
     """Checksum of the archive; required for a URL, checked for a local archive when given."""
     table: str | None
-    """Optional CSV (also .gz) or Parquet: per file a label, candidates, or annotators' labels."""
+    """Optional CSV (also .gz), JSON lines or Parquet: per file a label, candidates, or annotators' labels; or a
+    list of names (.txt), the files that keep their folder's class."""
+    fold: int | None = Field(ge=0, le=9)
+    """stl10: which of the publisher's ten folds of 1,000 images keeps its labels; null = all 5,000."""
     image_size: int | None = Field(ge=4, le=1024)
     """Side in pixels that every image is resized to; null keeps images that all have one size."""
+    resize: Literal["stretch", "center_crop", "pad"]
+    """How an image that is no square gets there: distorted, cut at the longer side, or with black borders."""
     channels: Literal["auto", "rgb", "gray"]
     """Colour of the stored images; `auto` is what the dataset has by nature (own images: rgb)."""
+    store: Literal["auto", "pixels", "files"]
+    """data/images.parquet holds decoded pixels, or the files as they came, decoded when they are read; `auto` =
+    pixels up to 96 a side."""
     on_bad_image: Literal["fail", "skip"]
     """An unreadable image stops the run, or goes to data/rejected.parquet."""
     limit: int | None = Field(ge=1)
@@ -70,8 +84,11 @@ class Data(Section):
 
     @model_validator(mode="after")
     def _own_images_have_a_place(self) -> Self:
-        if self.name == "image_folder" and self.path is None:
-            msg = "data.path: image_folder needs the folder, archive or URL of the images"
+        if self.name in OWN_IMAGES and self.path is None:
+            msg = f"data.path: {self.name} needs the folder, archive or URL of the images"
+            raise ValueError(msg)
+        if self.fold is not None and self.name != "stl10":
+            msg = f"data.fold: {self.name} has no folds, only stl10; set it to null"
             raise ValueError(msg)
         if self.mirror and "://" in self.mirror and not self.mirror.startswith("https://"):
             msg = "data.mirror: a folder or an https URL"
@@ -95,13 +112,81 @@ class UniformCandidates(Section):
     """At least one wrong candidate in every set (CR-DPLL's official code) or not (PiCO, GLWS)."""
 
 
+class ClassDependent(Section):
+    """Wrong labels join the candidate set with probabilities that depend on the true class."""
+
+    similar: Literal["superclasses", "matrix"]
+    """Where these probabilities come from."""
+    rate: float = Field(ge=0, le=1)
+    """superclasses: q for the classes of the same superclass; the others never join (PiCO's CIFAR-100-H)."""
+    superclasses: dict[str, list[str]] | None
+    """Classes by superclass, each in one; null = the dataset's own (cifar100)."""
+    matrix: dict[str, dict[str, float]] | None
+    """matrix: by true class, the probability of each wrong class; what is not named is 0."""
+    force_ambiguous: bool
+    """At least one wrong candidate in every set that can have one."""
+
+
+class InstanceCandidates(Section):
+    """Wrong labels join where a small model, trained on the true ones, finds an image ambiguous."""
+
+    rate: float = Field(gt=0, le=1)
+    """Mean probability of the wrong labels of an image (Xu et al. 2021: 0.4)."""
+
+
+class Annotators(Section):
+    """People who label every image, each with errors of their own, simulated."""
+
+    count: int = Field(ge=1, le=100)
+    """How many label each image."""
+    accuracy: float = Field(ge=0, le=1)
+    """Probability of the true class; the others are equally likely."""
+    confusion: dict[str, dict[str, float]] | None
+    """Instead: by true class, the probability of each class that they name; rows sum to 1."""
+
+
+class Annotations(Section):
+    """How several annotators' labels of an image become its candidate set."""
+
+    rule: Literal["union", "at_least", "weighted"]
+    """All that anybody named; what enough of them named; or the most probable classes by the annotators'
+    estimated reliability (Dawid and Skene 1979)."""
+    at_least: int = Field(ge=1)
+    """at_least: how many must agree; where no class has so many, those with the most."""
+    mass: float = Field(gt=0, le=1)
+    """weighted: the fewest classes that hold so much of the probability."""
+
+
+class Mixed(Section):
+    """Some images keep their label, some get candidates, the rest has neither."""
+
+    labeled: float = Field(ge=0, le=1)
+    """Share of the training images that keep their label."""
+    partial: float = Field(ge=0, le=1)
+    """Share that gets candidate sets; the rest is unlabeled."""
+    rate: float = Field(ge=0, le=1)
+    """Of those: probability with which each wrong label joins."""
+
+    @model_validator(mode="after")
+    def _shares(self) -> Self:
+        if self.labeled + self.partial > 1:
+            msg = "split.mixed: labeled and partial are shares of all; together at most 1"
+            raise ValueError(msg)
+        return self
+
+
 class FewShot(Section):
     """A few images keep their label, the rest lose it."""
 
     labels: int | None = Field(ge=1)
     """Labeled images in total, shared evenly among the classes."""
     labels_per_class: int | None = Field(ge=1)
-    """Instead of `labels`: labeled images of each class."""
+    """Instead of `labels`: labeled images of each class (with `long_tailed`: of the largest)."""
+    balance: Literal["balanced", "stratified", "long_tailed"]
+    """Equally many of each class, in proportion to the classes, or falling geometrically from the first class
+    to the last."""
+    imbalance: float = Field(ge=1)
+    """long_tailed: labels of the largest class over those of the smallest."""
     unlabeled: int | None = Field(ge=0)
     """Unlabeled images; null = all the rest."""
     labeled_in_unlabeled: bool
@@ -118,7 +203,16 @@ class FewShot(Section):
 class Split(Section):
     """Which images train, validate and test, and what is left of their labels."""
 
-    protocol: Literal["auto", "uniform_candidates", "few_shot", "given"]
+    protocol: Literal[
+        "auto",
+        "uniform_candidates",
+        "class_dependent",
+        "instance_candidates",
+        "annotators",
+        "few_shot",
+        "mixed",
+        "given",
+    ]
     """How labels are weakened; `auto` = `given` where a table supervises, else what the method needs."""
     test_fraction: float = Field(gt=0, lt=1)
     """Share of the images set aside for testing where the data have no test split of their own."""
@@ -128,8 +222,16 @@ class Split(Section):
     """Validation images keep labels as weak as the training images', or cost one true label each (`clean`)."""
     allow_noisy_candidates: bool
     """Accept candidate sets that miss the true label (they are counted either way)."""
+    duplicates: Literal["auto", "error", "drop", "allow"]
+    """Images with the same pixels in two of training, validation and test: refused, dropped from training
+    first, or only counted; `auto` = `error` for own images, `allow` for public datasets."""
+    annotations: Annotations
     uniform_candidates: UniformCandidates
+    class_dependent: ClassDependent
+    instance_candidates: InstanceCandidates
+    annotators: Annotators
     few_shot: FewShot
+    mixed: Mixed
 
 
 class Model(Section):
@@ -226,6 +328,9 @@ class Train(Section):
     """`any_cpu`: the same bits on every x86-64 processor with AVX2; `this_machine`: faster."""
     checkpoint_seconds: float = Field(gt=0)
     """Seconds between saves of the resume state."""
+    memory_budget: float | None = Field(gt=0)
+    """GiB of images that may be kept in memory, on the device too; more are read from a file beside the resume
+    state. null = half of what is free."""
 
     @field_validator("weak_augment", "strong_augment", "global_augment")
     @classmethod

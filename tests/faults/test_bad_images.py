@@ -106,8 +106,7 @@ def test_mixed_sizes_need_an_image_size(workspace):
     workspace.set(data={"image_size": 12})
     workspace.run("ingest")
     assert {
-        (row["height"], row["width"], len(row["pixels"]))
-        for row in workspace.read("images.parquet")
+        (row["height"], row["width"], len(row["image"])) for row in workspace.read("images.parquet")
     } == {(12, 12, 432)}
 
 
@@ -118,7 +117,7 @@ def test_a_pixel_and_a_strip_can_be_resized(workspace):
     workspace.set(data={"image_size": 8})
     workspace.run("download", "ingest")
     images, labels = (workspace.read(f"{name}.parquet") for name in ("images", "labels"))
-    rows = {row["source"]: images[row["id"]]["pixels"] for row in labels}
+    rows = {row["source"]: images[row["id"]]["image"] for row in labels}
     assert rows["cat/dot.png"] == rows["cat/strip.png"] == bytes([9]) * 192
 
 

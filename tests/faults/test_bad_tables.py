@@ -171,6 +171,7 @@ def test_annotators_are_kept_apart_and_blanks_say_nothing(workspace):
     workspace.table("file,ann,bob,eve\ncat/00.png,cat,,dog\ncat/01.png,,,\n")
     workspace.run("configure", "download", "ingest")
     rows = {row["source"]: row for row in workspace.read("labels.parquet")}
-    assert rows[CATS]["annotations"] == [0, None, 1]
-    assert rows["cat/01.png"]["annotations"] == [None, None, None]
+    assert rows[CATS]["annotations"] == [0, 1]
+    assert rows[CATS]["annotators"] == [0, 1], "of ann and eve, bob said nothing at all"
+    assert rows["cat/01.png"]["annotations"] == []
     assert rows[CATS]["label"] is None

@@ -61,7 +61,7 @@ def write_inputs(
     data = root / "data"
     images = {
         "id": ints(range(IMAGES), pa.int32()),
-        "pixels": [image.tobytes() for image in pixels],
+        "image": [image.tobytes() for image in pixels],
     }
     publish_table(data / "images.parquet", pa.table(images))
     task = {"dataset": "toy", "classes": CLASSES, "height": 8, "width": 8, "channels": 3}
@@ -149,7 +149,7 @@ def test_the_median_of_the_last_evaluations_and_the_ends_of_phases_are_measured(
         weights = predictor.state_dict()
         save_weights(tmp_path / f"models/snapshots/{name}.safetensors", weights)
         test = pq.read_table(tmp_path / "data/split/test.parquet")
-        pixels = pq.read_table(tmp_path / "data/images.parquet")["pixels"]
+        pixels = pq.read_table(tmp_path / "data/images.parquet")["image"]
         images = torch.stack(
             [
                 torch.frombuffer(bytearray(pixels[i].as_py()), dtype=torch.uint8).view(8, 8, 3)
@@ -215,7 +215,7 @@ def test_predictions_are_the_predictors_in_the_order_of_the_split(tmp_path) -> N
     content = run(tmp_path)
     table = pq.read_table(tmp_path / "reports/evaluate/predictions.parquet")
     assert table["id"].to_pylist() == TEST
-    images = pq.read_table(tmp_path / "data/images.parquet")["pixels"]
+    images = pq.read_table(tmp_path / "data/images.parquet")["image"]
     with torch.inference_mode():
         batch = np.stack(
             [np.frombuffer(images[i].as_py(), np.uint8).reshape(8, 8, 3) for i in TEST]

@@ -147,7 +147,7 @@ def _write_images(
     publish_json(run.data / "classes.json", about)
     columns = {
         "id": pa.array(range(count), pa.int32()),
-        "pixels": pa.array([image.tobytes() for image in images], pa.binary()),
+        "image": pa.array([image.tobytes() for image in images], pa.binary()),
     }
     publish_table(run.data / "images.parquet", pa.table(columns))
     oracle = {

@@ -241,7 +241,7 @@ def test_every_pixel_and_label_comes_back(name: str, options, tmp_path: Path):
         assert label["label"] == label["true_label"]
         assert named[0 if label["label"] is None else label["label"] + 1] == true
         assert (row["height"], row["width"], row["channels"]) == image.shape
-        assert row["pixels"] == image.tobytes()
+        assert row["image"] == image.tobytes()
     assert described["policy"] == load_dataset(name).POLICY
 
 

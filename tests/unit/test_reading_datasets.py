@@ -73,7 +73,7 @@ def test_a_folder_is_read_in_the_order_of_names(folder: Path, tmp_path: Path):
     images, labels, classes = tables(data(path=str(folder)), tmp_path / "out")
     assert [row["source"] for row in labels] == sorted(FILES)
     assert [row["id"] for row in images] == [0, 1, 2, 3, 4]
-    assert [row["pixels"][0] for row in images] == [FILES.index(name) for name in sorted(FILES)]
+    assert [row["image"][0] for row in images] == [FILES.index(name) for name in sorted(FILES)]
     assert [(row["split"], row["label"], row["true_label"]) for row in labels] == [
         ("test", 0, 0),
         ("train", 0, 0),
@@ -84,10 +84,14 @@ def test_a_folder_is_read_in_the_order_of_names(folder: Path, tmp_path: Path):
     assert classes == {
         "dataset": "image_folder",
         "classes": ["cat", "dog"],
+        "annotators": [],
+        "superclasses": None,
         "height": 6,
         "width": 5,
         "channels": 3,
         "policy": "natural",
+        "store": "pixels",
+        "resize": "stretch",
     }
 
 
@@ -153,7 +157,7 @@ def test_the_digits_are_scikit_learns(tmp_path: Path):
     options = data(name="digits")
     images, labels, classes = tables(options, tmp_path)
     expected = load_digits()
-    pixels = np.array([np.frombuffer(row["pixels"], np.uint8) for row in images])
+    pixels = np.array([np.frombuffer(row["image"], np.uint8) for row in images])
     assert np.abs(pixels / 255 * 16 - expected.data).max() <= 0.5 / 255 * 16 + 1e-9
     assert [row["label"] for row in labels] == expected.target.tolist()
     assert (classes["channels"], classes["height"], classes["policy"]) == (1, 8, "digits")

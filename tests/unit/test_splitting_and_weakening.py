@@ -67,7 +67,7 @@ class TestProtocol:
 
     @pytest.mark.parametrize(
         "said",
-        [{"candidates": [0, 1]}, {"annotations": [0, None]}, {"true_label": 0}, {"label": 0}, {}],
+        [{"candidates": [0, 1]}, {"annotations": [0]}, {"true_label": 0}, {"label": 0}, {}],
     )
     @pytest.mark.parametrize("kind", ["partial", "few_shot"])
     def test_auto_follows_the_data_where_a_table_supervises(self, said: dict, kind: str):
@@ -81,7 +81,7 @@ class TestProtocol:
         "said",
         [
             {"true_label": 0, "candidates": [0, 1]},
-            {"true_label": 0, "annotations": [1, None]},
+            {"true_label": 0, "annotations": [1]},
             {"true_label": 0, "label": 1},
             {"true_label": 0},
             {"candidates": [0, 1]},
@@ -116,8 +116,8 @@ class TestProtocol:
     def test_given_takes_candidates_annotators_label_or_all_classes(self):
         table = rows(
             {"candidates": [0, 2], "true_label": 0},
-            {"annotations": [1, None, 2], "true_label": 1},
-            {"annotations": [None, None], "true_label": 2},
+            {"annotations": [1, 2], "true_label": 1},
+            {"annotations": [], "true_label": 2},
             {"class": 2},
             {},
             *[{"class": k, "split": "test"} for k in range(3)],

@@ -23,7 +23,7 @@ class Supervision:
 
     label: str | None = None
     candidates: tuple[str, ...] | None = None
-    annotations: tuple[str | None, ...] | None = None
+    annotations: tuple[tuple[str, str], ...] | None = None
 
 
 def attach(sheet: Sheet, places: Sequence[Place]) -> dict[str, Supervision]:
@@ -39,6 +39,7 @@ def attach(sheet: Sheet, places: Sequence[Place]) -> dict[str, Supervision]:
         UserError: The first mistake: file, line or row, and what to do.
     """
     style = _style(sheet)
+    others = [name for name in sheet.header if name != "file"]
     sources = {place.member: place.source for place in places} | {
         p.source: p.source for p in places
     }
@@ -53,7 +54,7 @@ def attach(sheet: Sheet, places: Sequence[Place]) -> dict[str, Supervision]:
             msg = f"{where}: {source} is named on {sheet.where(rows[source][0])} already; keep one row"
             raise UserError(msg)
         values = [cell for position, cell in enumerate(cells) if position != at_file]
-        supervision = _supervision(style, values, where)
+        supervision = _supervision(style, others, values, where)
         _check_classes(supervision, classes, where)
         if supervision.candidates == ():
             empty.append(number)
@@ -101,7 +102,9 @@ def _source(cell: Cell, sources: dict[str, str], where: str) -> str:
     return sources[name]
 
 
-def _supervision(style: str, values: Sequence[Cell], where: str) -> Supervision:
+def _supervision(
+    style: str, columns: Sequence[str], values: Sequence[Cell], where: str
+) -> Supervision:
     if style == "candidates":
         value = values[0]
         names = value.split(SEPARATOR) if isinstance(value, str) else value or []
@@ -117,9 +120,10 @@ def _supervision(style: str, values: Sequence[Cell], where: str) -> Supervision:
             )
             raise UserError(msg)
         texts.append(value)
-    return (
-        Supervision(label=texts[0]) if style == "label" else Supervision(annotations=tuple(texts))
-    )
+    if style == "label":
+        return Supervision(label=texts[0])
+    said = ((name, text) for name, text in zip(columns, texts, strict=True) if text is not None)
+    return Supervision(annotations=tuple(said))
 
 
 def _check_classes(supervision: Supervision, classes: Set[str], where: str) -> None:
@@ -136,5 +140,6 @@ def _check_classes(supervision: Supervision, classes: Set[str], where: str) -> N
 
 
 def _names(supervision: Supervision) -> Iterable[str]:
-    names = [supervision.label, *(supervision.candidates or ()), *(supervision.annotations or ())]
+    said = [name for _, name in supervision.annotations or ()]
+    names = [supervision.label, *(supervision.candidates or ()), *said]
     return (name for name in names if name is not None)
