@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +82,28 @@ class Workspace:
         assert not left, f"{stage} failed, but wrote {left}"
         assert not list(self.root.glob("data/**/.tmp-*"))
         return str(caught.value)
+
+    def refused_as_a_user(self, stage: str) -> str:
+        """Run a stage in a process of its own; see one complaint, exit code 1 and nothing changed."""
+        (self.root / "params.yaml").write_text(json.dumps(self.params))
+        before = self.files()
+        done = subprocess.run(
+            [sys.executable, "-m", f"stages.{stage}"],
+            cwd=self.root,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert (done.returncode, "Traceback" in done.stderr) == (1, False), done.stderr
+        assert self.files() == before, "a refused stage changed what earlier runs left"
+        return done.stderr.strip()
+
+    def files(self) -> dict[str, bytes]:
+        """Every file under data/, by name."""
+        kept = (path for path in (self.root / "data").rglob("*") if path.is_file())
+        return {path.relative_to(self.root).as_posix(): path.read_bytes() for path in kept}
 
     def read(self, name: str) -> list[dict]:
         return pq.read_table(self.root / "data" / name).to_pylist()
