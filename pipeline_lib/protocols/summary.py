@@ -1,4 +1,23 @@
-"""What the split stage tells of its work, for people and for the report; training never reads it."""
+"""What the split stage tells of its work, for people and for the report; training never reads it.
+
+Beside counts, digests and parameters, data/split/summary.json holds
+
+- `candidates`, for `train` and `val`: `sizes` (number of candidates -> images, as `{"1": 60, "3": 7}`),
+  `mean` (null without images), and `holds_truth`, the share of the sets that hold the true label, of
+  those whose image has a known one (null without any);
+- `balance` of the training images, lists of K counts in the order of classes.json: `images` by true
+  label (unknown ones are left out), `labeled` ones by their only candidate, and `candidates`, how many
+  sets hold the class, without those that hold all;
+- `duplicates`: `rule` (error | drop | allow), `groups` of images with the same pixels, `images` in
+  them, `differ` (groups with different known labels), `across` (`train_val`, `train_test`, `val_test`:
+  groups with images in both), `first` (ten of these: `[[source, part], [source, part]]`), `dropped`;
+- `annotators`, where labels come from annotators (a table's, or simulated ones), over the training and
+  validation images before `data.limit`: `rule`, `count`, `images`, `votes`, `votes_per_image` (as
+  `sizes`), `agreement` (share of the pairs of votes on an image that agree), `krippendorff_alpha`,
+  `majority_wrong` (`expected`: share of wrong majority votes by Dawid and Skene's posterior; `actual`:
+  against the known true labels, or null), and `best` and `worst` (at most 20 annotators each, none in
+  both): `name`, `votes`, `estimated_accuracy`, `accuracy` (null where no true label is known).
+"""
 
 from __future__ import annotations
 
