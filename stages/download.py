@@ -15,7 +15,7 @@ def main() -> None:
     """Fill data/raw."""
     data = load().data
     snapshot(data, RAW)
-    files = [path for path in RAW.iterdir() if path.suffix != ".sha256"]
+    files = [path for path in RAW.rglob("*") if path.is_file() and path.suffix != ".sha256"]
     print(f"{data.name}: {sum(path.stat().st_size for path in files)} bytes in {RAW}")
 
 

@@ -87,6 +87,9 @@ class Data(Section):
         if self.name in OWN_IMAGES and self.path is None:
             msg = f"data.path: {self.name} needs the folder, archive or URL of the images"
             raise ValueError(msg)
+        if self.table and self.name == "image_parquet":
+            msg = "data.table: image_parquet has its labels beside its images; set it to null"
+            raise ValueError(msg)
         if self.fold is not None and self.name != "stl10":
             msg = f"data.fold: {self.name} has no folds, only stl10; set it to null"
             raise ValueError(msg)
