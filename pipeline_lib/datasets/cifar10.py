@@ -24,6 +24,7 @@ FILES = (
         "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
         170_498_071,
         "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
+        cifar.MIRRORS,
     ),
 )
 LAYOUT = cifar.Layout(

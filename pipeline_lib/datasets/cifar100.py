@@ -24,6 +24,7 @@ FILES = (
         "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
         169_001_437,
         "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
+        cifar.MIRRORS,
     ),
 )
 LAYOUT = cifar.Layout(

@@ -36,18 +36,7 @@ def download(data: Data, raw: Path) -> None:
     Raises:
         UserError: Something is not there, not readable, not an archive, or not what its sha256 says.
     """
-    shown = data.path or ""
-    with publish(raw / ARCHIVE) as temporary:
-        if shown.startswith("https://"):
-            fetch.fetch(shown, temporary)
-        elif fetch.resolve(shown).is_dir():
-            _refuse_sha256(data)
-            fetch.pack(fetch.resolve(shown), temporary, shown)
-        else:
-            fetch.copy(fetch.resolve(shown), temporary, shown)
-        if data.sha256:
-            fetch.check_sha256(temporary, data.sha256, shown)
-        archives.kind(temporary, shown)
+    fetch.take(data, raw / ARCHIVE)
     if data.table:
         with publish(raw / TABLE) as temporary:
             fetch.copy(fetch.resolve(data.table), temporary, data.table)
@@ -99,9 +88,3 @@ def _row(place: Place, image: bytes, given: Supervision | None) -> Row:
         true_label=place.label,
         split=place.split,
     )
-
-
-def _refuse_sha256(data: Data) -> None:
-    if data.sha256:
-        msg = f"data.sha256: {data.path} is a folder, which has none; set it to null"
-        raise UserError(msg)

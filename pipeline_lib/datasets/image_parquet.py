@@ -45,7 +45,7 @@ def download(data: Data, raw: Path) -> None:
             label = shown if len(sources) == 1 else name
             with publish(raw / name) as temporary:
                 if isinstance(source, str):
-                    fetch.fetch(source, temporary)
+                    fetch.fetch(source, data.sha256 or "", temporary, raw)
                 else:
                     fetch.copy(source, temporary, label)
                 if data.sha256:

@@ -32,6 +32,8 @@ FILES = (
         "https://cs.stanford.edu/~acoates/stl10/stl10_binary.tar.gz",
         2_640_397_119,
         "f31fd99273a1acb8609c8db427cebb1de3f71de77758cdc0e22956e1289b9866",
+        # The publisher's former address, which the Adversarial Robustness Toolbox, utils.py, asks by https.
+        ("https://ai.stanford.edu/~acoates/stl10",),
     ),
 )
 FOLDER = "stl10_binary"

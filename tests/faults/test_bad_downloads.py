@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import http.server
-import shutil
-import ssl
-import subprocess
 import threading
 import time
 from pathlib import Path
@@ -17,19 +14,27 @@ from ruamel.yaml import YAML
 
 from pipeline_lib.artifacts import verify
 from pipeline_lib.datasets import kuzushiji_mnist
-from pipeline_lib.datasets.files import fetch, public
+from pipeline_lib.datasets.files import fetch, https, public
 from pipeline_lib.datasets.files.public import PublicFile
 from pipeline_lib.datasets.load import snapshot
 from pipeline_lib.errors import UserError
 from pipeline_lib.params.sections import Data
+from tests.local_https import serving, trust
 
 ROOT = Path(__file__).resolve().parents[2]
 PARAMS = YAML(typ="safe").load((ROOT / "params.yaml").read_text())["data"]
-CONTENT = b"".join(number.to_bytes(2, "big") for number in range(5000))
+NUMBERS = b"".join(number.to_bytes(2, "big") for number in range(5000))
+CONTENT = NUMBERS[:257] + b"ustar" + NUMBERS[262:]  # enough of a tar for `data.path`
 SIZE = len(CONTENT)
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
-CHANGED = hashlib.sha256(CONTENT[:-1] + b"x").hexdigest()
 PAGE = b"<html>sign in</html>"
+
+
+def sha(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+CHANGED = sha(CONTENT[:-1] + b"x")
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -53,6 +58,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def part(self, length: int = SIZE) -> None:
         """Announce all that was asked for and send the first `length` bytes of it."""
+        if self.first >= SIZE:
+            self.answer(416, b"")
+            return
         rest = CONTENT[self.first :]
         headers = {"Content_Length": str(len(rest))}
         if self.first:
@@ -105,6 +113,22 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def no_length(self) -> None:
         self.answer(200, CONTENT[:1200] if self.nth == 1 else CONTENT, Content_Length="")
 
+    def page_of_no_length(self) -> None:
+        self.answer(200, PAGE, Content_Length="", Content_Type="text/html")
+
+    def chunked(self) -> None:
+        """Break off within a chunk once; no length is announced."""
+        self.protocol_version = "HTTP/1.1"
+        self.answer(200, Content_Length="", Transfer_Encoding="chunked")
+        for start in range(0, SIZE, 1200):
+            chunk = CONTENT[start : start + 1200]
+            self.wfile.write(b"%x\r\n" % len(chunk))
+            if self.nth == 1 and start:
+                self.wfile.write(chunk[:700])
+                return
+            self.wfile.write(chunk + b"\r\n")
+        self.wfile.write(b"0\r\n\r\n")
+
     def part_unasked(self) -> None:
         if self.nth == 1:
             self.answer(206, CONTENT[9:], Content_Range=f"bytes 9-{SIZE - 1}/{SIZE}")
@@ -113,6 +137,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def gone(self) -> None:
         self.answer(404, b"gone")
+
+    def forbidden(self) -> None:
+        self.answer(403, PAGE, Content_Type="text/html")
 
     def page(self) -> None:
         self.answer(200, PAGE, Content_Type="text/html")
@@ -139,32 +166,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory):
-    if not shutil.which("openssl"):
-        pytest.skip("needs the openssl program to make a certificate")
-    folder = tmp_path_factory.mktemp("certificate")
-    key, certificate = folder / "key.pem", folder / "certificate.pem"
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
-    options = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
-    files = ["-keyout", str(key), "-out", str(certificate)]
-    subprocess.run([*command.split(), *options, *files], check=True, capture_output=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.handle_error = lambda *_: None
-        server.socket = context.wrap_socket(
-            server.socket, server_side=True, do_handshake_on_connect=False
-        )
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server, certificate
-        server.shutdown()
+def running():
+    with serving(Handler) as server:
+        yield server
 
 
 class Site:
-    """A server on this machine, and a folder to fetch to."""
+    """A server on this machine, and a folder to fetch to: a pinned file, or the user's own `data.path`."""
 
-    def __init__(self, server: http.server.HTTPServer, root: Path) -> None:
-        self.server, self.root, self.pauses = server, root, []
+    def __init__(self, server: http.server.HTTPServer, root: Path, *, own: bool) -> None:
+        self.server, self.root, self.own, self.pauses = server, root, own, []
         self.address = f"https://127.0.0.1:{server.server_port}"
         self.raw = root / "data/raw"
         server.asked, server.hold = [], threading.Event()
@@ -173,14 +184,20 @@ class Site:
     def asked(self) -> list[tuple[str, str | None]]:
         return self.server.asked
 
-    def file(self, name: str) -> PublicFile:
-        return PublicFile(f"{self.address}/{name}.bin", SIZE, DIGEST)
+    def file(self, name: str, *mirrors: str) -> PublicFile:
+        folders = tuple(f"{self.address}/{mirror}" for mirror in mirrors)
+        return PublicFile(f"{self.address}/{name}.bin", SIZE, DIGEST, folders)
 
     def partial(self, name: str) -> Path:
         return self.root / f"data/partial/{DIGEST[:16]}.{name}.bin"
 
     def fetch(self, name: str) -> None:
-        public.download([self.file(name)], options(), self.raw)
+        if self.own:
+            url = f"{self.address}/{name}.bin"
+            chosen = options(name="image_folder", path=url, sha256=DIGEST)
+            fetch.take(chosen, self.raw / f"{name}.bin")
+        else:
+            public.download([self.file(name)], options(), self.raw)
 
     def fetched(self, name: str) -> None:
         """Fetch, and see the file whole, with its sidecar, and nothing else."""
@@ -190,11 +207,16 @@ class Site:
         assert not (self.root / "data/partial").exists()
 
     def refused(self, name: str) -> str:
-        """Fail to fetch, in one line that names the address, the mirror, and leaves no file."""
+        """Fail to fetch, in one line that names the address and says what to do; leave no file."""
         with pytest.raises(UserError) as caught:
             self.fetch(name)
         message = str(caught.value)
         assert message.startswith(f"{self.address}/{name}.bin: ")
+        assert message.endswith(
+            "; check data.path and data.sha256"
+            if self.own
+            else f"; data.mirror may name a folder or https URL that holds {name}.bin"
+        )
         assert "\n" not in message
         assert list(self.raw.iterdir()) == []
         return message
@@ -204,18 +226,15 @@ def options(**changes: object) -> Data:
     return Data.model_validate(PARAMS | {"name": "kuzushiji_mnist"} | changes)
 
 
-@pytest.fixture
-def site(running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    server, certificate = running
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(fetch, "BLOCK", 1000)
-    monkeypatch.setattr(fetch, "TIMEOUT_SECONDS", 0.5)
-    made = Site(server, tmp_path)
+@pytest.fixture(params=["public", "own"])
+def site(running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request):
+    trust(monkeypatch)
+    monkeypatch.setattr(https, "BLOCK", 1000)
+    monkeypatch.setattr(https, "TIMEOUT_SECONDS", 0.5)
+    made = Site(running, tmp_path, own=getattr(request, "param", "public") == "own")
     monkeypatch.setattr(time, "sleep", made.pauses.append)
     yield made
-    server.hold.set()
+    running.hold.set()
 
 
 def test_a_file_is_fetched_once(site: Site):
@@ -239,7 +258,7 @@ def test_a_connection_that_breaks_again_and_again_gets_there_in_the_end(site: Si
         None,
         *(f"bytes={start}-" for start in range(1200, SIZE, 1200)),
     ]
-    assert set(site.pauses) == {public.PAUSE_SECONDS[0]}
+    assert set(site.pauses) == {https.PAUSE_SECONDS[0]}
 
 
 RESTARTED = {
@@ -247,6 +266,7 @@ RESTARTED = {
     "wrong_part": [None, "bytes=1200-", None],
     "no_such_part": [None, "bytes=1200-", None],
     "no_length": [None, "bytes=1200-"],
+    "chunked": [None, "bytes=1900-"],
     "part_unasked": [None, None],
 }
 
@@ -260,7 +280,7 @@ def test_a_server_without_parts_is_asked_for_the_whole(site: Site, name: str):
 def test_a_busy_server_is_asked_again_after_growing_pauses(site: Site):
     site.fetched("busy")
     assert len(site.asked) == 3
-    assert site.pauses == list(public.PAUSE_SECONDS)
+    assert site.pauses == list(https.PAUSE_SECONDS)
     assert site.pauses == sorted(site.pauses)
 
 
@@ -272,8 +292,8 @@ def test_a_redirect_to_https_is_followed_for_parts_too(site: Site):
 def test_three_tries_without_progress_are_enough(site: Site):
     message = site.refused("drips")
     assert f"cannot be fetched (the connection ended after 21 of {SIZE} bytes; 3 tries)" in message
-    assert f"run again, 21 of {SIZE} bytes are kept" in message
-    assert "data.mirror may name a folder or https URL that holds drips.bin" in message
+    of = "" if site.own else f" of {SIZE}"
+    assert f"check the network and run again, 21{of} bytes are kept; " in message
     assert len(site.asked) == 3
     assert site.partial("drips").read_bytes() == CONTENT[:21]
 
@@ -290,7 +310,8 @@ def test_a_run_stopped_at_the_last_byte_asks_for_nothing(site: Site):
     site.partial("good").parent.mkdir(parents=True)
     site.partial("good").write_bytes(CONTENT)
     site.fetched("good")
-    assert site.asked == []
+    # How long the user's own file is, nobody has said: the server answers that there is no more.
+    assert site.asked == ([("/good.bin", f"bytes={SIZE}-")] if site.own else [])
 
 
 @pytest.mark.parametrize("length", [100, SIZE, SIZE + 100])
@@ -310,27 +331,44 @@ def test_parts_of_other_files_are_kept(site: Site):
 
 
 FINAL = {
-    "gone": "the server answers 404 Not Found; data.mirror may name",
+    "gone": "the server answers 404 Not Found",
+    "forbidden": "the server answers 403 Forbidden",
     "page": f"the server has {len(PAGE)} bytes (text/html), expected {SIZE}: another file",
-    "long": f"the server has {SIZE + 5} bytes (no type), expected {SIZE}: another file",
-    "changed": f"sha256 is {CHANGED}, expected {DIGEST}",
+    "changed": f"sha256 is {CHANGED}, expected {DIGEST}: another file",
 }
+OWN_FINAL = FINAL | {"page": f"sha256 is {sha(PAGE)}, expected {DIGEST}: a web page"}
 
 
 @pytest.mark.parametrize("name", FINAL)
 def test_what_another_try_would_not_change_is_refused_at_once(site: Site, name: str):
     message = site.refused(name)
-    assert FINAL[name] in message
-    assert f"data.mirror may name a folder or https URL that holds {name}.bin" in message
+    assert (OWN_FINAL if site.own else FINAL)[name] in message
     assert len(site.asked) == 1
     assert not site.partial(name).parent.exists()
+
+
+def test_a_server_that_announces_more_than_it_has_is_refused(site: Site):
+    message = site.refused("long")
+    if site.own:
+        assert (
+            f"cannot be fetched (the connection ended after {SIZE} of {SIZE + 5} bytes" in message
+        )
+    else:
+        assert f"the server has {SIZE + 5} bytes (no type), expected {SIZE}: another" in message
+
+
+def test_a_page_without_a_length_is_recognised_in_the_end(site: Site):
+    page = f"sha256 is {sha(PAGE)}, expected {DIGEST}: a web page; 3 tries"
+    ended = f"the connection ended after {len(PAGE)} of {SIZE} bytes; 3 tries"
+    assert (page if site.own else ended) in site.refused("page_of_no_length")
 
 
 def test_a_part_of_a_longer_file_is_refused(site: Site):
     site.partial("other_part").parent.mkdir(parents=True)
     site.partial("other_part").write_bytes(CONTENT[:100])
-    assert f"the server has {SIZE + 4} bytes" in site.refused("other_part")
-    assert len(site.asked) == 1
+    message = site.refused("other_part")
+    assert ("another file" if site.own else f"the server has {SIZE + 4} bytes") in message
+    assert len(site.asked) == (2 if site.own else 1)
 
 
 def test_a_redirect_to_plain_http_is_refused(site: Site):
@@ -365,11 +403,66 @@ def test_a_folder_that_cannot_be_written_is_said(site: Site):
         site.fetch("good")
 
 
+publisher_only = pytest.mark.parametrize("site", ["public"], indirect=True)
+MIRRORED = ["gone", "page", "changed", "downgraded", "always_busy", "drips"]
+
+
+@publisher_only
+@pytest.mark.parametrize("name", MIRRORED)
+def test_a_mirror_is_asked_after_the_publisher(site: Site, name: str, capsys):
+    """The path is that of the publisher's file, the behaviour that of the first word in it."""
+    public.download([site.file(name, "good.at/mirror")], options(), site.raw)
+    assert (site.raw / f"{name}.bin").read_bytes() == CONTENT
+    held = "bytes=21-" if name == "drips" else None
+    assert site.asked[-1] == (f"/good.at/mirror/{name}.bin", held)
+    assert f"; asking {site.address}/good.at/mirror/{name}.bin" in capsys.readouterr().out
+    assert not (site.root / "data/partial").exists()
+
+
+@publisher_only
+def test_a_mirror_is_not_asked_where_the_publisher_answers(site: Site):
+    public.download([site.file("breaks_once", "good.at")], options(), site.raw)
+    assert {path for path, _ in site.asked} == {"/breaks_once.bin"}
+
+
+@publisher_only
+def test_every_address_that_was_tried_is_named(site: Site):
+    with pytest.raises(UserError) as caught:
+        public.download([site.file("gone", "changed.at", "always_busy.at")], options(), site.raw)
+    at = site.address
+    assert str(caught.value) == (
+        f"{at}/gone.bin: the server answers 404 Not Found; "
+        f"{at}/changed.at/gone.bin: sha256 is {CHANGED}, expected {DIGEST}: another file; "
+        f"{at}/always_busy.at/gone.bin: cannot be fetched "
+        f"(the server answers 503 Service Unavailable; 3 tries); check the network and run again; "
+        f"data.mirror may name a folder or https URL that holds gone.bin"
+    )
+    assert list(site.raw.iterdir()) == []
+
+
+@publisher_only
+def test_what_a_wrong_server_sent_does_not_spoil_the_next(site: Site):
+    site.partial("gone").parent.mkdir(parents=True)
+    site.partial("gone").write_bytes(b"x" * 100)
+    public.download([site.file("gone", "good.at")], options(), site.raw)
+    assert [wanted for path, wanted in site.asked if "good" in path] == ["bytes=100-", None]
+    assert (site.raw / "gone.bin").read_bytes() == CONTENT
+
+
+@publisher_only
+def test_a_chosen_mirror_is_asked_alone(site: Site):
+    file = PublicFile(f"{site.address}/good.bin", SIZE, DIGEST, (f"{site.address}/good.at",))
+    with pytest.raises(UserError, match=r"gone.at/good.bin: the server answers 404"):
+        public.download([file], options(mirror=f"{site.address}/gone.at/"), site.raw)
+    assert [path for path, _ in site.asked] == ["/gone.at/good.bin"]
+
+
 def pin(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     files = tuple(PublicFile(f"https://publisher.invalid/{name}", SIZE, DIGEST) for name in names)
     monkeypatch.setattr(kuzushiji_mnist, "FILES", files)
 
 
+@publisher_only
 def test_a_mirror_by_https_is_asked_instead_of_the_publisher(site: Site, monkeypatch):
     pin(monkeypatch, "good.bin", "breaks_once.bin")
     snapshot(options(mirror=f"{site.address}/"), site.raw)
@@ -377,6 +470,7 @@ def test_a_mirror_by_https_is_asked_instead_of_the_publisher(site: Site, monkeyp
     assert (site.raw / "breaks_once.bin").read_bytes() == CONTENT
 
 
+@publisher_only
 def test_a_failed_snapshot_leaves_the_old_one(site: Site, monkeypatch):
     site.raw.mkdir(parents=True)
     (site.raw / "old").write_bytes(b"old")

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.server
-import shutil
-import ssl
-import subprocess
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline_lib.artifacts import sha256
-from pipeline_lib.datasets.files import fetch
+from pipeline_lib.datasets.files import https
 from pipeline_lib.datasets.load import snapshot
 from pipeline_lib.errors import UserError
 from pipeline_lib.params.sections import Data
+from tests.local_https import serving, trust
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +31,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             "/page.tar": (200, {}, b"<html>sign in</html>"),
         }
         if self.path == "/slow.tar":
-            threading.Event().wait(1.5)
+            threading.Event().wait(0.5)
         code, headers, body = answer.get(self.path, (404, {}, b"gone"))
         self.send_response(code)
         for name, value in ({"Content-Length": str(len(body))} | headers).items():
@@ -46,41 +44,23 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory):
-    if not shutil.which("openssl"):
-        pytest.skip("needs the openssl program to make a certificate")
-    folder = tmp_path_factory.mktemp("certificate")
-    key, certificate = folder / "key.pem", folder / "certificate.pem"
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
-    options = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
-    files = ["-keyout", str(key), "-out", str(certificate)]
-    subprocess.run([*command.split(), *options, *files], check=True, capture_output=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        running.handle_error = lambda *_: None
-        running.socket = context.wrap_socket(
-            running.socket, server_side=True, do_handshake_on_connect=False
-        )
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield f"https://127.0.0.1:{running.server_port}", certificate
-        running.shutdown()
+def address():
+    with serving(Handler) as server:
+        yield f"https://127.0.0.1:{server.server_port}"
 
 
 @pytest.fixture
-def attempt(server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    address, certificate = server
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
+def attempt(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    trust(monkeypatch)
+    monkeypatch.setattr(https, "TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(https, "PAUSE_SECONDS", (0.0, 0.0))
 
     def run(path: str, digest: str | None = None) -> Path:
-        (tmp_path / "good").write_bytes(CONTENT)
         options = {
             "name": "image_folder",
             "path": address + path,
             "mirror": None,
-            "sha256": digest or sha256(tmp_path / "good"),
+            "sha256": digest or hashlib.sha256(CONTENT).hexdigest(),
             "table": None,
             "image_size": None,
             "fold": None,
@@ -102,32 +82,44 @@ def test_a_file_is_fetched_and_verified(attempt, path: str):
 
 
 REFUSED = {
-    "/missing.tar": "the server answers 404 Not Found; check data.path",
-    "/downgraded.tar": "redirects to http://127.0.0.1:9/good.tar, which is not https",
-    "/short.tar": f"the connection ended after {len(CONTENT)} of {len(CONTENT) + 5} bytes; run again",
-    "/page.tar": "data.sha256 says",
+    "/missing.tar": "the server answers 404 Not Found; check data.path and data.sha256",
+    "/downgraded.tar": "redirects to http://127.0.0.1:9/good.tar, which is not https; check",
+    "/short.tar": f"the connection ended after {len(CONTENT)} of {len(CONTENT) + 5} bytes; 3 tries",
+    "/page.tar": ": a web page; check data.path and data.sha256",
+    "/slow.tar": "timed out",
 }
 
 
 @pytest.mark.parametrize("path", REFUSED)
-def test_what_goes_wrong_is_said_and_leaves_nothing(attempt, path: str, tmp_path: Path):
+def test_what_goes_wrong_is_said_and_leaves_no_snapshot(attempt, path: str, tmp_path: Path):
     with pytest.raises(UserError) as caught:
         attempt(path)
     assert REFUSED[path] in str(caught.value)
-    assert "127.0.0.1" in str(caught.value)
+    assert str(caught.value).startswith("https://127.0.0.1")
     assert not (tmp_path / "raw").exists()
 
 
+def test_a_fetch_goes_on_where_the_run_before_it_stopped(attempt, tmp_path: Path):
+    with pytest.raises(UserError, match=f"run again, {len(CONTENT)} bytes are kept"):
+        attempt("/short.tar")
+    (kept,) = (tmp_path / "partial").iterdir()
+    assert kept.read_bytes() == CONTENT
+    kept.rename(kept.with_name(kept.name.replace("short", "good")))
+    assert attempt("/good.tar").read_bytes() == CONTENT
+    assert not (tmp_path / "partial").exists()
+
+
 def test_another_sha256_is_refused(attempt, tmp_path: Path):
-    with pytest.raises(UserError, match=r"data\.sha256 says aaaa"):
+    with pytest.raises(UserError, match=r"expected aaaa.*: another file; check data.path"):
         attempt("/good.tar", "a" * 64)
     assert not (tmp_path / "raw").exists()
 
 
-def test_a_silent_server_is_not_waited_for(attempt, monkeypatch):
-    monkeypatch.setattr(fetch, "TIMEOUT_SECONDS", 0.2)
-    with pytest.raises(UserError, match=r"cannot be fetched \(.*timed out.*\)"):
-        attempt("/slow.tar")
+def test_what_is_no_archive_is_refused_although_its_sha256_is_right(attempt, tmp_path: Path):
+    digest = hashlib.sha256(b"<html>sign in</html>").hexdigest()
+    with pytest.raises(UserError, match="zip archive but a web page"):
+        attempt("/page.tar", digest)
+    assert not (tmp_path / "raw").exists()
 
 
 def test_an_unknown_certificate_is_refused(attempt, monkeypatch):

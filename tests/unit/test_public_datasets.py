@@ -254,6 +254,8 @@ def test_the_pinned_files_are_complete_and_come_by_https(name: str):
         assert re.fullmatch(r"https://[^?#]+/[\w.-]+", file.url)
         assert re.fullmatch(r"[0-9a-f]{64}", file.sha256)
         assert file.size > 5000
+        assert all(re.fullmatch(r"https://[\w./~-]+", folder) for folder in file.mirrors)
+        assert len({file.url.rpartition("/")[0], *file.mirrors}) == 1 + len(file.mirrors)
     assert len({file.sha256 for file in module.FILES}) == len(module.FILES)
 
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import shutil
-import ssl
 import tarfile
-import urllib.error
-import urllib.request
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, cast
+from urllib.parse import urlsplit
 
-from pipeline_lib.artifacts import sha256
-from pipeline_lib.datasets.files import archives
+from pipeline_lib.artifacts import publish, sha256
+from pipeline_lib.datasets.files import archives, https
 from pipeline_lib.datasets.files.layout import is_clutter, is_image
 from pipeline_lib.datasets.progress import progress, say
 from pipeline_lib.errors import UserError
@@ -21,15 +18,40 @@ from pipeline_lib.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-TIMEOUT_SECONDS = 30.0
-BLOCK = 1 << 20
-NETWORK_ERRORS = (
-    urllib.error.URLError,
-    TimeoutError,
-    ConnectionError,
-    ssl.SSLError,
-    http.client.HTTPException,
-)
+    from pipeline_lib.params.sections import Data
+
+
+def take(data: Data, target: Path) -> None:
+    """Take a snapshot of the images at `data.path`: a folder as one tar, an archive as it is.
+
+    Raises:
+        UserError: Something is not there, not readable, not an archive, or not what its sha256 says.
+    """
+    shown = data.path or ""
+    with publish(target) as temporary:
+        if shown.startswith("https://"):
+            fetch(shown, data.sha256 or "", temporary, target.parent)
+        elif resolve(shown).is_dir():
+            if data.sha256:
+                msg = f"data.sha256: {shown} is a folder, which has none; set it to null"
+                raise UserError(msg)
+            pack(resolve(shown), temporary, shown)
+        else:
+            copy(resolve(shown), temporary, shown)
+            if data.sha256:
+                check_sha256(temporary, data.sha256, shown)
+        archives.kind(temporary, shown)
+
+
+def fetch(url: str, expected: str, target: Path, raw: Path) -> None:
+    """Fetch the https URL `data.path`; what comes of it before a failure is kept beside the folder `raw`.
+
+    Raises:
+        UserError: See `https.fetch`.
+    """
+    name = PurePosixPath(urlsplit(url).path).name[-100:]
+    wanted = https.Wanted((url,), name, expected, None, "check data.path and data.sha256")
+    https.fetch(wanted, target, raw.parent / https.PARTIAL)
 
 
 def resolve(path: str) -> Path:
@@ -52,7 +74,7 @@ def copy(source: Path, target: Path, shown: str) -> None:
         msg = f"{shown}: {problem} (looked for {source}); correct the path in params.yaml"
         raise UserError(msg)
     with _open(source, shown) as file, target.open("wb") as copied:
-        shutil.copyfileobj(_Reader(file, shown), copied, BLOCK)
+        shutil.copyfileobj(_Reader(file, shown), copied, https.BLOCK)
 
 
 def pack(folder: Path, target: Path, shown: str) -> None:
@@ -133,75 +155,6 @@ def _unreadable(shown: str, error: OSError) -> UserError:
     return UserError(
         f"{shown}: cannot be read ({why}); give yourself the right to, or move it away"
     )
-
-
-class _OnlyHttps(urllib.request.HTTPRedirectHandler):
-    """Follow a redirect to another https address only."""
-
-    def redirect_request(
-        self,
-        req: urllib.request.Request,
-        fp: IO[bytes],
-        code: int,
-        msg: str,
-        headers: http.client.HTTPMessage,
-        newurl: str,
-    ) -> urllib.request.Request | None:
-        if not newurl.startswith("https://"):
-            fp.close()
-            complaint = (
-                f"{req.full_url}: redirects to {newurl}, which is not https; use another address"
-            )
-            raise UserError(complaint)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def open_https(url: str, first: int = 0) -> http.client.HTTPResponse:
-    """Ask for an https URL, from byte `first` on if the server can.
-
-    Raises:
-        UserError: It redirects to an address that is not https.
-        HTTPError: The server refuses.
-        OSError, HTTPException: One of `NETWORK_ERRORS`.
-    """
-    opener = urllib.request.build_opener(_OnlyHttps)
-    opener.addheaders = [("User-Agent", "weak-label-pipeline")]  # some servers refuse urllib's own
-    if first:
-        opener.addheaders.append(("Range", f"bytes={first}-"))
-    return cast("http.client.HTTPResponse", opener.open(url, timeout=TIMEOUT_SECONDS))
-
-
-def fetch(url: str, target: Path) -> None:
-    """Fetch an https URL.
-
-    Raises:
-        UserError: No answer within the timeout, an error of the server, or fewer bytes than announced.
-    """
-    try:
-        with open_https(url) as response, target.open("wb") as file:
-            _receive(response, file, url)
-    except urllib.error.HTTPError as error:
-        error.close()
-        msg = f"{url}: the server answers {error.code} {error.reason}; check data.path"
-        raise UserError(msg) from error
-    except NETWORK_ERRORS as error:
-        reason = getattr(error, "reason", None) or error
-        msg = f"{url}: cannot be fetched ({reason}); check the address and the network, then run again"
-        raise UserError(msg) from error
-
-
-def _receive(response: http.client.HTTPResponse, file: IO[bytes], url: str) -> None:
-    announced = response.headers.get("Content-Length")
-    expected = int(announced) if announced else None
-    received = 0
-    with progress("fetching", "bytes", expected) as advance:
-        while block := response.read(BLOCK):
-            file.write(block)
-            received += len(block)
-            advance(len(block))
-    if expected is not None and received != expected:
-        msg = f"{url}: the connection ended after {received} of {expected} bytes; run again"
-        raise UserError(msg)
 
 
 def check_sha256(path: Path, expected: str, shown: str) -> None:
