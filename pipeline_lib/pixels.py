@@ -1,63 +1,158 @@
-"""Reading data/images.parquet: some images, as one array."""
+"""Reading data/images.parquet: some images, block by block or as one array."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from pipeline_lib.artifacts import verify
 from pipeline_lib.errors import UserError
+from pipeline_lib.images import UnreadableImageError, decode
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import pyarrow as pa
+    import pyarrow.parquet as pq
     from numpy.typing import NDArray
 
+    from pipeline_lib.images import Channels, Resize
 
-def read_pixels(
-    path: Path, ids: NDArray[np.integer], shape: tuple[int, int, int]
-) -> NDArray[np.uint8]:
-    """Read the images `ids`, in that order, one row group at a time.
+    Decoder = Callable[[bytes, Channels, int | None, Resize], NDArray[np.uint8]]
 
-    Args:
-        path: data/images.parquet, whose row i is image i.
-        ids: N image ids.
-        shape: (height, width, channels) of every image.
+BLOCK_BYTES = 1 << 26  # of decoded images in flight, whatever their number
+THREADS = min(16, os.cpu_count() or 1)  # that decode
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What data/classes.json says of the images.
+
+    Attributes:
+        shape: (height, width, channels) of every image as training sees it.
+        store: what data/images.parquet holds: raw `pixels`, or the original `files`.
+        resize: how a file came to that shape.
+    """
+
+    shape: tuple[int, int, int]
+    store: Literal["pixels", "files"]
+    resize: Resize
+
+    @classmethod
+    def described_by(cls, classes: Mapping[str, Any]) -> Stored:
+        """Take what matters from the content of classes.json."""
+        shape = (classes["height"], classes["width"], classes["channels"])
+        return cls(shape, classes["store"], classes["resize"])
+
+    @property
+    def image_bytes(self) -> int:
+        """Of one decoded image."""
+        height, width, channels = self.shape
+        return height * width * channels
+
+
+def read_pixels(path: Path, ids_N: NDArray[np.integer], stored: Stored) -> NDArray[np.uint8]:
+    """Read the images `ids_N`, in that order, as one array (see `pixel_blocks`).
 
     Returns:
         uint8 (N, H, W, C).
+    """
+    pixels_NHWC = np.empty((len(ids_N), *stored.shape), np.uint8)
+    for positions_B, images_BHWC in pixel_blocks(path, ids_N, stored):
+        pixels_NHWC[positions_B] = images_BHWC
+    return pixels_NHWC
+
+
+def pixel_blocks(
+    path: Path,
+    ids_N: NDArray[np.integer],
+    stored: Stored,
+    decoders: Sequence[Decoder] = (decode,),
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.uint8]]]:
+    """Read the images `ids_N` in the order of the file, with memory that does not grow with their number.
+
+    Args:
+        path: data/images.parquet, whose row i is image i.
+        ids_N: N image ids.
+        stored: how they are stored.
+        decoders: of files; an image is what the first of them makes of it that agrees with its sha256.
+
+    Yields:
+        Positions in `ids_N` (B,), and the images there, uint8 (B, H, W, C).
 
     Raises:
-        UserError: The file is missing or damaged, or has no image of such an id.
+        UserError: The file is missing or damaged, has no image of such an id, or holds one that no
+            decoder reads as `ingest` did.
     """
     import pyarrow.parquet as pq
 
     verify(path)
-    pixels_NHWC = np.empty((len(ids), *shape), np.uint8)
-    order_N = np.argsort(ids, kind="stable")
-    sorted_N = np.asarray(ids)[order_N]
-    with pq.ParquetFile(path) as file:
-        if len(ids) and not 0 <= sorted_N[0] <= sorted_N[-1] < file.metadata.num_rows:
-            msg = f"{path}: no image {sorted_N[-1]} among its {file.metadata.num_rows}; run `dvc repro`"
-            raise UserError(msg)
-        start = 0
-        for group in range(file.num_row_groups):
-            stop = start + file.metadata.row_group(group).num_rows
-            low, high = np.searchsorted(sorted_N, [start, stop])
-            if low < high:
-                column = file.read_row_group(group, columns=["image"])["image"]
-                images_BHWC = _as_array(column.combine_chunks(), shape)
-                pixels_NHWC[order_N[low:high]] = images_BHWC[sorted_N[low:high] - start]
-            start = stop
-    return pixels_NHWC
+    order_N = np.argsort(ids_N, kind="stable")
+    most = max(1, BLOCK_BYTES // stored.image_bytes)
+    with pq.ParquetFile(path) as file, ThreadPoolExecutor(THREADS) as threads:
+        for table, rows_M, order_M in _row_groups(path, file, np.asarray(ids_N)[order_N], order_N):
+            for low in range(0, len(rows_M), most):
+                rows_B, order_B = rows_M[low : low + most], order_M[low : low + most]
+                if stored.store == "pixels":
+                    yield order_B, _as_array(table["image"], stored.shape)[rows_B]
+                    continue
+                files = [
+                    (table["image"][i].as_py(), table["sha256"][i].as_py()) for i in rows_B.tolist()
+                ]
+                images = threads.map(lambda f: _decoded(path, f[0], f[1], stored, decoders), files)
+                yield order_B, np.stack(list(images))
 
 
-def _as_array(column: pa.Array, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+def _row_groups(
+    path: Path, file: pq.ParquetFile, ids_N: NDArray[np.integer], order_N: NDArray[np.intp]
+) -> Iterator[tuple[pa.Table, NDArray[np.integer], NDArray[np.intp]]]:
+    """The row groups that have any of the ascending `ids_N`, with their rows of it and its part of `order_N`."""
+    rows = file.metadata.num_rows
+    if len(ids_N) and not 0 <= ids_N[0] <= ids_N[-1] < rows:
+        msg = f"{path}: no image {ids_N[-1]} among its {rows}; run `dvc repro`"
+        raise UserError(msg)
+    start = 0
+    for group in range(file.num_row_groups):
+        stop = start + file.metadata.row_group(group).num_rows
+        first, last = np.searchsorted(ids_N, [start, stop])
+        if first < last:
+            table = file.read_row_group(group, ["image", "sha256"])
+            yield table, ids_N[first:last] - start, order_N[first:last]
+        start = stop
+
+
+def _as_array(column: pa.ChunkedArray, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     """View a binary column of equally long values as (B, H, W, C), without a copy."""
+    column = column.combine_chunks()
     column = column.chunk(0) if hasattr(column, "chunk") else column
     _, _, data = column.buffers()
     size = int(np.prod(shape))
     flat = np.frombuffer(data, np.uint8, count=len(column) * size, offset=column.offset * size)
     return flat.reshape(-1, *shape)
+
+
+def _decoded(
+    path: Path, encoded: bytes, digest: str, stored: Stored, decoders: Sequence[Decoder]
+) -> NDArray[np.uint8]:
+    """Decode one file to the pixels that `ingest` saw."""
+    height, width, channels = stored.shape
+    # Images that are not square were never resized: data.image_size is one side.
+    size = height if height == width else None
+    for decoder in decoders:
+        try:
+            pixels_HWC = decoder(encoded, "rgb" if channels == 3 else "gray", size, stored.resize)
+        except UnreadableImageError:
+            continue
+        if hashlib.sha256(pixels_HWC.tobytes()).hexdigest() == digest:
+            return pixels_HWC
+    msg = (
+        f"{path}: the image with sha256 {digest[:16]}... is decoded to other pixels than when it was read; "
+        f"another version of Pillow? `dvc repro --force ingest` reads all anew"
+    )
+    raise UserError(msg)

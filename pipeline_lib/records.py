@@ -106,7 +106,8 @@ class Problem:
         roles: one per training image.
         class_names: K names.
         batch_size: `train.batch_size`; a method derives its streams' sizes from it.
-        images_NCHW: the training images, uint8, for methods whose predictor holds some of them.
+        images_NCHW: the training images, uint8, for methods whose predictor holds some of them: on the device,
+            or in a file; to be indexed, never moved whole.
     """
 
     candidates_NK: Tensor

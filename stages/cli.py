@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+def say(line: str) -> None:
+    """Tell the user something now, not when the buffer is full."""
+    print(line, flush=True)
+
+
 def run(stage: Callable[..., None]) -> None:
     """Run `stage` as a command-line program."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

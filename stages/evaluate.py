@@ -14,7 +14,8 @@ from rich.table import Table
 
 from pipeline_lib.params.load import load
 from pipeline_lib.training.determinism import deterministic_torch, pin_processor
-from stages.cli import run
+from pipeline_lib.training.resume import resume_root
+from stages.cli import run, say
 
 DATA, MODELS, REPORTS = Path("data"), Path("models"), Path("reports")
 
@@ -24,12 +25,17 @@ def main() -> None:
     params = load()
     pin_processor(params.train.reproducible, params.train.threads)
     # After the environment is pinned: these import torch.
+    import torch
+
     from pipeline_lib.evaluation.evaluate import evaluate
+    from pipeline_lib.memory import ImageMemory
     from pipeline_lib.training.device import choose_device
 
     deterministic_torch(params.train.threads)
     device = choose_device(params.train.device)
-    show(evaluate(DATA, MODELS, REPORTS, params.evaluate, device))
+    host = torch.device("cpu")  # each test image is looked at once
+    memory = ImageMemory(params.train.memory_budget, host, resume_root(), say)
+    show(evaluate(DATA, MODELS, REPORTS, params.evaluate, device, memory))
 
 
 def show(metrics: dict[str, Any]) -> None:

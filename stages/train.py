@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline_lib.params.load import load
 from pipeline_lib.training.determinism import deterministic_torch, pin_processor
-from stages.cli import run
+from stages.cli import run, say
 
 
 def main() -> None:
@@ -15,7 +15,7 @@ def main() -> None:
     from pipeline_lib.training.train import train
 
     deterministic_torch(params.train.threads)
-    record = train(params)
+    record = train(params, say)
     print(f"{params.method}: kept epoch {record.best_epoch} of {int(record.rows[-1]['epoch'])}")
 
 

@@ -13,7 +13,7 @@ from pipeline_lib.evaluation.intervals import wilson_95
 from pipeline_lib.evaluation.predict import predict
 from pipeline_lib.evaluation.snapshots import snapshot_accuracies
 from pipeline_lib.models.predictor import DESCRIPTION, load_predictor
-from pipeline_lib.pixels import read_pixels
+from pipeline_lib.pixels import Stored
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,11 +22,17 @@ if TYPE_CHECKING:
     import torch
 
     from pipeline_lib.evaluation.metrics import Floats, Integers
+    from pipeline_lib.memory import ImageMemory
     from pipeline_lib.params.sections import Evaluate
 
 
 def evaluate(
-    data: Path, models: Path, reports: Path, params: Evaluate, device: torch.device
+    data: Path,
+    models: Path,
+    reports: Path,
+    params: Evaluate,
+    device: torch.device,
+    memory: ImageMemory,
 ) -> dict[str, Any]:
     """Write reports/evaluate/, reports/labels.* and reports/metrics.json.
 
@@ -36,6 +42,7 @@ def evaluate(
         reports: gets the results.
         params: the section `evaluate`.
         device: where the predictor runs.
+        memory: of the host, that takes the test images.
 
     Returns:
         The content of metrics.json.
@@ -48,10 +55,10 @@ def evaluate(
     known = labels.read_training_labels(data, len(classes))
     curve = labels.label_curve(data / "label_history.parquet", known)
     ids_N, labels_N = _test_images(data / "split/test.parquet")
-    shape = (task["height"], task["width"], task["channels"])
-    images_NHWC = read_pixels(data / "images.parquet", ids_N, shape)
-    predicted_NK = predict(load_predictor(models), images_NHWC, params.batch_size, device)
-    others = snapshot_accuracies(models, images_NHWC, labels_N, params.batch_size, device)
+    images = data / "images.parquet"
+    images_NCHW = memory.load(images, ids_N, Stored.described_by(task), "test")
+    predicted_NK = predict(load_predictor(models), images_NCHW, params.batch_size, device)
+    others = snapshot_accuracies(models, images_NCHW, labels_N, params.batch_size, device)
     summary = read_json(data / "split/summary.json")
     measured = {
         "test": _test(reports / "evaluate", ids_N, predicted_NK, labels_N, classes, params)

@@ -11,17 +11,17 @@ from pipeline_lib.errors import UserError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch import nn
+    from torch import Tensor, nn
 
 
 def predict(
-    predictor: nn.Module, images_NHWC: NDArray[np.uint8], batch_size: int, device: torch.device
+    predictor: nn.Module, images_NCHW: Tensor, batch_size: int, device: torch.device
 ) -> NDArray[np.float32]:
     """Apply a predictor in evaluation mode.
 
     Args:
         predictor: uint8 images (B, C, H, W) -> float32 probabilities (B, K).
-        images_NHWC: uint8, at least one.
+        images_NCHW: uint8, at least one; in memory or mapped from a file.
         batch_size: images per forward pass; more of them change no more than the last bits.
         device: where to compute.
 
@@ -32,11 +32,10 @@ def predict(
         UserError: A probability is NaN or infinite, or the device has too little memory.
     """
     predictor = predictor.to(device).eval()
-    images_NCHW = torch.from_numpy(images_NHWC).permute(0, 3, 1, 2)
     try:
         with torch.inference_mode():
             batches = [
-                predictor(images_BCHW.to(device).contiguous()).cpu().numpy()
+                predictor(images_BCHW.to(device)).cpu().numpy()
                 for images_BCHW in torch.split(images_NCHW, batch_size)
             ]
     except torch.OutOfMemoryError as error:
@@ -46,7 +45,7 @@ def predict(
     broken = int((~np.isfinite(probabilities_NK)).any(axis=1).sum())
     if broken:
         msg = (
-            f"models: the predictor answers {broken} of {len(images_NHWC)} test images with NaN; "
+            f"models: the predictor answers {broken} of {len(images_NCHW)} test images with NaN; "
             f"lower train.learning_rate and train again"
         )
         raise UserError(msg)

@@ -12,15 +12,15 @@ from pipeline_lib.models.predictor import load_snapshot, read_description
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy as np
     import torch
+    from torch import Tensor
 
     from pipeline_lib.evaluation.metrics import Integers
 
 
 def snapshot_accuracies(
     models: Path,
-    images_NHWC: np.ndarray,
+    images_NCHW: Tensor,
     labels_N: Integers,
     batch_size: int,
     device: torch.device,
@@ -36,7 +36,7 @@ def snapshot_accuracies(
     snapshots: dict[str, Any] = read_description(models)["snapshots"]
     accuracy = {}
     for name in snapshots:
-        predicted_NK = predict(load_snapshot(models, name), images_NHWC, batch_size, device)
+        predicted_NK = predict(load_snapshot(models, name), images_NCHW, batch_size, device)
         accuracy[name] = metrics.accuracy(predicted_NK.astype("float64"), labels_N)
     last = [accuracy[name] for name, about in snapshots.items() if about["of"] == "evaluation"]
     phases = {

@@ -59,7 +59,7 @@ class SupportMethod(Method):
         self._check_classes(name)
         order_S = torch.arange(self.classes).repeat_interleave(self.images_per_class).repeat(views)
         self.register_buffer("class_S", order_S, persistent=False)
-        images_NCHW = problem.images_NCHW[self.support_N]
+        images_NCHW = problem.images_NCHW[self.support_N].cpu()  # until the method moves
         self.register_buffer("support_images_NCHW", images_NCHW, persistent=False)
 
     def _check_classes(self, name: str) -> None:

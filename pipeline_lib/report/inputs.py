@@ -10,7 +10,7 @@ import polars as pl
 
 from pipeline_lib.artifacts import read_json, read_table, verify
 from pipeline_lib.errors import UserError
-from pipeline_lib.pixels import read_pixels
+from pipeline_lib.pixels import Stored, read_pixels
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,8 +26,10 @@ class Inputs:
     Attributes:
         metrics: reports/metrics.json.
         classes: K names.
-        shape: (height, width, channels) of every image.
         images: data/images.parquet.
+        stored: how it holds them.
+        summary: data/split/summary.json.
+        rejected: how many images could not be read.
         labels: reports/labels.parquet.
         truth: id and true_label (name or null) of the training and validation images.
         predictions: reports/evaluate/predictions.parquet.
@@ -36,8 +38,10 @@ class Inputs:
 
     metrics: dict[str, Any]
     classes: list[str]
-    shape: tuple[int, int, int]
     images: Path
+    stored: Stored
+    summary: dict[str, Any]
+    rejected: int
     labels: pl.DataFrame
     truth: pl.DataFrame
     predictions: pl.DataFrame
@@ -46,9 +50,14 @@ class Inputs:
     per_class: pl.DataFrame
     calibration: pl.DataFrame
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of every image."""
+        return self.stored.shape
+
     def pixels(self, ids: pl.Series) -> NDArray[np.uint8]:
         """The images `ids` in that order, uint8 (N, H, W, C)."""
-        return read_pixels(self.images, ids.to_numpy(), self.shape)
+        return read_pixels(self.images, ids.to_numpy(), self.stored)
 
 
 def read_inputs(data: Path, reports: Path) -> Inputs:
@@ -65,8 +74,10 @@ def read_inputs(data: Path, reports: Path) -> Inputs:
     return Inputs(
         metrics=_read_plain_json(reports / "metrics.json"),
         classes=classes,
-        shape=(about["height"], about["width"], about["channels"]),
         images=data / "images.parquet",
+        stored=Stored.described_by(about),
+        summary=read_json(data / "split/summary.json"),
+        rejected=read_table(data / "rejected.parquet").num_rows,
         labels=_read_parquet(reports / "labels.parquet"),
         truth=oracle.select(
             "id", true_label=pl.col("label").replace_strict(names, return_dtype=pl.String)

@@ -111,7 +111,8 @@ def _final_labels(trainer: Trainer, architecture: Architecture) -> Tensor:
     with torch.random.fork_rng(devices=[]):
         predictor = predictor_like(architecture, record.kept.description).to(pool.device).eval()
     predictor.load_state_dict(record.kept.weights)
-    p_NK = torch.cat([predictor(images) for images in pool.images_NCHW.split(BATCH)])
+    batches = pool.images_NCHW.split(BATCH)
+    p_NK = torch.cat([predictor(images_BCHW.to(pool.device)) for images_BCHW in batches])
     return restrict(p_NK, pool.candidates_NK).cpu()
 
 

@@ -1,4 +1,4 @@
-"""The training images on the device, and the batches of every step as a function of its number."""
+"""The training images, and the batches of every step as a function of its number."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 class Pool:
-    """All training images as one uint8 tensor on the device; there are no loader workers.
+    """All training images as one uint8 tensor; there are no loader workers.
 
     Args:
-        images_NCHW: uint8.
+        images_NCHW: uint8, on the device or, mapped from a file, on the CPU (see `memory`).
         candidates_NK: bool.
         view: what a stream's view names mean: from a name to (uint8 batch, generator) -> uint8 batch.
         seed: of order and augmentation.
-        device: where the images live and are augmented.
+        device: where batches go and are augmented.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Pool:
         seed: int,
         device: torch.device,
     ) -> None:
-        self.images_NCHW = images_NCHW.to(device)
+        self.images_NCHW = images_NCHW
         self.candidates_NK = candidates_NK.to(device).float()
         self.view = view
         self.seed = seed
@@ -50,10 +50,10 @@ class Pool:
         """The batch of `step`; asking again, or in another process, gives the same one."""
         index, views, candidates = {}, {}, {}
         for name, stream in streams.items():
-            index_B = self._positions(name, stream, step).to(self.device)
-            images_BCHW = self.images_NCHW[index_B]
-            index[name] = index_B
-            candidates[name] = self.candidates_NK[index_B]
+            position_B = self._positions(name, stream, step)
+            images_BCHW = self.images_NCHW[position_B].to(self.device)
+            index[name] = position_B.to(self.device)
+            candidates[name] = self.candidates_NK[index[name]]
             views[name] = tuple(
                 self.view(view)(
                     images_BCHW, torch_generator(self.seed, "augment", name, number, step)

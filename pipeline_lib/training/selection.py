@@ -25,7 +25,10 @@ SMALLEST_PROBABILITY = 1e-12  # keeps the logarithm finite
 
 @dataclass(frozen=True)
 class Validation:
-    """The validation images: uint8 (M, C, H, W) and candidate masks, float32 (M, K)."""
+    """The validation images, uint8 (M, C, H, W), and on the device their candidate masks, float32 (M, K).
+
+    The images may be mapped from a file, on the CPU (see `memory`).
+    """
 
     images_MCHW: Tensor
     candidates_MK: Tensor
@@ -83,8 +86,9 @@ def validate(predictor: nn.Module, validation: Validation) -> Verdict | None:
     if len(validation.images_MCHW) == 0:
         return None
     predictor.eval()
-    p_MK = torch.cat([predictor(images) for images in validation.images_MCHW.split(BATCH)])
     y_MK = validation.candidates_MK
+    batches = validation.images_MCHW.split(BATCH)
+    p_MK = torch.cat([predictor(images_BCHW.to(y_MK.device)) for images_BCHW in batches])
     labels_M = p_MK.argmax(dim=1)
     return Verdict(_measure(p_MK, y_MK), labels_M.to(torch.int16).cpu())
 

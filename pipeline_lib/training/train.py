@@ -16,8 +16,9 @@ import torch
 from pipeline_lib.artifacts import SIDECAR, read_json, read_table
 from pipeline_lib.augment.policies import policy, resolve
 from pipeline_lib.errors import UserError
+from pipeline_lib.memory import ImageMemory
 from pipeline_lib.models.build import Architecture, build
-from pipeline_lib.pixels import read_pixels
+from pipeline_lib.pixels import Stored
 from pipeline_lib.records import Problem
 from pipeline_lib.rng import seeded_layers
 from pipeline_lib.training.device import choose_device
@@ -56,24 +57,29 @@ class Part:
     roles: tuple[Role, ...]
 
 
-def train(params: Params) -> Record:
+def train(params: Params, say: Callable[[str], None]) -> Record:
     """Train the chosen method on data/split/train.parquet and publish what it learned.
 
     Reads the images, the class names, and the training and validation split; no test image and no
     hidden label. Continues from the resume state of the same configuration, if there is one.
 
+    Args:
+        params: all of them.
+        say: tells the user of images that do not fit in memory.
+
     Raises:
         UserError: An input is missing or damaged, the method cannot use the labels, the device is not
-            there, the loss is not finite, or another process trains the same configuration.
+            there, the loss is not finite, another process trains the same configuration, or there is
+            neither memory nor disk for the images.
     """
     device = choose_device(params.train.device)
     classes = read_json(CLASSES)
-    training, validation = _read_part(TRAIN, classes), _read_part(VAL, classes)
+    memory = ImageMemory(params.train.memory_budget, device, resume_root(), say)
+    training = _read_part(TRAIN, classes, memory, "training")
+    validation = _read_part(VAL, classes, memory, "validation")
     architecture = _architecture(params, classes, training.images_NCHW)
     method = _build_method(params, classes, training, architecture).to(device)
-    checked = Validation(
-        validation.images_NCHW.to(device), validation.candidates_NK.to(device).float()
-    )
+    checked = Validation(validation.images_NCHW, validation.candidates_NK.to(device).float())
     rule = resolve_rule(params.train.select, checked.candidates_MK, params.train.patience)
     slot = Slot(resume_root(), _identity(params, device))
     started = time.monotonic()
@@ -134,11 +140,9 @@ def _repetitions(method: Method) -> list[str]:
     ]
 
 
-def _read_part(path: Path, classes: dict[str, Any]) -> Part:
+def _read_part(path: Path, classes: dict[str, Any], memory: ImageMemory, what: str) -> Part:
     table = read_table(path)
     ids_N = table["id"].to_numpy()
-    shape = (classes["height"], classes["width"], classes["channels"])
-    pixels_NHWC = read_pixels(IMAGES, ids_N, shape)
     candidates = table["candidates"].combine_chunks()
     candidates_NK = torch.zeros(len(ids_N), len(classes["classes"]), dtype=torch.bool)
     rows = np.repeat(
@@ -148,7 +152,7 @@ def _read_part(path: Path, classes: dict[str, Any]) -> Part:
     candidates_NK[torch.from_numpy(rows), torch.from_numpy(columns)] = True
     return Part(
         torch.from_numpy(ids_N.astype(np.int64)),
-        torch.from_numpy(pixels_NHWC).permute(0, 3, 1, 2).contiguous(),
+        memory.load(IMAGES, ids_N, Stored.described_by(classes), what),
         candidates_NK,
         tuple(table["role"].to_pylist()),
     )
@@ -179,7 +183,7 @@ def _pixel_statistics(images_NCHW: Tensor) -> tuple[tuple[float, ...], tuple[flo
     counts = np.zeros((channels, 256), np.int64)
     for block in images_NCHW.split(1024):
         for channel in range(channels):
-            flat = block[:, channel].flatten().numpy()
+            flat = block[:, channel].flatten().cpu().numpy()
             counts[channel] += np.bincount(flat, minlength=256)
     levels = np.arange(256) / 255
     total = counts.sum(axis=1)
@@ -245,8 +249,9 @@ def _identity(params: Params, device: torch.device) -> dict[str, dict[str, Any]]
         for section, content in values.items()
         for name, value in (content.items() if isinstance(content, dict) else [("", content)])
     }
-    # How often the state is saved does not change the result.
+    # How often the state is saved, and where images are kept, does not change the result.
     flat.pop("train.checkpoint_seconds")
+    flat.pop("train.memory_budget")
     return {
         "params": flat | {f"methods.{k}": v for k, v in params.method_params.model_dump().items()},
         "inputs": {

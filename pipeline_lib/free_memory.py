@@ -1,0 +1,52 @@
+"""How much memory is free, where a container or a job may have less than the machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+GIB = 1 << 30
+GROUPS = Path("/sys/fs/cgroup")
+OWN_GROUPS = Path("/proc/self/cgroup")
+
+
+def free_bytes(device: torch.device) -> int:
+    """Bytes that are free: of the GPU, or else of the host and of the process's control groups."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    available: int = psutil.virtual_memory().available
+    return min([available, *_left_by_groups()])
+
+
+def _left_by_groups() -> Iterator[int]:
+    """Bytes left by each control group with a limit that the process is in; none but on Linux."""
+    lines = OWN_GROUPS.read_text().splitlines() if OWN_GROUPS.exists() else []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        root = GROUPS / controllers  # version 2 has one hierarchy, of no name
+        files = ("memory.max", "memory.current")
+        if controllers == "memory":
+            files = ("memory.limit_in_bytes", "memory.usage_in_bytes")
+        group = root / path.strip("/")
+        for folder in (group, *group.parents):
+            # A container sees its own group as the root, whatever the path says.
+            if folder.is_relative_to(root) and (folder / files[0]).exists():
+                limit, used = ((folder / name).read_text().strip() for name in files)
+                if limit != "max":
+                    yield max(int(limit) - int(used) + _reclaimable(folder), 0)
+
+
+def _reclaimable(group: Path) -> int:
+    """Bytes of files that the group keeps in memory only as long as nobody needs it."""
+    lines = (line.split() for line in (group / "memory.stat").read_text().splitlines())
+    names = (
+        "inactive_file",
+        "total_inactive_file",
+    )  # version 1 has both, the second with the groups below
+    return max((int(number) for name, number in lines if name in names), default=0)
