@@ -22,6 +22,7 @@ class Dataset(Protocol):
     Attributes:
         POLICY: what kind of pictures these are; `auto` augmentation follows from it.
         CHANNELS: what `data.channels: auto` means for them.
+        SUPERCLASSES: classes by superclass, in modules whose classes have such; it is looked up by name.
     """
 
     POLICY: Literal["digits", "natural", "characters", "numbers"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -19,13 +19,14 @@ from pipeline_lib.errors import UserError
 from pipeline_lib.records import Row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
 # Paddle, vision/datasets/cifar.py, which compares the same MD5 as torchvision.
 MIRRORS = ("https://dataset.bj.bcebos.com/cifar",)
+COARSE_LABELS, COARSE_NAMES = b"coarse_labels", b"coarse_label_names"
 SIDE = 32
 PIXELS = 3 * SIDE * SIDE
 ADMITTED = {("numpy.core.multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype")}
@@ -52,6 +53,7 @@ class Layout:
         labels: key of the class numbers in these.
         meta: the file that names the classes.
         names: key of the names in it.
+        superclasses: classes by superclass, which the files are to confirm; none where they know none.
     """
 
     dataset: str
@@ -59,6 +61,7 @@ class Layout:
     labels: bytes
     meta: str
     names: bytes
+    superclasses: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def read(path: Path, layout: Layout) -> Iterator[Row]:
@@ -73,12 +76,20 @@ def read(path: Path, layout: Layout) -> Iterator[Row]:
         def load(member: str) -> dict[bytes, Any]:
             return _unpickle(archive, member, f"{path.name}: {member}")
 
-        classes = _class_names(load(layout.meta), layout, f"{path.name}: {layout.meta}")
+        meta, named = load(layout.meta), f"{path.name}: {layout.meta}"
+        classes = _names(meta, layout.names, named)
+        groups = _names(meta, COARSE_NAMES, named) if layout.superclasses else []
         for split, members in layout.parts.items():
             number = 0
             for member in members:
                 shown = f"{path.name}: {member}"
-                images_NHWC, labels_N = _batch(load(member), layout, shown)
+                content = load(member)
+                images_NHWC, labels_N = _batch(content, layout, shown)
+                if layout.superclasses:
+                    coarse_N = _numbers(content, COARSE_LABELS, len(labels_N), shown)
+                    pairs = zip(labels_N, coarse_N, strict=True)
+                    found = ((_name(classes, c, shown), _name(groups, g, shown)) for c, g in pairs)
+                    _check_superclasses(set(found), layout.superclasses, shown)
                 for image_HWC, label in zip(images_NHWC, labels_N, strict=True):
                     name = _name(classes, label, shown)
                     source = f"{layout.dataset}/{split}/{number:05d}"
@@ -119,10 +130,10 @@ def _unpickle(archive: archives.Archive, member: str, shown: str) -> dict[bytes,
     return content
 
 
-def _class_names(meta: dict[bytes, Any], layout: Layout, shown: str) -> list[str]:
-    names = meta.get(layout.names)
+def _names(meta: dict[bytes, Any], key: bytes, shown: str) -> list[str]:
+    names = meta.get(key)
     if not isinstance(names, list) or not all(isinstance(name, bytes) for name in names):
-        raise _unusable(shown, f"no names under {layout.names.decode()}")
+        raise _unusable(shown, f"no names under {key.decode()}")
     return [name.decode("utf-8", "replace") for name in names]
 
 
@@ -131,12 +142,26 @@ def _batch(
 ) -> tuple[NDArray[np.uint8], list[Any]]:
     """Give the images (N, 32, 32, 3) and the class numbers of one file."""
     rows_NP = _array(content.get(b"data"), shown)
-    labels = content.get(layout.labels)
-    if not isinstance(labels, list) or len(labels) != len(rows_NP):
-        raise _unusable(shown, f"not one of {layout.labels.decode()} per image")
+    labels_N = _numbers(content, layout.labels, len(rows_NP), shown)
     # A row is the red plane, then the green, then the blue one, each row by row.
     images_NCHW = rows_NP.reshape(-1, 3, SIDE, SIDE)
-    return np.ascontiguousarray(images_NCHW.transpose(0, 2, 3, 1)), labels
+    return np.ascontiguousarray(images_NCHW.transpose(0, 2, 3, 1)), labels_N
+
+
+def _numbers(content: dict[bytes, Any], key: bytes, count: int, shown: str) -> list[Any]:
+    numbers = content.get(key)
+    if not isinstance(numbers, list) or len(numbers) != count:
+        raise _unusable(shown, f"not one of {key.decode()} per image")
+    return numbers
+
+
+def _check_superclasses(
+    found: set[tuple[str, str]], superclasses: Mapping[str, Sequence[str]], shown: str
+) -> None:
+    """Compare the class and superclass of each image with what is known of the dataset."""
+    known = {(name, group) for group, names in superclasses.items() for name in names}
+    for name, group in sorted(found - known):
+        raise _unusable(shown, f"{name} is said to be of {group}, which it is not")
 
 
 def _array(pickled: object, shown: str) -> NDArray[np.uint8]:
