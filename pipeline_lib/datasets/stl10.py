@@ -1,8 +1,8 @@
 """STL-10: photographs of ten classes, 96x96: 5,000 labeled and 100,000 unlabeled to train, 8,000 to test.
 
-The unlabeled images are of more kinds than the ten classes. The publisher's ten folds of the labeled
-images are not read: `split.few_shot` draws its own. Coates, Lee and Ng (2011), An Analysis of
-Single-Layer Networks in Unsupervised Feature Learning.
+The unlabeled images are of more kinds than the ten classes. With `data.fold`, the labeled images outside
+that fold of the publisher's join them. Coates, Lee and Ng (2011), An Analysis of Single-Layer Networks in
+Unsupervised Feature Learning.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ FILES = (
 )
 FOLDER = "stl10_binary"
 NAMES = f"{FOLDER}/class_names.txt"
+FOLDS = f"{FOLDER}/fold_indices.txt"
 SPLITS: dict[str, Literal["train", "test"]] = {
     "train": "train",
     "unlabeled": "train",
@@ -65,7 +66,6 @@ def read(raw: Path, data: Data) -> Iterator[Row]:
     Raises:
         UserError: The archive is damaged, or a file of it is not what it should be.
     """
-    del data
     path = raw / FILES[0].name
     verify(path)
     sizes: dict[str, int] = {}
@@ -76,19 +76,27 @@ def read(raw: Path, data: Data) -> Iterator[Row]:
             if size <= SMALL_BYTES:
                 small[name] = file.read()
     labels = {part: _labels(part, sizes, small, path.name) for part in SPLITS}
+    hidden: set[int] = set()
+    if data.fold is not None:
+        everything = set(range(len(labels["train"] or ())))
+        hidden = everything - _fold(data.fold, everything, small, path.name)
     with archives.open_stream(path, path.name) as members:
         for name, size, file in members:
             part = name.removeprefix(f"{FOLDER}/").removesuffix("_X.bin")
             if name == _images(part) and part in SPLITS:
-                yield from _rows(part, file, size // IMAGE_BYTES, labels[part])
+                without = hidden if part == "train" else set()
+                yield from _rows(part, file, size // IMAGE_BYTES, labels[part], without)
 
 
-def _rows(part: str, file: IO[bytes], count: int, labels: Sequence[str] | None) -> Iterator[Row]:
+def _rows(
+    part: str, file: IO[bytes], count: int, labels: Sequence[str] | None, hidden: set[int]
+) -> Iterator[Row]:
     for number in range(count):
         name = labels[number] if labels else None
+        given = None if number in hidden else name
         image = _image(file.read(IMAGE_BYTES))
         source = f"stl10/{part}/{number:06d}"
-        yield Row(source, image, label=name, true_label=name, split=SPLITS[part])
+        yield Row(source, image, label=given, true_label=name, split=SPLITS[part])
 
 
 def _image(content: bytes) -> NDArray[np.uint8]:
@@ -121,6 +129,19 @@ def _labels(
     if any(not 1 <= number <= len(classes) for number in numbers):
         raise _unusable(shown, name, f"labels are not 1 to {len(classes)}")
     return [classes[number - 1] for number in numbers]
+
+
+def _fold(number: int, everything: set[int], small: Mapping[str, bytes], shown: str) -> set[int]:
+    """Read which training images a fold consists of: a line of positions, from 0."""
+    if FOLDS not in small:
+        raise _unusable(shown, FOLDS, "not in the archive")
+    lines = small[FOLDS].decode("ascii", "replace").splitlines()
+    words = lines[number].split() if number < len(lines) else []
+    fold = {int(word) for word in words if word.isdecimal()} & everything
+    if not words or len(fold) != len(words):
+        problem = f"line {number + 1} is no list of different positions below {len(everything)}"
+        raise _unusable(shown, FOLDS, problem)
+    return fold
 
 
 def _unusable(shown: str, member: str, problem: str) -> UserError:

@@ -97,6 +97,8 @@ CIFAR_NAMES = {
     "cifar10": ["airplane", "automobile", "bird"],
     "cifar100": ["apple", "aquarium_fish", "baby"],
 }
+COARSE_NAMES = ["fish", "fruit_and_vegetables", "people"]
+COARSE = [1, 0, 2]
 
 
 def cifar_members(name: str) -> tuple[Files, Expected]:
@@ -112,13 +114,14 @@ def cifar_members(name: str) -> tuple[Files, Expected]:
             labels = [(position + 1) % 3 for position in range(len(images_NHWC))]
             content = {"batch_label": "a batch", layout.labels: labels, "data": planes(images_NHWC)}
             if name == "cifar100":
-                content["coarse_labels"] = [0] * len(labels)
+                content["coarse_labels"] = [COARSE[label] for label in labels]
             members[part] = python2(content)
             for image, label in zip(images_NHWC, labels, strict=True):
                 source = f"{name}/{split}/{number:05d}"
                 expected.append((source, split, CIFAR_NAMES[name][label], image))
                 number += 1
-    members[layout.meta] = python2({"num_vis": 3072, layout.names: CIFAR_NAMES[name]})
+    names = {layout.names: CIFAR_NAMES[name], "coarse_label_names": COARSE_NAMES}
+    members[layout.meta] = python2({"num_vis": 3072} | names)
     return dict(reversed(members.items())), expected
 
 
@@ -165,6 +168,9 @@ def idx_files(name: str) -> tuple[Files, Expected]:
     return files, expected
 
 
+FOLDS = [[4, 0], [1, 3, 0]]
+
+
 def stl10_members() -> tuple[Files, Expected]:
     """As the publisher packs them: the test images first, the names of the classes last."""
     members: Files = {}
@@ -180,7 +186,8 @@ def stl10_members() -> tuple[Files, Expected]:
             name = None if part == "unlabeled" else ("airplane", "bird", "car")[label - 1]
             expected.append((f"stl10/{part}/{number:06d}", split, name, image))
     members["stl10_binary/class_names.txt"] = b"airplane\nbird\ncar\n"
-    members["stl10_binary/fold_indices.txt"] = b"0 1\n1 2\n"
+    lines = [" ".join(str(number) for number in fold) for fold in FOLDS]
+    members["stl10_binary/fold_indices.txt"] = ("\n".join(lines) + "\n").encode()
     return members, expected
 
 
@@ -353,6 +360,58 @@ def test_a_missing_member_is_named(options, tmp_path: Path, gone: str):
     assert f"cifar-10-batches-py/{gone}: not in the archive" in refused(chosen, tmp_path)
 
 
+def cifar100_with(meta: dict[str, object] | None = None, **changes: object) -> Files:
+    """CIFAR-100 whose test images, or names, are changed."""
+    members, _ = cifar_members("cifar100")
+    content = {"data": planes(images(2, 32, 32, 3)), "fine_labels": [0, 1], "coarse_labels": [1, 0]}
+    names = {"fine_label_names": CIFAR_NAMES["cifar100"], "coarse_label_names": COARSE_NAMES}
+    members["cifar-100-python/test"] = python2(content | changes)
+    members["cifar-100-python/meta"] = python2(names | (meta or {}))
+    return {"cifar-100-python.tar.gz": tar_gz(members)}
+
+
+SUPERCLASSES = {
+    "wrong": ({"coarse_labels": [1, 2]}, "aquarium_fish is said to be of people, which it is not"),
+    "missing": ({"coarse_labels": None}, "not one of coarse_labels per image"),
+    "fewer": ({"coarse_labels": [1]}, "not one of coarse_labels per image"),
+    "unknown number": ({"coarse_labels": [1, 3]}, "3 is not the number of a class"),
+    "no names": ({"meta": {"coarse_label_names": None}}, "no names under coarse_label_names"),
+    "unknown name": (
+        {"meta": {"coarse_label_names": ["fish", "fruit", "people"]}},
+        "apple is said to be of fruit, which it is not",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SUPERCLASSES)
+def test_superclasses_that_the_files_contradict_are_refused(options, tmp_path: Path, case: str):
+    changes, problem = SUPERCLASSES[case]
+    assert problem in refused(options("cifar100", cifar100_with(**changes)), tmp_path)
+
+
+def test_superclasses_are_told_to_the_later_stages(options, tmp_path: Path):
+    chosen = options("cifar100", cifar100_with())
+    snapshot(chosen, tmp_path / "raw")
+    ingest(tmp_path / "raw", chosen, tmp_path)
+    assert read_json(tmp_path / "classes.json")["superclasses"] == cifar100.SUPERCLASSES
+
+
+# By class number, in the alphabetical order of classes and superclasses: the files' coarse labels.
+COARSE_OF_FINE = """
+ 4  1 14  8  0  6  7  7 18  3  3 14  9 18  7 11  3  9  7 11  6 11  5 10  7  6 13 15  3 15  0 11  1 10 12
+14 16  9 11  5  5 19  8  8 15 13 14 17 18 10 16  4 17  4  2  0 17  4 18 17 10  3  2 12 12 16 12  1  9 19
+ 2 10  0  1 16 12  9 13 15 13 16 19  2  4  6 19  5  5  8 19 18  1  2 15  6  0 17  8 14 13
+"""
+
+
+def test_the_superclasses_are_the_publishers():
+    groups = list(cifar100.SUPERCLASSES)
+    assert groups == sorted(groups)
+    of = {name: group for group, names in cifar100.SUPERCLASSES.items() for name in names}
+    numbers = [groups.index(of[name]) for name in sorted(of)]
+    assert numbers == [int(number) for number in COARSE_OF_FINE.split()]
+
+
 def idx_case(**contents: bytes) -> Files:
     files, _ = idx_files("fashion_mnist")
     names = {"images": "train-images-idx3-ubyte.gz", "labels": "t10k-labels-idx1-ubyte.gz"}
@@ -461,6 +520,50 @@ def test_stl10_is_read_whatever_the_order_in_the_archive(options, tmp_path: Path
     for source, split, label, image in expected:
         assert (rows[source].split, rows[source].label) == (split, label)
         assert np.array_equal(rows[source].image, image)
+
+
+def folded(chosen: Data, fold: int) -> Data:
+    return chosen.model_copy(update={"fold": fold})
+
+
+@pytest.mark.parametrize("fold", [0, 1])
+def test_a_fold_of_stl10_keeps_its_labels_and_the_rest_lose_theirs(
+    options, tmp_path: Path, fold: int
+):
+    members, expected = stl10_members()
+    chosen = folded(options("stl10", {"stl10_binary.tar.gz": tar_gz(members)}), fold)
+    snapshot(chosen, tmp_path / "raw")
+    rows = {row.source_id: row for row in stl10.read(tmp_path / "raw", chosen)}
+    kept = {f"stl10/train/{number:06d}" for number in FOLDS[fold]}
+    for source, split, label, image in expected:
+        row = rows[source]
+        assert (row.split, row.true_label) == (split, label)
+        assert row.label == (label if source in kept or split == "test" else None)
+        assert np.array_equal(row.image, image)
+
+
+BAD_FOLDS = {
+    "none": (None, "fold_indices.txt: not in the archive"),
+    "too few": (b"0 1\n", "fold_indices.txt: line 2 is no list of different positions below 5"),
+    "empty": (b"0 1\n\n", "line 2 is no list"),
+    "beyond": (b"0 1\n4 5\n", "line 2 is no list"),
+    "negative": (b"0 1\n-1 2\n", "line 2 is no list"),
+    "twice": (b"0 1\n2 2\n", "line 2 is no list"),
+    "words": (b"0 1\none two\n", "line 2 is no list"),
+    "other digits": ("0 1\n²\n".encode(), "line 2 is no list"),
+    "binary": (b"0 1\n\xff\xfe\n", "line 2 is no list"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FOLDS)
+def test_a_fold_file_that_does_not_fit_is_refused(options, tmp_path: Path, case: str):
+    content, problem = BAD_FOLDS[case]
+    archive = stl(fold_indices__txt=content)
+    chosen = options("stl10", {"stl10_binary.tar.gz": archive})
+    message = refused(folded(chosen, 1), tmp_path)
+    assert message.startswith("stl10_binary.tar.gz: stl10_binary/fold_indices.txt: ")
+    assert problem in message
+    ingest(tmp_path / "raw", chosen, tmp_path)  # without a fold, nobody reads it
 
 
 @pytest.mark.parametrize("name", NAMES)
