@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import polars as pl
-from matplotlib.ticker import PercentFormatter
 
 from pipeline_lib.figures import style
+from pipeline_lib.figures.bars import SHOWN, draw_shares
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SHOWN = 24  # classes; more bars do not fit on a phone
 SCORES = ("recall", "precision", "f1")
 
 
@@ -44,21 +43,7 @@ def draw(frame: pl.DataFrame, theme: style.Theme) -> Figure:
     measured = frame.drop_nulls("accuracy")
     if len(measured) > SHOWN:
         measured = measured.sort("accuracy", maintain_order=True).head(SHOWN)
-    shares = measured["accuracy"].to_list()
+    names, shares = measured["class"].to_list(), measured["accuracy"].to_list()
     with style.applied(theme):
-        pitch = min(max(3.6 / len(measured), 0.26), 0.55)
-        figure, axes = style.new_figure(height=0.8 + pitch * len(measured))
-        places = range(len(measured))
-        axes.barh(places, [1] * len(shares), height=0.62, color=theme.rule, alpha=0.55)
-        axes.barh(places, shares, height=0.62, color=theme.series[0])
-        axes.set_yticks(places, [style.label(name) for name in measured["class"]])
-        for place, share in zip(places, shares, strict=True):
-            text = f"{100 * share:.1f}"
-            axes.text(1.015, place, text, va="center", color=theme.ink, fontsize=9.5)
-        axes.invert_yaxis()
-        axes.grid(visible=False)
-        axes.spines[:].set_visible(False)
-        axes.set(xlim=(0, 1.09), xlabel="accuracy within the class")
-        axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
-        axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+        figure, _ = draw_shares(names, shares, theme, "accuracy within the class")
         return figure

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 WIDTH = 4.4
 HEIGHT = 3.1
 PNG_DPI = 144
+KINDS = ("labeled", "partial", "unlabeled")
 DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (3, 1)), (0, (8, 2)))
 # A name may hold anything: what is not printable would break the SVG or turn its text around.
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
@@ -39,7 +40,11 @@ logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
 
 @dataclass(frozen=True)
 class Theme:
-    """The colours of one theme. `series` are for lines, in order; right and wrong are for verdicts."""
+    """The colours of one theme.
+
+    `series` are for lines, in order; `kinds` for labeled, partial and unlabeled images, as on the page;
+    right and wrong are for verdicts.
+    """
 
     name: str
     ink: str
@@ -47,6 +52,7 @@ class Theme:
     rule: str
     surface: str
     series: tuple[str, ...]
+    kinds: tuple[str, str, str]
     right: str
     wrong: str
 
@@ -58,6 +64,7 @@ LIGHT = Theme(
     rule="#e4e2dc",
     surface="#ffffff",
     series=("#0072b2", "#d55e00", "#009e73", "#b5508c", "#a87500", "#3a9bd4"),
+    kinds=("#0072b2", "#7fb6d9", "#d3d1ca"),
     right="#00734f",
     wrong="#b34700",
 )
@@ -68,6 +75,7 @@ DARK = Theme(
     rule="#343a41",
     surface="#1b1f23",
     series=("#56b4e9", "#f0894a", "#3fc79a", "#e29cc5", "#e6b800", "#a8d5f0"),
+    kinds=("#56b4e9", "#2f6d92", "#4a5058"),
     right="#4fcfa3",
     wrong="#ff9d5c",
 )
@@ -167,6 +175,15 @@ def printable(name: str) -> str:
 def shortened(text: str, limit: int) -> str:
     """The first `limit` characters, the last of them an ellipsis where something was cut."""
     return text if len(text) <= limit else text[: limit - 1].rstrip() + ELLIPSIS
+
+
+def percent(share: float) -> str:
+    """A share in percent, in two or three digits; never 0 or 100 for what is only close to it."""
+    if share in {0, 1}:
+        return f"{100 * share:.0f} %"
+    if not 0.0005 <= share < 0.9995:
+        return "<0.1 %" if share < 0.5 else ">99.9 %"
+    return f"{100 * share:.0f} %" if 0.0995 <= share < 0.99 else f"{100 * share:.1f} %"
 
 
 def require_rows(frame: pl.DataFrame, what: str) -> None:

@@ -6,12 +6,16 @@ import pytest
 
 from pipeline_lib.figures import (
     accuracy,
+    annotators,
+    candidates,
+    co_occurrence,
     confusion,
     disambiguation,
     loss,
     mistakes,
     per_class,
     reliability,
+    style,
     tiles,
     training_images,
 )
@@ -135,6 +139,144 @@ def test_per_class_keeps_names_that_look_like_numbers():
         ("007", 3, 0.5, 1.0, 0.6667),
         ("b", 0, None, None, None),
     ]
+
+
+def sets_table(*sets):
+    return pl.DataFrame(
+        {"id": range(len(sets)), "candidates": [list(names) for names in sets]},
+        schema={"id": pl.Int32, "candidates": pl.List(pl.String)},
+    )
+
+
+def truth_table(*names):
+    return pl.DataFrame(
+        {"id": range(len(names)), "true_label": names},
+        schema={"id": pl.Int32, "true_label": pl.String},
+    )
+
+
+def test_candidates_are_counted_by_size_and_kind():
+    frame = candidates.data(sets_table("a", "ab", "bc", "b", "abcd", "c"), 4)
+    assert frame.rows() == [
+        (1, "labeled", 3, 0.5),
+        (2, "partial", 2, 0.333333),
+        (3, "partial", 0, 0.0),
+        (4, "unlabeled", 1, 0.166667),
+    ]
+    of_two = candidates.data(sets_table("a", "ab", "ab"), 2)
+    assert of_two["kind"].to_list() == ["labeled", "unlabeled"]
+    assert candidates.data(sets_table(), 3).is_empty()
+
+
+def test_co_occurrence_by_true_class():
+    """Sets of all classes do not count; one set of class b misses b; c has none."""
+    labels = sets_table("ab", "ac", "a", "bc", "ac", "abc", "b")
+    truth = truth_table("a", "a", "a", "b", "b", "c", None)
+    cells = co_occurrence.data(labels, truth, "abc")
+    assert cells.columns[0] == "true_class"
+    assert cells.rows() == [
+        ("a", "a", 3, 1.0),
+        ("a", "b", 1, 0.333333),
+        ("a", "c", 1, 0.333333),
+        ("b", "a", 1, 0.5),
+        ("b", "b", 1, 0.5),
+        ("b", "c", 2, 1.0),
+        ("c", "a", 0, None),
+        ("c", "b", 0, None),
+        ("c", "c", 0, None),
+    ]
+    assert co_occurrence.strongest(cells, 2) == [("b", "c", 1.0), ("b", "a", 0.5)]
+
+
+def test_co_occurrence_of_pairs_where_true_classes_are_unknown():
+    """Known for the set of one class, which it equals, and for no other: it would say nothing."""
+    labels = sets_table("ab", "ab", "ac", "b", "abcd")
+    cells = co_occurrence.data(labels, truth_table(None, None, None, "b", "a"), "abcd")
+    assert cells.columns[0] == "class"
+    held = {(first, other): (sets, share) for first, other, sets, share in cells.rows()}
+    assert held["a", "a"] == (3, 1.0)
+    assert held["a", "b"] == (2, 0.666667)
+    assert held["b", "a"] == (2, 0.666667)
+    assert held["c", "a"] == (1, 1.0)
+    assert held["b", "c"] == (0, 0.0)
+    assert held["d", "a"] == (0, None)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_co_occurrence_is_what_counting_one_by_one_gives(known):
+    """More images than are counted at once, against loops over sets."""
+    rng = np.random.default_rng(3)
+    names = [f"c{k}" for k in range(5)]
+    held_NK = rng.random((9000, 5)) < 0.4
+    held_NK[~held_NK.any(axis=1), 2] = True
+    sets = [[names[k] for k in np.flatnonzero(row)] for row in held_NK]
+    true = [names[k] if known else None for k in rng.integers(0, 5, len(sets))]
+    expected = {(row, column): 0 for row in names for column in names}
+    for name, held in zip(true, sets, strict=True):
+        for row in ([name] if known else held) if len(held) < 5 else ():
+            for column in held:
+                expected[row, column] += 1
+    cells = co_occurrence.data(sets_table(*sets), truth_table(*true), names)
+    assert {(row, column): sets for row, column, sets, _ in cells.rows()} == expected
+
+
+def test_no_co_occurrence_where_sets_hold_one_class_or_all():
+    labels, truth = sets_table("a", "b", "abc"), truth_table("a", "b", "c")
+    assert co_occurrence.data(labels, truth, "abc").is_empty()
+    assert co_occurrence.data(sets_table(), truth_table(), "abc").is_empty()
+    wrong = co_occurrence.data(labels, truth_table("a", "c", "c"), "abc")
+    assert co_occurrence.strongest(wrong, 9) == [("c", "b", 1.0)]  # a wrong label says something
+
+
+def test_of_many_classes_those_that_go_together_are_neighbours():
+    names = [f"c{k}" for k in range(40)]
+    sets = [[name for k, name in enumerate(names) if k % 8 == n] for n in range(8)]
+    cells = co_occurrence.data(sets_table(*sets), truth_table(*[None] * 8), names)
+    order = cells["candidate"].head(40).to_list()
+    assert sorted(order) == sorted(names)
+    groups = [int(name[1:]) % 8 for name in order]
+    assert groups == [group for group in range(8) for _ in range(5)]
+
+
+def test_of_too_many_classes_those_that_share_most_sets_are_kept():
+    names = [f"c{k:03}" for k in range(300)]
+    pairs = [[names[2 * n], names[2 * n + 1]] for n in range(150) for _ in range(1 + (n >= 100))]
+    cells = co_occurrence.data(sets_table(*pairs), truth_table(*[None] * len(pairs)), names)
+    assert len(cells) == 100**2
+    assert cells["candidate"].head(100).to_list() == names[200:]
+
+
+def test_annotators_are_ranked_by_their_estimated_accuracy():
+    def one(name, estimated, accuracy=None):
+        return {"name": name, "votes": 5, "estimated_accuracy": estimated, "accuracy": accuracy}
+
+    found = {"best": [one("7", 0.9, 0.8), one("b", 0.7)], "worst": [one("c", None), one("d", 0.2)]}
+    assert annotators.data(found).rows() == [
+        ("7", 5, 0.9, 0.8),
+        ("b", 5, 0.7, None),
+        ("d", 5, 0.2, None),
+        ("c", 5, None, None),
+    ]
+    assert annotators.data({"best": [], "worst": []}).is_empty()
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [
+        (0, "0 %"),
+        (0.00049, "<0.1 %"),
+        (0.0005, "0.1 %"),
+        (0.0994, "9.9 %"),
+        (0.0995, "10 %"),
+        (0.5, "50 %"),
+        (0.99, "99.0 %"),
+        (0.9994, "99.9 %"),
+        (0.9995, ">99.9 %"),
+        (1, "100 %"),
+    ],
+)
+def test_shares_in_percent_never_claim_nothing_or_all(share, text):
+    assert style.percent(share) == text
 
 
 def test_worst_mistakes_come_most_confident_first():

@@ -11,6 +11,11 @@ from PIL import Image
 
 from pipeline_lib.figures import (
     accuracy,
+    annotators,
+    bars,
+    candidates,
+    cells,
+    co_occurrence,
     confusion,
     disambiguation,
     lines,
@@ -30,6 +35,9 @@ EMPTY = {
     confusion: pl.DataFrame({"actual": [], "predicted": [], "images": [], "share": []}),
     reliability: pl.DataFrame(schema=reliability.COLUMNS),
     per_class: pl.DataFrame({"class": [], "images": [], "accuracy": []}),
+    candidates: pl.DataFrame({"candidates": [], "kind": [], "images": [], "share": []}),
+    co_occurrence: pl.DataFrame({"class": [], "candidate": [], "sets": [], "share": []}),
+    annotators: annotators.SCHEMA.to_frame(),
     mistakes: pl.DataFrame({"id": []}),
     training_images: pl.DataFrame({"id": []}),
 }
@@ -45,7 +53,7 @@ def test_nothing_is_not_drawn(module):
         module.draw(EMPTY[module], style.LIGHT)
 
 
-def cells(size, names=None):
+def confusions(size, names=None):
     rng = np.random.default_rng(0)
     predictions = pl.DataFrame(
         {"label": np.arange(size).repeat(3), "predicted": rng.integers(0, size, 3 * size)}
@@ -60,11 +68,11 @@ def texts(svg):
 @pytest.mark.parametrize("theme", style.THEMES, ids=lambda theme: theme.name)
 @pytest.mark.parametrize("size", [2, 10, 17, 33, 100])
 def test_confusion_is_readable_for_2_to_100_classes(size, theme):
-    svg = style.as_svg(confusion.draw(cells(size), theme), theme)
+    svg = style.as_svg(confusion.draw(confusions(size), theme), theme)
     shown = texts(svg)
     assert len(svg) < 100_000
-    assert ("class 1" in shown) == (size <= confusion.NAMES_UP_TO)
-    assert len(shown) <= 2 * size + 2 + (size * size if size <= confusion.COUNTS_UP_TO else 0)
+    assert ("class 1" in shown) == (size <= cells.NAMES_UP_TO)
+    assert len(shown) <= 2 * size + 2 + (size * size if size <= cells.TEXT_UP_TO else 0)
 
 
 @pytest.mark.parametrize("size", [1, 2, 10, 24, 100])
@@ -78,8 +86,108 @@ def test_per_class_bars_show_the_lowest_of_many(size):
     )
     shown = texts(style.as_svg(per_class.draw(frame, style.LIGHT), style.LIGHT))
     names = [text for text in shown if text.startswith("class")]
-    assert len(names) == min(size, per_class.SHOWN)
+    assert len(names) == min(size, bars.SHOWN)
     assert f"class {size - 1}" in names
+
+
+def draw(module, frame, theme=style.LIGHT):
+    return texts(style.as_svg(module.draw(frame, theme), theme))
+
+
+def sizes(num_classes, images):
+    """A histogram with so many images of each size; the other sizes have none."""
+    counts = [images.get(size, 0) for size in range(1, num_classes + 1)]
+    labels = [["x"] * size for size, count in enumerate(counts, 1) for _ in range(count)]
+    return candidates.data(pl.DataFrame({"candidates": labels}), num_classes)
+
+
+@pytest.mark.parametrize("theme", style.THEMES, ids=lambda theme: theme.name)
+@pytest.mark.parametrize(
+    ("num_classes", "images", "named", "noted"),
+    [
+        (2, {1: 3, 2: 1}, ["1", "2"], ["75 %", "25 %"]),
+        (3, {2: 1}, ["1", "2", "3"], ["100 %"]),
+        (10, {1: 1, 10: 2999}, [str(size) for size in range(1, 11)], ["<0.1 %", ">99.9 %"]),
+        (100, {1: 1, 2: 4, 5: 5}, ["1", "2", "3", "4", "5", "…", "100"], ["10 %", "40 %", "50 %"]),
+        (100, {1: 1, 100: 1}, ["1", "…", "100"], ["50 %", "50 %"]),
+        (1000, {1: 1, 999: 1, 1000: 2}, ["1", "…", "999", "1000"], ["25 %", "25 %", "50 %"]),
+        (1000, {1: 1, 100: 1, 119: 2}, ["1", "…", "105", "111", "…", "1000"], ["25 %", "25 %", "50 %"]),
+        (1000, {2: 1, 998: 1}, ["1", "202-251", "452-501", "…", "1000"], ["50 %", "50 %"]),
+    ],
+)  # fmt: skip
+def test_candidates_are_readable_for_2_to_1000_classes(num_classes, images, named, noted, theme):
+    shown = draw(candidates, sizes(num_classes, images), theme)
+    kinds = [text for text in shown if text.startswith(style.KINDS)]
+    assert [text.split(" ")[0] for text in kinds] == list(style.KINDS)
+    axis = [
+        text.replace("\N{EN DASH}", "-") for text in shown if text == "…" or text[0] in "123456789"
+    ]
+    assert set(named) - {"…"} <= set(axis)
+    assert axis.count("…") == named.count("…")
+    assert [text for text in shown if text.endswith(" %") and text not in kinds] == noted
+
+
+def test_a_bar_stands_for_every_image_whatever_the_bins():
+    frame = sizes(1000, {1: 2, **dict.fromkeys(range(50, 250), 1), 1000: 3})
+    found = candidates._bars(frame.select("candidates", "kind", "images").rows())
+    assert sum(bar.images for bar in found) == 205
+    assert [bar.images for bar in found] == [2, *[10] * 20, 3]
+    assert [(bar.lower, bar.upper) for bar in found[:2]] == [(1, 1), (50, 59)]
+    places = [bar.place for bar in found]
+    assert places == [0, *range(2, 22), 23]  # a gap where sizes are left out
+
+
+def superclasses(size, per, names=None):
+    """Sets of `per` classes each: those with the same remainder go together."""
+    groups = size // per
+    names = names or [f"class {k}" for k in range(size)]
+    sets = [[names[k] for k in range(size) if k % groups == n % groups] for n in range(size)]
+    labels = pl.DataFrame({"id": range(size), "candidates": sets})
+    truth = pl.DataFrame({"id": range(size), "true_label": names})
+    return co_occurrence.data(labels, truth, names)
+
+
+@pytest.mark.parametrize("theme", style.THEMES, ids=lambda theme: theme.name)
+@pytest.mark.parametrize("size", [4, 16, 32, 100, 1000])
+def test_co_occurrence_is_readable_for_4_to_1000_classes(size, theme):
+    svg = style.as_svg(co_occurrence.draw(superclasses(size, 2), theme), theme)
+    shown = texts(svg)
+    assert len(svg) < 100_000
+    assert shown.count("100") == (2 * size if size <= cells.TEXT_UP_TO else 0)
+    named = sum(text.startswith("class ") and text != "class in the set" for text in shown)
+    assert named == 2 * (size if size <= cells.NAMES_UP_TO else 10)
+
+
+def people(count, known=True):
+    half = -(-count // 2)
+    found = [
+        {
+            "name": f"person {n}",
+            "votes": 9,
+            "estimated_accuracy": 1 - n / count,
+            "accuracy": 1 - n / count if known else None,
+        }
+        for n in range(count)
+    ]
+    return annotators.data({"best": found[:half], "worst": found[half:][::-1]})
+
+
+@pytest.mark.parametrize("theme", style.THEMES, ids=lambda theme: theme.name)
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("count", [1, 3, 24, 40])
+def test_annotators_from_the_best_to_the_worst(count, known, theme):
+    shown = draw(annotators, people(count, known), theme)
+    names = [text for text in shown if text.startswith("person")]
+    assert len(names) == min(count, bars.SHOWN)
+    assert {"person 0", f"person {count - 1}"} <= set(names)
+    assert ("by the true labels" in shown) == known
+
+
+def test_an_annotator_without_an_estimate_is_an_empty_bar():
+    frame = pl.DataFrame(
+        [("a", 0, None, None), ("b", 2, 0.5, None)], schema=annotators.SCHEMA, orient="row"
+    )
+    assert {"a", "b", "50.0"} <= set(draw(annotators, frame))
 
 
 def test_one_evaluation_is_a_dot_over_a_whole_epoch():
@@ -126,15 +234,27 @@ def test_image_grids_of_any_size(shape, count):
         assert "Software" not in image.info
 
 
+HOSTILE = ["$x^2$", "$\\frac", "<b>&amp;", "x" * 300, "a\x00b", "evil\u202egnp"]
+
+
+@pytest.mark.parametrize("module", [co_occurrence, annotators], ids=module_name)
+def test_hostile_names_stay_text(module):
+    frame = superclasses(6, 2, HOSTILE) if module is co_occurrence else people(6)
+    if module is annotators:
+        frame = frame.with_columns(pl.Series("annotator", HOSTILE))
+    limit = 14 if module is co_occurrence else 18
+    assert {style.label(name, limit) for name in HOSTILE} <= set(draw(module, frame))
+
+
 def test_mathematics_is_not_set():
     shown = texts(
-        style.as_svg(confusion.draw(cells(2, ["$x^2$", "$\\frac"]), style.LIGHT), style.LIGHT)
+        style.as_svg(confusion.draw(confusions(2, ["$x^2$", "$\\frac"]), style.LIGHT), style.LIGHT)
     )
     assert {"$x^2$", "$\\frac"} <= set(shown)
 
 
 def test_same_figure_same_bytes_and_no_dates():
-    frame = cells(4)
+    frame = confusions(4)
     first, second = (
         style.as_svg(confusion.draw(frame, style.LIGHT), style.LIGHT) for _ in range(2)
     )
@@ -146,7 +266,7 @@ def test_same_figure_same_bytes_and_no_dates():
 def test_names_in_other_scripts_draw_without_a_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        figure = confusion.draw(cells(3, ["猫", "قطة", "חתול"]), style.LIGHT)
+        figure = confusion.draw(confusions(3, ["猫", "قطة", "חתול"]), style.LIGHT)
         style.as_png(figure, style.LIGHT)
         svg = style.as_svg(figure, style.LIGHT)
     assert {"猫", "قطة", "חתול"} <= set(texts(svg))

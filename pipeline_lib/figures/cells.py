@@ -1,0 +1,91 @@
+"""A square of cells, one row and one column per class: confusions, and classes that go together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.colors import to_rgb
+
+from pipeline_lib.figures import style
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+TEXT_UP_TO = 16  # classes; more cells are too small for a number
+NAMES_UP_TO = 32  # classes; beyond, every so-many-th is named
+TICKS = 10  # then
+UPRIGHT = 330  # names * letters * points that fit beside each other
+LUMA = np.array([0.299, 0.587, 0.114])  # how bright red, green and blue look (ITU-R BT.601)
+
+
+@dataclass(frozen=True)
+class Cells:
+    """What is drawn: K * K cells.
+
+    Attributes:
+        shares_KK: how deep the colour of a cell is, in [0, 1]; NaN is the surface.
+        texts: what is written into it, row by row.
+        names: K names, of the rows and of the columns.
+        rows, columns: what they are.
+    """
+
+    shares_KK: NDArray[np.float64]
+    texts: Sequence[str]
+    names: Sequence[str]
+    rows: str
+    columns: str
+
+
+def draw_cells(cells: Cells, theme: style.Theme) -> Figure:
+    """The diagonal in one hue, the other cells in another; names and texts where there is room."""
+    size = len(cells.names)
+    colours_KK3 = _colours(cells.shares_KK, theme)
+    with style.applied(theme):
+        figure, axes = style.new_figure(height=style.WIDTH)
+        axes.imshow(colours_KK3)
+        axes.grid(visible=False)
+        axes.set(xlabel=cells.columns, ylabel=cells.rows)
+        _name_ticks(axes, cells)
+        if size <= TEXT_UP_TO:
+            _write_texts(axes, cells.texts, colours_KK3)
+        return figure
+
+
+def _colours(shares_KK: NDArray[np.float64], theme: style.Theme) -> NDArray[np.float64]:
+    """RGB per cell: from the surface to the hue, by the root of the share so that rare cells show."""
+    diagonal, others = (np.array(to_rgb(colour)) for colour in theme.series[:2])
+    hue_KK3 = np.where(np.eye(len(shares_KK), dtype=bool)[..., None], diagonal, others)
+    strength_KK1 = np.sqrt(np.nan_to_num(shares_KK))[..., None]
+    colours_KK3: NDArray[np.float64] = (
+        np.array(to_rgb(theme.surface)) * (1 - strength_KK1) + hue_KK3 * strength_KK1
+    )
+    return colours_KK3
+
+
+def _name_ticks(axes: Axes, cells: Cells) -> None:
+    size = len(cells.names)
+    step = 1 if size <= NAMES_UP_TO else -(-size // TICKS)
+    ticks = range(0, size, step)
+    shown = [style.label(cells.names[k], 14) for k in ticks]
+    small = 10 if len(shown) <= TEXT_UP_TO else 7
+    upright = len(shown) * max(map(len, shown)) * small <= UPRIGHT
+    axes.set_xticks(ticks, shown, rotation=0 if upright else 90, fontsize=small)
+    axes.set_yticks(ticks, shown, fontsize=small)
+
+
+def _write_texts(axes: Axes, texts: Sequence[str], colours_KK3: NDArray[np.float64]) -> None:
+    """Dark on bright cells and bright on dark ones."""
+    size = len(colours_KK3)
+    bright_KK = colours_KK3 @ LUMA > 0.5
+    for cell, text in enumerate(texts):
+        row, column = divmod(cell, size)
+        colour = style.LIGHT.ink if bright_KK[row, column] else style.LIGHT.surface
+        points = 10.5 if size <= 10 else 8
+        if text:
+            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=points)
