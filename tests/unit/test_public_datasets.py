@@ -462,10 +462,11 @@ X, Y = images(32, 32, 3, 4), np.array([[1, 2, 3, 10]], np.uint8)
 MATLAB = {
     "empty": (b"", "damaged MATLAB file"),
     "a page": (b"<html>" * 100, "damaged MATLAB file"),
-    "cut": (mat(X=X, y=Y)[:2000], "damaged MATLAB file"),
+    "cut": (mat(y=Y, X=X)[:2000], "damaged MATLAB file (it ends too early)"),
+    "cut before the labels": (mat(X=X, y=Y)[:2000], "no variables X and y"),
     "damaged": (mat(X=X, y=Y)[:1000] + b"\0" * 99 + mat(X=X, y=Y)[1099:], "damaged MATLAB file"),
     "no labels": (mat(X=X), "no variables X and y"),
-    "floats": (mat(X=X / 2, y=Y), "X is float64 (32, 32, 3, 4), not bytes"),
+    "floats": (mat(X=X / 2, y=Y), "X is double (32, 32, 3, 4), not bytes"),
     "other shape": (mat(X=X[:31], y=Y), "X is uint8 (31, 32, 3, 4), not bytes"),
     "fewer labels": (mat(X=X, y=Y[:, 1:]), "3 labels for 4 images"),
     "label 0": (mat(X=X, y=Y - 1), "labels are not 1 to 10"),
