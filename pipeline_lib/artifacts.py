@@ -20,10 +20,13 @@ from pipeline_lib.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    import numpy as np
     import pyarrow as pa
+    from numpy.typing import NDArray
 
 # Part of the bytes of every Parquet file: changing one of them changes every hash in dvc.lock.
 ROW_GROUP_SIZE = 8192
+ROW_GROUP_BYTES = 1 << 26
 COMPRESSION = "zstd"
 COMPRESSION_LEVEL = 1
 
@@ -129,8 +132,9 @@ def publish_rows(
 ) -> Iterator[Callable[[pa.Table], None]]:
     """Yield `write(table)`, the one Parquet writer: same rows, same bytes, on any number of cores.
 
-    Tables may come in pieces of any size; row groups hold `row_group_size` rows all the same, so
-    that memory stays flat and the bytes do not depend on the pieces (see `publish`).
+    Tables may come in pieces of any size; row groups hold `row_group_size` rows all the same, or as
+    many as have ROW_GROUP_BYTES in their binary columns. So memory stays flat, and the bytes do not
+    depend on the pieces (see `publish`).
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -143,20 +147,54 @@ def publish_rows(
     ):
         waiting: list[pa.Table] = []
 
-        def flush(*, everything: bool) -> None:
+        def flush(*, last: bool) -> None:
             rows = pa.concat_tables(waiting) if waiting else schema.empty_table()
-            full = rows.num_rows if everything else rows.num_rows - rows.num_rows % row_group_size
-            if full:
-                writer.write_table(rows.slice(0, full).combine_chunks(), row_group_size)
-            waiting[:] = [rows.slice(full)] if full < rows.num_rows else []
+            start = 0
+            for stop in _ends_of_row_groups(_binary_bytes(rows), row_group_size, last=last):
+                group = rows.slice(start, stop - start).combine_chunks()
+                try:
+                    writer.write_table(group, group.num_rows)
+                except OSError as error:
+                    raise _unwritable(path, error) from error
+                start = stop
+            waiting[:] = [rows.slice(start)] if start < rows.num_rows else []
 
         def write(table: pa.Table) -> None:
             waiting.append(table.cast(schema))
-            if sum(piece.num_rows for piece in waiting) >= row_group_size:
-                flush(everything=False)
+            count = sum(piece.num_rows for piece in waiting)
+            size = sum(int(_binary_bytes(piece).sum()) for piece in waiting)
+            if count >= row_group_size or size > ROW_GROUP_BYTES:
+                flush(last=False)
 
         yield write
-        flush(everything=True)
+        flush(last=True)
+
+
+def _binary_bytes(table: pa.Table) -> NDArray[np.int64]:
+    """Count the bytes that each row has in binary columns."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    sizes_N = np.zeros(table.num_rows, np.int64)
+    for column in table.columns:
+        if pa.types.is_binary(column.type):
+            sizes_N += pc.fill_null(pc.binary_length(column), 0).to_numpy()
+    return sizes_N
+
+
+def _ends_of_row_groups(sizes_N: NDArray[np.int64], most: int, *, last: bool) -> Iterator[int]:
+    """Say where row groups end, as far as that is known before the rows that follow."""
+    ends_N = sizes_N.cumsum()
+    start = 0
+    while start < len(ends_N):
+        before = ends_N[start - 1] if start else 0
+        fitting = int(ends_N.searchsorted(before + ROW_GROUP_BYTES, side="right")) - start
+        stop = start + min(max(fitting, 1), most)
+        if stop == len(ends_N) and stop - start < most and not last:
+            return
+        yield stop
+        start = stop
 
 
 def publish_table(path: Path, table: pa.Table, *, sidecar: bool = True) -> None:

@@ -1,6 +1,6 @@
 """Decoding one image file, safely and to the same pixels everywhere.
 
-Every conversion is defined (see `decode`), so that no file is clipped, cropped or guessed at.
+Every conversion is defined (see `load` and `fit`), so that no file is clipped, cropped or guessed at.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Channels: TypeAlias = Literal["rgb", "gray"]
+Resize: TypeAlias = Literal["stretch", "center_crop", "pad"]
 
 SUFFIXES = (
     ".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm",
@@ -25,6 +26,8 @@ FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
 # Checked before a pixel is decoded: 200 megapixels fit in a file of 24 kB.
 MAX_PIXELS = 64_000_000
 Image.MAX_IMAGE_PIXELS = None  # Pillow's limit only warns; ours replaces it
+# Tags of TIFF
+BITS_PER_SAMPLE, PHOTOMETRIC_INTERPRETATION, WHITE_IS_ZERO = 258, 262, 0
 
 # What Pillow's plugins raise on bytes that are not what they seem.
 _DAMAGED = (
@@ -47,20 +50,39 @@ class UnreadableImageError(Exception):
     """Why one file cannot be read as an image; the caller knows which file it is."""
 
 
-def decode(encoded: bytes, channels: Channels, size: int | None = None) -> NDArray[np.uint8]:
-    """Decode one image file.
-
-    The camera's rotation (EXIF) is applied. Transparent pixels are laid on white. Palette, CMYK and
-    YCbCr images become RGB, 16-bit images keep their high byte, animations their first frame; gray
-    from colour is ITU-R 601 luma.
+def decode(
+    encoded: bytes, channels: Channels, size: int | None = None, resize: Resize = "stretch"
+) -> NDArray[np.uint8]:
+    """Decode one image file: `load`, then `fit`.
 
     Args:
         encoded: the file: JPEG, PNG, GIF, BMP, WebP, TIFF or PPM.
         channels: `rgb` (C = 3) or `gray` (C = 1).
-        size: side in pixels that the image is stretched to; None keeps its own size.
+        size: side in pixels of the result; None keeps the image's own size.
+        resize: how an image that is no square gets there.
 
     Returns:
         uint8 (H, W, C).
+
+    Raises:
+        UnreadableImageError: The file is empty, damaged, too large, or no image.
+    """
+    return fit(load(encoded), channels, size, resize)
+
+
+def load(encoded: bytes) -> Image.Image:
+    """Read one image file as 8 bits of gray (L) or colour (RGB), upright and without transparency.
+
+    - The camera's rotation (EXIF orientation 1 to 8) is applied.
+    - Transparent pixels are laid on white: an alpha channel, also of a gray image or a palette, and
+      the one transparent colour of a PNG or GIF.
+    - Gray stays gray, 1 bit becomes 0 and 255, a palette the colours that it names.
+    - CMYK becomes RGB without an ink profile, R = (255 - C)(255 - K) / 255; in a JPEG it is taken as
+      inverted, as Adobe and nearly everybody writes it. YCbCr and Lab become RGB.
+    - 16 bits keep their high byte (12-bit TIFF: the upper 8 bits); 32 bits and floating point have
+      no defined range and are refused.
+    - Of an animation or several pages, the first.
+    - Colour profiles and gamma are not applied: pixels are taken as they are stored.
 
     Raises:
         UnreadableImageError: The file is empty, damaged, too large, or no image.
@@ -72,7 +94,7 @@ def decode(encoded: bytes, channels: Channels, size: int | None = None) -> NDArr
                 msg = f"{image.width}x{image.height} pixels, the limit is {MAX_PIXELS}"
                 raise UnreadableImageError(msg)
             ImageOps.exif_transpose(image, in_place=True)
-            return _to_array(_to_eight_bits(image), channels, size)
+            return _to_eight_bits(image)
     except UnidentifiedImageError as error:
         msg = f"not an image in one of the formats {', '.join(FORMATS)}"
         raise UnreadableImageError(msg) from error
@@ -82,7 +104,7 @@ def decode(encoded: bytes, channels: Channels, size: int | None = None) -> NDArr
 
 
 def convert(
-    pixels_HWC: NDArray[np.uint8], channels: Channels, size: int | None
+    pixels_HWC: NDArray[np.uint8], channels: Channels, size: int | None, resize: Resize = "stretch"
 ) -> NDArray[np.uint8]:
     """Bring raw pixels to `channels` and `size`, as `decode` does.
 
@@ -90,12 +112,56 @@ def convert(
         pixels_HWC: uint8 (H, W, 1) or (H, W, 3).
         channels: `rgb` or `gray`.
         size: side in pixels, or None.
+        resize: how an image that is no square gets there.
 
     Returns:
         uint8 (H, W, C).
     """
-    plain = pixels_HWC[:, :, 0] if pixels_HWC.shape[2] == 1 else pixels_HWC
-    return _to_array(Image.fromarray(plain), channels, size)
+    return fit(from_array(pixels_HWC), channels, size, resize)
+
+
+def from_array(pixels_HWC: NDArray[np.uint8]) -> Image.Image:
+    """Turn raw pixels, one channel or three, into what `load` gives."""
+    return Image.fromarray(pixels_HWC[:, :, 0] if pixels_HWC.shape[2] == 1 else pixels_HWC)
+
+
+def fit(
+    image: Image.Image, channels: Channels, size: int | None, resize: Resize
+) -> NDArray[np.uint8]:
+    """Bring an image of mode L or RGB to `channels` and `size`.
+
+    Gray becomes three equal channels; colour becomes ITU-R 601 luma. An image of another size is
+    resized with antialiased bilinear interpolation: all of it (`stretch`), the square in its middle
+    (`center_crop`), or all of it in its own proportions, in the middle of a black square (`pad`).
+
+    Returns:
+        uint8 (H, W, C).
+    """
+    mode = "RGB" if channels == "rgb" else "L"
+    image = image if image.mode == mode else image.convert(mode)
+    if size is not None and image.size != (size, size):
+        image = _padded(image, size) if resize == "pad" else _filling(image, size, resize)
+    array: NDArray[np.uint8] = np.asarray(image)
+    return array if array.ndim == 3 else array[:, :, None]
+
+
+def _filling(image: Image.Image, size: int, resize: Resize) -> Image.Image:
+    box = None
+    if resize == "center_crop":
+        side = min(image.size)
+        left, top = ((length - side) // 2 for length in image.size)
+        box = (left, top, left + side, top + side)
+    return image.resize((size, size), Image.Resampling.BILINEAR, box)
+
+
+def _padded(image: Image.Image, size: int) -> Image.Image:
+    longest = max(image.size)
+    # Rounded to the nearest pixel, halves up.
+    width, height = (max(1, (2 * n * size + longest) // (2 * longest)) for n in image.size)
+    square = Image.new(image.mode, (size, size))
+    whole = image.resize((width, height), Image.Resampling.BILINEAR)
+    square.paste(whole, ((size - width) // 2, (size - height) // 2))
+    return square
 
 
 def _refuse_what_is_no_image(encoded: bytes) -> None:
@@ -115,12 +181,15 @@ def _refuse_what_is_no_image(encoded: bytes) -> None:
 def _to_eight_bits(image: Image.Image) -> Image.Image:
     """Bring any mode to L or RGB, without transparency."""
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
-        return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
+        return _high_bytes(image)
     if image.mode in {"I", "F"}:
-        msg = f"pixels of 32 bits (mode {image.mode}) have no defined range; save it with 8 or 16 bits"
+        msg = (
+            f"pixels of mode {image.mode} (32 bits, or signed) have no defined range; "
+            f"save it with 8 or 16 bits"
+        )
         raise UnreadableImageError(msg)
     if image.has_transparency_data:
-        layer = image.convert("RGBA")
+        layer = image.convert("LA" if image.mode == "La" else "RGBA").convert("RGBA")
         paper = Image.new("RGBA", layer.size, "white")
         return Image.alpha_composite(paper, layer).convert("RGB")
     if image.mode in {"L", "RGB"}:
@@ -128,10 +197,14 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
     return image.convert("L" if image.mode == "1" else "RGB")
 
 
-def _to_array(image: Image.Image, channels: Channels, size: int | None) -> NDArray[np.uint8]:
-    mode = "RGB" if channels == "rgb" else "L"
-    image = image if image.mode == mode else image.convert(mode)
-    if size is not None and image.size != (size, size):
-        image = image.resize((size, size), Image.Resampling.BILINEAR)
-    array: NDArray[np.uint8] = np.asarray(image)
-    return array if array.ndim == 3 else array[:, :, None]
+def _high_bytes(image: Image.Image) -> Image.Image:
+    """Scale gray of 16 bits to 8; Pillow's own conversion clips at 255."""
+    values_HW = np.asarray(image).astype(np.uint32)
+    tags = getattr(image, "tag_v2", {})  # a TIFF's, which Pillow leaves to its reader
+    bits = tags.get(BITS_PER_SAMPLE, (16,))[0]
+    shades_HW = (values_HW >> (bits - 8)).astype(np.uint8)
+    if tags.get(PHOTOMETRIC_INTERPRETATION) == WHITE_IS_ZERO:
+        shades_HW = 255 - shades_HW
+    if isinstance(transparent := image.info.get("transparency"), int):
+        shades_HW[values_HW == transparent] = 255
+    return Image.fromarray(shades_HW)

@@ -1,31 +1,29 @@
 """From rows to tables: decode every image once, and keep what is said of it beside.
 
-Memory stays flat: a few hundred images are in flight at a time, whatever their number.
+Memory stays flat: some hundreds of images are in flight at a time, whatever their number. Of an image
+that went by, 8 bytes stay (see `sayings`).
 """
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import os
-import warnings
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING
+import tempfile
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-from pipeline_lib.artifacts import ROW_GROUP_SIZE, publish_json, publish_rows, publish_table
+from pipeline_lib.artifacts import publish_json, publish_rows
+from pipeline_lib.datasets.decoding import ENLARGED, MAX_SIDE, STRIP, Decoded, Target, decoding
 from pipeline_lib.datasets.load import load_dataset
-from pipeline_lib.datasets.progress import progress
+from pipeline_lib.datasets.progress import progress, say
+from pipeline_lib.datasets.sayings import DIGEST_BYTES, LABELS, Sayings
 from pipeline_lib.errors import UserError, listed
-from pipeline_lib.images import Channels, UnreadableImageError, convert, decode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from pipeline_lib.datasets.decoding import Shape
     from pipeline_lib.params.sections import Data
     from pipeline_lib.records import Row
 
@@ -40,79 +38,97 @@ IMAGES = pa.schema(
         "image": pa.binary(),
     }
 )
-# `annotators` and `annotations` go together: who said it (a position in classes.json), and what.
-# `twin` is the first image with the same pixels, null for that one and for those that have none.
-LABELS = pa.schema(
-    {
-        "id": pa.int32(),
-        "source": pa.string(),
-        "split": pa.string(),
-        "label": pa.int16(),
-        "candidates": pa.list_(pa.int16()),
-        "annotators": pa.list_(pa.int32()),
-        "annotations": pa.list_(pa.int16()),
-        "true_label": pa.int16(),
-        "twin": pa.int32(),
-    }
-)
 REJECTED = pa.schema({"source": pa.string(), "reason": pa.string()})
-
-THREADS = min(4, os.cpu_count() or 1)
-CHUNK_IMAGES = 256
-CHUNK_BYTES = 1 << 20
-ROW_GROUP_BYTES = 1 << 26
-
-
-@dataclasses.dataclass(frozen=True)
-class Prepared:
-    """One row after decoding: its pixels, or the reason why there are none."""
-
-    row: Row  # without its image
-    pixels: bytes = b""
-    shape: tuple[int, int, int] = (0, 0, 0)
-    digest: str = ""
-    reason: str | None = None
+MAX_CLASSES = np.iinfo(np.int16).max
 
 
 class Intake:
-    """What has come in so far: the rows that were kept, those that were not, and the one shape."""
+    """What has come in so far: how many images were kept, why others were not, and the one shape."""
 
-    def __init__(self) -> None:
-        self.kept: list[Row] = []
-        self.rejected: list[tuple[str, str]] = []
-        self.digests: list[str] = []
-        self.names: set[str] = set()
-        self.shape: tuple[int, int, int] | None = None
+    def __init__(self, sayings: Sayings, target: Target) -> None:
+        self.sayings, self.target = sayings, target
+        self.kept = self.rejected = 0
+        self.shape: Shape | None = None
+        self.store = "pixels"
+        self._first = ""
+        self._complaints: list[str] = []
+        self._odd: dict[str, tuple[int, str]] = {}
 
-    def take(self, chunk: Iterable[Prepared]) -> pa.Table:
-        """Number the images that were decoded and give their part of images.parquet.
+    def take(self, rows: Sequence[Row], decoded: Decoded) -> tuple[pa.Table, pa.Table]:
+        """Number the images of a chunk that were decoded.
+
+        Returns:
+            Its part of images.parquet, and of rejected.parquet.
 
         Raises:
-            UserError: An image has another shape than those before it.
+            UserError: An image has another shape than those before it, or needs to be resized.
         """
-        columns: dict[str, list[object]] = {name: [] for name in IMAGES.names}
-        for image in chunk:
-            self.names.update(_names(image.row))
-            if image.reason is not None:
-                self.rejected.append((image.row.source_id, image.reason))
-                continue
-            self._check_shape(image)
-            values = (len(self.kept), *image.shape, image.digest, image.pixels)
-            for column, value in zip(columns.values(), values, strict=True):
-                column.append(value)
-            self.kept.append(image.row)
-            self.digests.append(image.digest)
+        good = [row for position, row in enumerate(rows) if position not in decoded.reasons]
+        bad = [rows[position].source_id for position in decoded.reasons]
+        for position in decoded.reasons:
+            self.sayings.mention(rows[position])
+        self._complain(bad, list(decoded.reasons.values()))
+        self._notice(f"longer than {STRIP}:1", [rows[i].source_id for i in decoded.strips])
+        self._notice(f"enlarged over {ENLARGED} times", [rows[i].source_id for i in decoded.specks])
+        for row, shape in zip(good, decoded.shapes, strict=True):
+            self._check_shape(row, shape)
+        images = self._images(good, decoded)
+        self.sayings.add(good, decoded.digests)
+        self.kept += len(good)
+        return images, pa.table([bad, list(decoded.reasons.values())], schema=REJECTED)
+
+    def _images(self, rows: Sequence[Row], decoded: Decoded) -> pa.Table:
+        count, hexes = len(rows), decoded.digests.hex().encode()
+        height, width, channels = self.shape or (0, 0, 0)
+        if rows and self.target.keeps_file(rows[0].image, (height, width, channels)):
+            self.store = "files"
+            files = pa.array([row.image for row in rows], pa.binary())
+        else:
+            files = _evenly(pa.binary(), decoded.pixels, height * width * channels, count)
+        columns = {
+            "id": np.arange(self.kept, self.kept + count, dtype=np.int32),
+            "height": np.full(count, height, np.int16),
+            "width": np.full(count, width, np.int16),
+            "channels": np.full(count, channels, np.int8),
+            "sha256": _evenly(pa.string(), hexes, 2 * DIGEST_BYTES, count),
+            "image": files,
+        }
         return pa.table(columns, schema=IMAGES)
 
-    def _check_shape(self, image: Prepared) -> None:
-        self.shape = self.shape or image.shape
-        if image.shape != self.shape:
-            sizes = [f"{width}x{height}" for height, width, _ in (self.shape, image.shape)]
+    def _check_shape(self, row: Row, shape: Shape) -> None:
+        if self.shape is None:
+            self.shape, self._first = shape, row.source_id
+        height, width, _ = shape
+        if shape != self.shape:
             msg = (
-                f"images differ in size: {self.kept[0].source_id} is {sizes[0]}, "
-                f"{image.row.source_id} is {sizes[1]}; set data.image_size"
+                f"images differ in size: {self._first} is {self.shape[1]}x{self.shape[0]}, "
+                f"{row.source_id} is {width}x{height}; set data.image_size"
             )
             raise UserError(msg)
+        if max(height, width) > MAX_SIDE:
+            msg = (
+                f"images are too large to train on: {row.source_id} is {width}x{height}, the limit "
+                f"is {MAX_SIDE} a side; set data.image_size"
+            )
+            raise UserError(msg)
+
+    def _complain(self, sources: Sequence[str], reasons: Sequence[str]) -> None:
+        self.rejected += len(sources)
+        if len(self._complaints) < 10:
+            lines = [
+                f"  {source}: {reason}" for source, reason in zip(sources, reasons, strict=True)
+            ]
+            self._complaints = [*self._complaints, *lines][:10]
+
+    def _notice(self, what: str, sources: Sequence[str]) -> None:
+        if sources:
+            count, first = self._odd.get(what, (0, sources[0]))
+            self._odd[what] = (count + len(sources), first)
+
+    def warning(self) -> str | None:
+        """Count, in one line, the images that resizing may have spoilt."""
+        parts = [f"{count} {what} ({first})" for what, (count, first) in self._odd.items()]
+        return f"resized images that may be of no use: {', '.join(parts)}" if parts else None
 
     def check(self, on_bad_image: str) -> None:
         """Refuse unreadable images, unless they are to be skipped and others are left.
@@ -121,25 +137,29 @@ class Intake:
             UserError: The first of them, with reasons.
         """
         if self.rejected and (on_bad_image == "fail" or not self.kept):
-            shown = [f"  {source}: {reason}" for source, reason in self.rejected[:10]]
-            rest = len(self.rejected) - len(shown)
+            rest = self.rejected - len(self._complaints)
             more = [f"  and {rest} more"] if rest else []
             advice = "repair or remove them, or set data.on_bad_image: skip"
-            head = f"{len(self.rejected)} images cannot be read; {advice}:"
-            raise UserError("\n".join([head, *shown, *more]))
+            head = f"{self.rejected} images cannot be read; {advice}:"
+            raise UserError("\n".join([head, *self._complaints, *more]))
         if not self.kept:
             msg = "there are no images; check data.path"
             raise UserError(msg)
-        if len(self.names) < 2:
-            msg = f"a classifier needs at least two classes, found {listed(self.names) or 'none'}; check data.path"
+        names = sorted(self.sayings.classes)
+        if len(names) < 2:
+            msg = f"a classifier needs at least two classes, found {listed(names) or 'none'}; check data.path"
+            raise UserError(msg)
+        if len(names) > MAX_CLASSES:
+            msg = f"{len(names)} classes ({listed(names, 3)}), the limit is {MAX_CLASSES}; check data.path"
             raise UserError(msg)
 
 
-def ingest(raw: Path, data: Data, out: Path) -> str:
+def ingest(raw: Path, data: Data, out: Path, workers: int | None = None) -> str:
     """Read the dataset `data.name` from `raw` and write its tables to `out`.
 
-    Writes images.parquet, labels.parquet, classes.json and rejected.parquet; none of them if there is
-    a mistake.
+    Writes images.parquet, labels.parquet, classes.json and rejected.parquet, all at the end; none of
+    them if there is a mistake. Their bytes do not depend on the number of `workers`, which is that
+    of the cores by default.
 
     Returns:
         One line that sums up what was read.
@@ -149,138 +169,54 @@ def ingest(raw: Path, data: Data, out: Path) -> str:
     """
     dataset = load_dataset(data.name)
     channels = dataset.CHANNELS if data.channels == "auto" else data.channels
-    chunks = _prepare(dataset.read(raw, data), channels, data.image_size)
-    intake = Intake()
-    _write_images(out / "images.parquet", chunks, intake, data.on_bad_image)
-    classes = sorted(intake.names)
+    target = Target(channels, data.image_size, data.resize, data.store)
+    with (
+        publish_rows(out / "images.parquet", IMAGES) as write_images,
+        publish_rows(out / "rejected.parquet", REJECTED) as write_rejected,
+        publish_rows(out / "labels.parquet", LABELS) as write_labels,
+        tempfile.TemporaryFile(dir=out) as file,
+    ):
+        intake = Intake(Sayings(file), target)
+        with (
+            decoding(dataset.read(raw, data), target, workers) as chunks,
+            progress("reading", "images") as advance,
+        ):
+            for rows, decoded in chunks:
+                images, rejected = intake.take(rows, decoded)
+                write_images(images)
+                write_rejected(rejected)
+                advance(len(rows))
+        intake.check(data.on_bad_image)
+        for table in intake.sayings.tables():
+            write_labels(table)
+        described = _describe(intake, data, dataset.POLICY, getattr(dataset, "SUPERCLASSES", None))
+        publish_json(out / "classes.json", described)
+    if warning := intake.warning():
+        say(warning)
     height, width, depth = intake.shape or (0, 0, 0)
-    annotators = sorted({name for row in intake.kept for name, _ in row.annotations or ()})
-    publish_table(out / "labels.parquet", _labels(intake.kept, classes, annotators, intake.digests))
-    described = {
+    skipped = f", {intake.rejected} skipped (data/rejected.parquet)" if intake.rejected else ""
+    return f"{intake.kept} images of {width}x{height}x{depth}, {len(described['classes'])} classes{skipped}"
+
+
+def _describe(
+    intake: Intake, data: Data, policy: str, superclasses: dict[str, list[str]] | None
+) -> dict[str, Any]:
+    height, width, channels = intake.shape or (0, 0, 0)
+    return {
         "dataset": data.name,
-        "classes": classes,
-        "annotators": annotators,
-        "superclasses": getattr(dataset, "SUPERCLASSES", None),
+        "classes": sorted(intake.sayings.classes),
+        "annotators": sorted(intake.sayings.annotators),
+        "superclasses": superclasses,
         "height": height,
         "width": width,
-        "channels": depth,
-        "policy": dataset.POLICY,
-        "store": "pixels",
+        "channels": channels,
+        "policy": policy,
+        "store": intake.store,
         "resize": data.resize,
     }
-    publish_json(out / "classes.json", described)
-    columns = [list(column) for column in zip(*intake.rejected, strict=True)] or [[], []]
-    publish_table(out / "rejected.parquet", pa.table(columns, schema=REJECTED))
-    skipped = f", {len(intake.rejected)} skipped (data/rejected.parquet)" if intake.rejected else ""
-    return f"{len(intake.kept)} images of {width}x{height}x{depth}, {len(classes)} classes{skipped}"
 
 
-def _write_images(
-    path: Path, chunks: Iterator[list[Prepared]], intake: Intake, on_bad_image: str
-) -> None:
-    tables = (intake.take(chunk) for chunk in chunks)
-    # Pillow warns of odd metadata, which does not change a pixel.
-    with warnings.catch_warnings(), progress("reading", "images") as advance:
-        warnings.filterwarnings("ignore", module="PIL")
-        first = next((table for table in tables if table.num_rows), None)
-        if first is None:
-            intake.check(on_bad_image)
-        bytes_per_image = int(np.prod(intake.shape or (1,)))
-        fitting = max(1, min(ROW_GROUP_SIZE, ROW_GROUP_BYTES // bytes_per_image))
-        with publish_rows(path, IMAGES, row_group_size=fitting) as write:
-            for table in _with(first, tables):
-                write(table)
-                advance(table.num_rows)
-            intake.check(on_bad_image)
-
-
-def _with(first: pa.Table | None, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    if first is not None:
-        yield first
-    yield from tables
-
-
-def _prepare(rows: Iterator[Row], channels: Channels, size: int | None) -> Iterator[list[Prepared]]:
-    """Decode rows in a few threads; they come out in the order in which they went in."""
-    waiting: deque[Future[list[Prepared]]] = deque()
-    with ThreadPoolExecutor(THREADS) as pool:
-        for chunk in _chunks(rows):
-            waiting.append(pool.submit(_decode_chunk, chunk, channels, size))
-            if len(waiting) > THREADS:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-
-
-def _chunks(rows: Iterator[Row]) -> Iterator[list[Row]]:
-    chunk: list[Row] = []
-    size = 0
-    for row in rows:
-        chunk.append(row)
-        size += len(row.image)
-        if len(chunk) == CHUNK_IMAGES or size >= CHUNK_BYTES:
-            yield chunk
-            chunk, size = [], 0
-    if chunk:
-        yield chunk
-
-
-def _decode_chunk(rows: Sequence[Row], channels: Channels, size: int | None) -> list[Prepared]:
-    return [_decode(row, channels, size) for row in rows]
-
-
-def _decode(row: Row, channels: Channels, size: int | None) -> Prepared:
-    said = dataclasses.replace(row, image=b"")
-    try:
-        if isinstance(row.image, bytes):
-            pixels_HWC = decode(row.image, channels, size)
-        else:
-            pixels_HWC = convert(row.image, channels, size)
-    except UnreadableImageError as error:
-        return Prepared(said, reason=str(error))
-    pixels = pixels_HWC.tobytes()
-    height, width, depth = pixels_HWC.shape
-    return Prepared(said, pixels, (height, width, depth), hashlib.sha256(pixels).hexdigest())
-
-
-def _names(row: Row) -> Iterator[str]:
-    said = (name for _, name in row.annotations or ())
-    names = (row.label, row.true_label, *(row.candidates or ()), *said)
-    return (name for name in names if name is not None)
-
-
-def _labels(
-    rows: Sequence[Row], classes: Sequence[str], annotators: Sequence[str], digests: Sequence[str]
-) -> pa.Table:
-    """Write names as positions in `classes` and `annotators`."""
-    number: Mapping[str | None, int | None] = {name: i for i, name in enumerate(classes)} | {
-        None: None
-    }
-    position = {name: i for i, name in enumerate(annotators)}
-    first: dict[str, int] = {}
-    for i, digest in enumerate(digests):
-        first.setdefault(digest, i)
-
-    columns = {
-        "id": range(len(rows)),
-        "source": [row.source_id for row in rows],
-        "split": [row.split for row in rows],
-        "label": [number[row.label] for row in rows],
-        "candidates": [
-            None if row.candidates is None else sorted(number[name] or 0 for name in row.candidates)
-            for row in rows
-        ],
-        "annotators": [
-            None if row.annotations is None else [position[who] for who, _ in row.annotations]
-            for row in rows
-        ],
-        "annotations": [
-            None if row.annotations is None else [number[name] for _, name in row.annotations]
-            for row in rows
-        ],
-        "true_label": [number[row.true_label] for row in rows],
-        "twin": [None if first[d] == i else first[d] for i, d in enumerate(digests)],
-    }
-    return pa.table(
-        {name: pa.array(values, LABELS.field(name).type) for name, values in columns.items()}
-    )
+def _evenly(kind: pa.DataType, content: bytes, size: int, count: int) -> pa.Array:
+    """View `count` values of `size` bytes each as a column, without a copy."""
+    offsets = np.arange(count + 1, dtype=np.int32) * np.int32(size)
+    return pa.Array.from_buffers(kind, count, [None, pa.py_buffer(offsets), pa.py_buffer(content)])

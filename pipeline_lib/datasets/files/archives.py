@@ -23,9 +23,11 @@ from pipeline_lib.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
+    from typing import Self
 
 MAX_MEMBERS = 4_000_000
 MAX_MEMBER_BYTES = 1 << 28
+SIZES = MAX_MEMBER_BYTES + 1
 MAX_BYTES = 1 << 40
 # A packed archive of real images hardly shrinks; small ones may, being mostly padding.
 MAX_RATIO = 100
@@ -150,12 +152,31 @@ def _write(file: IO[bytes], block: bytes, failing: str) -> None:
         raise UserError(msg) from error
 
 
+class _Header(tarfile.TarInfo):
+    """A header of a tar; that of a plain file with a short name is read at a fifth of the cost."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """Read the 512 bytes of one; what is not so plain is tarfile's to read, or to refuse."""
+        if buf[156:157] == tarfile.REGTYPE and buf[345:346] == b"\0":
+            with contextlib.suppress(ValueError):
+                checksum, size = (
+                    int(field.strip(b" \0"), 8) for field in (buf[148:156], buf[124:136])
+                )
+                # Its own 8 bytes count as spaces.
+                if sum(buf) - sum(buf[148:156]) + 8 * 32 == checksum:
+                    header = cls(buf[:100].split(b"\0", 1)[0].decode(encoding, errors))
+                    header.size = size
+                    return header
+        return super().frombuf(buf, encoding, errors)
+
+
 def _tar(file: IO[bytes], shown: str) -> Archive:
-    places: dict[str, tuple[int, int]] = {}
+    places: dict[str, int] = {}  # offset and size in one number, for there may be millions
     folders: list[str] = []
     total = end = 0
     file.seek(0)
-    with tarfile.open(fileobj=file, mode="r:") as archive:
+    with tarfile.open(fileobj=file, mode="r:", tarinfo=_Header) as archive:
         while (member := archive.next()) is not None:
             archive.members = []  # type: ignore[attr-defined]  # tarfile would keep every header
             name = safe_name(member.name, shown)
@@ -167,16 +188,19 @@ def _tar(file: IO[bytes], shown: str) -> Archive:
                 msg = f"{shown}: {name}: not a plain file (a link or a device); pack the files themselves"
                 raise UserError(msg)
             _check_member(name, member.size, places, shown)
-            places[name] = (member.offset_data, member.size)
+            places[name] = member.offset_data * SIZES + member.size
             total += member.size
             _check_bytes(total, total, shown)
     descriptor = file.fileno()
     if len(os.pread(descriptor, RECORD, end)) < RECORD:  # the mark of the end is a record of zeros
         msg = "it ends too early"
         raise tarfile.ReadError(msg)
-    return Archive(
-        list(places), folders, lambda name: os.pread(descriptor, places[name][1], places[name][0])
-    )
+
+    def read(name: str) -> bytes:
+        offset, size = divmod(places[name], SIZES)
+        return os.pread(descriptor, size, offset)
+
+    return Archive(list(places), folders, read)
 
 
 def _zip(archive: zipfile.ZipFile, packed: int, shown: str) -> Archive:

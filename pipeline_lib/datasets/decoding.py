@@ -1,0 +1,212 @@
+"""Decoding many images: here while they are few, else in one process per core.
+
+Processes, not threads: of a small image, Pillow spends most of the time in Python. They import this
+module and nothing heavy, so that they start fast.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import multiprocessing
+import os
+import signal
+import threading
+import warnings
+from collections import deque
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import numpy as np
+
+from pipeline_lib.errors import UserError
+from pipeline_lib.images import Channels, Resize, UnreadableImageError, fit, from_array, load
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from concurrent.futures import Future
+
+    from numpy.typing import NDArray
+    from PIL import Image
+
+    from pipeline_lib.records import Row
+
+CHUNK_IMAGES = 256
+CHUNK_BYTES = 1 << 20
+FEW_CHUNKS = 16  # decoded sooner here than processes start
+AHEAD = 8  # chunks that wait beside those at work, so that no process ever does
+MAX_SIDE = 1024  # of images that keep their size
+PIXELS_UP_TO = 96  # a side, for `data.store: auto`
+STRIP = 20  # longer side over shorter
+ENLARGED = 4
+
+Shape: TypeAlias = tuple[int, int, int]
+Encoded: TypeAlias = "bytes | NDArray[np.uint8]"
+
+
+@dataclass(frozen=True)
+class Target:
+    """What images are to become: see `data` in params.yaml."""
+
+    channels: Channels
+    size: int | None
+    resize: Resize
+    store: Literal["auto", "pixels", "files"]
+
+    def keeps_file(self, image: Encoded, shape: Shape) -> bool:
+        """Whether the file is stored as it came; `shape` is that of the image after decoding."""
+        large = self.store == "auto" and max(shape[:2]) > PIXELS_UP_TO
+        return isinstance(image, bytes) and (large or self.store == "files")
+
+
+@dataclass
+class Decoded:
+    """A chunk of images after decoding; positions are those in the chunk.
+
+    Attributes:
+        reasons: by position, why an image cannot be read. The other attributes leave it out.
+        shapes: (height, width, channels).
+        digests: sha256 of the pixels, 32 bytes each.
+        pixels: one image after the other, without those whose file is kept.
+        strips: positions of images longer than STRIP : 1 that were resized.
+        specks: positions of images that were enlarged more than ENLARGED times.
+    """
+
+    reasons: dict[int, str] = field(default_factory=dict)
+    shapes: list[Shape] = field(default_factory=list)
+    digests: bytes = b""
+    pixels: bytes = b""
+    strips: list[int] = field(default_factory=list)
+    specks: list[int] = field(default_factory=list)
+
+
+@contextlib.contextmanager
+def decoding(
+    rows: Iterable[Row], target: Target, workers: int | None = None
+) -> Iterator[Iterator[tuple[list[Row], Decoded]]]:
+    """Give rows in chunks, in their order, with what became of their images.
+
+    Args:
+        rows: may be any number; some hundreds are in memory at a time.
+        target: what the images are to become.
+        workers: processes; None is one per core. The result does not depend on it.
+
+    Raises:
+        UserError: A process was killed.
+    """
+    workers = workers or _cores()
+    chunks = _chunks(rows, target)
+    few = list(itertools.islice(chunks, FEW_CHUNKS))
+    everything = itertools.chain(few, chunks)
+    if len(few) < FEW_CHUNKS or workers == 1:
+        with warnings.catch_warnings():
+            _ignore_odd_metadata()
+            yield ((chunk, decode_chunk(_images(chunk), target)) for chunk in everything)
+        return
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin)
+    try:
+        yield _in_order(pool, everything, target, workers + AHEAD)
+    except BrokenProcessPool as error:
+        msg = (
+            "a process that decodes images was killed, most likely for lack of memory; "
+            "close other programs or take a machine with more, then run again"
+        )
+        raise UserError(msg) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _cores() -> int:
+    """Count the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def decode_chunk(images: Sequence[Encoded], target: Target) -> Decoded:
+    """Decode images as `target` says."""
+    chunk = Decoded()
+    digests, pixels = [], []
+    for position, encoded in enumerate(images):
+        try:
+            image = load(encoded) if isinstance(encoded, bytes) else from_array(encoded)
+        except UnreadableImageError as error:
+            chunk.reasons[position] = str(error)
+            continue
+        _note_oddities(image, position, target, chunk)
+        pixels_HWC = fit(image, target.channels, target.size, target.resize)
+        height, width, channels = pixels_HWC.shape
+        shape = (height, width, channels)
+        raw = pixels_HWC.tobytes()
+        chunk.shapes.append(shape)
+        digests.append(hashlib.sha256(raw).digest())
+        if max(shape) <= MAX_SIDE and not target.keeps_file(encoded, shape):
+            pixels.append(raw)
+    chunk.digests, chunk.pixels = b"".join(digests), b"".join(pixels)
+    return chunk
+
+
+def _note_oddities(image: Image.Image, position: int, target: Target, chunk: Decoded) -> None:
+    shorter, longer = sorted(image.size)
+    if target.size is None:
+        return
+    if longer > STRIP * shorter:
+        chunk.strips.append(position)
+    if longer * ENLARGED < target.size:
+        chunk.specks.append(position)
+
+
+def _images(rows: Sequence[Row]) -> list[Encoded]:
+    return [row.image for row in rows]
+
+
+def _chunks(rows: Iterable[Row], target: Target) -> Iterator[list[Row]]:
+    """Put rows together that make work for some milliseconds and results of a few megabytes."""
+    pixels = 3 * (target.size or PIXELS_UP_TO) ** 2
+    most = max(1, min(CHUNK_IMAGES, 8 * CHUNK_BYTES // pixels))
+    chunk: list[Row] = []
+    size = 0
+    for row in rows:
+        if isinstance(row.image, np.ndarray) and target.store == "files":
+            msg = "data.store: files: these images come as pixels, not as files; set it to auto or pixels"
+            raise UserError(msg)
+        chunk.append(row)
+        size += len(row.image) if isinstance(row.image, bytes) else row.image.nbytes
+        if len(chunk) == most or size >= CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+def _in_order(
+    pool: ProcessPoolExecutor, chunks: Iterator[list[Row]], target: Target, most: int
+) -> Iterator[tuple[list[Row], Decoded]]:
+    waiting: deque[tuple[list[Row], Future[Decoded]]] = deque()
+    for chunk in chunks:
+        waiting.append((chunk, pool.submit(decode_chunk, _images(chunk), target)))
+        if len(waiting) > most:
+            first, result = waiting.popleft()
+            yield first, result.result()
+    while waiting:
+        first, result = waiting.popleft()
+        yield first, result.result()
+
+
+def _begin() -> None:
+    """Make a new process leave Ctrl-C to the one that started it, and end when that one is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _ignore_odd_metadata()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    if (parent := multiprocessing.parent_process()) is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _ignore_odd_metadata() -> None:
+    """Silence what Pillow says of metadata, none of which changes a pixel."""
+    warnings.filterwarnings("ignore", module="PIL")
