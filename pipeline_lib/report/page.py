@@ -10,8 +10,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipeline_lib.figures import style
+from pipeline_lib.figures.co_occurrence import strongest
 from pipeline_lib.report.cards import mistake_cards, training_cards
 from pipeline_lib.report.facts import facts, measures, supervision
+from pipeline_lib.report.labels import annotator_notes, co_occurrence_words, notes, protocol_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 NARROW = "\N{NARROW NO-BREAK SPACE}"
 NAME_LIMIT = 48  # characters of a class name on the page; the rest is in its tooltip
+PAIRS = 3  # of candidates, named beside their chart
 ROWS_OPEN = 20  # a per-class table of more rows starts folded
 
 
@@ -51,6 +54,12 @@ def render(
         metrics=inputs.metrics,
         facts=facts(inputs),
         supervision=supervision(inputs),
+        protocol=protocol_words(inputs.summary),
+        notes=notes(inputs),
+        annotator_notes=annotator_notes(inputs.summary),
+        num_annotators=inputs.summary.get("annotators", {}).get("count", 0),
+        co_occurrence=co_occurrence_words(panels["co_occurrence"].frame, len(inputs.classes)),
+        pairs=strongest(panels["co_occurrence"].frame, PAIRS),
         measures=measures(inputs.metrics),
         num_classes=len(inputs.classes),
         chance=1 / len(inputs.classes),

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 from pipeline_lib.figures import (
     accuracy,
+    annotators,
+    candidates,
+    co_occurrence,
     confusion,
     disambiguation,
     loss,
@@ -15,7 +18,7 @@ from pipeline_lib.figures import (
     reliability,
     training_images,
 )
-from pipeline_lib.figures.style import label
+from pipeline_lib.figures.style import KINDS, label, percent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,6 +60,7 @@ def panels(inputs: Inputs, report: Report) -> dict[str, Panel]:
     found = [
         *_curves(inputs),
         *_test_charts(inputs),
+        *_label_charts(inputs),
         _training_images(inputs, report.grid_images),
         _mistakes(inputs, report.worst_mistakes),
     ]
@@ -100,6 +104,33 @@ def _test_charts(inputs: Inputs) -> list[Panel]:
         ),
         Panel("per_class", scores, per_class.draw, f"Per-class bars {none}", _class_words(scores)),
     ]
+
+
+def _label_charts(inputs: Inputs) -> list[Panel]:
+    """The charts of the training labels; that of the annotators only where there are any."""
+    sizes = candidates.data(inputs.labels, len(inputs.classes))
+    cells = co_occurrence.data(inputs.labels, inputs.truth, inputs.classes)
+    found = [
+        Panel(
+            "candidates",
+            sizes,
+            candidates.draw,
+            "No candidates: there are no training images.",
+            _size_words(sizes),
+        ),
+        Panel(
+            "co_occurrence",
+            cells,
+            co_occurrence.draw,
+            "No co-occurrence of candidates: every set holds one class or all of them.",
+            _pair_words(cells),
+        ),
+    ]
+    if "annotators" in inputs.summary:
+        people = annotators.data(inputs.summary["annotators"])
+        none = "No annotators: none labelled an image."
+        found.append(Panel("annotators", people, annotators.draw, none, _people_words(people)))
+    return found
 
 
 def _training_images(inputs: Inputs, count: int) -> Panel:
@@ -161,3 +192,36 @@ def _class_words(scores: pl.DataFrame) -> str:
         return ""
     (low, _, worst, *_), (high, _, best, *_) = ranked.row(0), ranked.row(-1)
     return f"Bars: accuracy from {worst:.3f} for {low} to {best:.3f} for {high}; all in the table below."
+
+
+def _size_words(sizes: pl.DataFrame) -> str:
+    if sizes.is_empty():
+        return ""
+    kinds = [
+        f"{int(sizes.filter(sizes['kind'] == kind)['images'].sum()):,} {kind}" for kind in KINDS
+    ]
+    most, _, images, _ = sizes.sort("images", descending=True, maintain_order=True).row(0)
+    return (
+        f"Histogram of candidates per training image: {', '.join(kinds)}. The most frequent number is "
+        f"{most}, of {images:,} images."
+    )
+
+
+def _pair_words(cells: pl.DataFrame) -> str:
+    pairs = co_occurrence.strongest(cells, 3)
+    listed = "; ".join(
+        f"{label(other)} in {percent(share)} of the sets of {label(name)}"
+        for name, other, share in pairs
+    )
+    return f"Heat map of the classes that stand in one candidate set. The most frequent: {listed}."
+
+
+def _people_words(people: pl.DataFrame) -> str:
+    known = people.drop_nulls("estimated_accuracy")
+    if known.is_empty():
+        return "Bars: no accuracy of an annotator could be estimated."
+    (best, _, high, _), (worst, _, low, _) = known.row(0), known.row(-1)
+    return (
+        f"Bars: the estimated accuracy of {len(known)} annotators, from {percent(high)} for "
+        f"{label(best)} to {percent(low)} for {label(worst)}. The table holds all of these."
+    )

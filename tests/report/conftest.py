@@ -17,7 +17,7 @@ from pipeline_lib.params.load import load
 from pipeline_lib.report.build import build_report
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
 DIGITS = tuple("0123456789")
@@ -83,7 +83,8 @@ def digits_run(tmp_path_factory: pytest.TempPathFactory) -> FakeRun:
 @pytest.fixture(scope="session")
 def hostile_run(tmp_path_factory: pytest.TempPathFactory) -> FakeRun:
     """The same with names that mean to break the page."""
-    run = write_run(tmp_path_factory.mktemp("hostile"), classes=HOSTILE)
+    annotated = {"protocol": "given", "parameters": {}, "annotators": people(*HOSTILE)}
+    run = write_run(tmp_path_factory.mktemp("hostile"), classes=HOSTILE, summary=annotated)
     assert run.build() == []
     return run
 
@@ -98,22 +99,27 @@ def write_run(
     keeps_labels: bool = True,
     shape: tuple[int, int, int] = (8, 8, 1),
     accuracy: float = 0.85,
+    summary: Mapping[str, object] | None = None,
 ) -> FakeRun:
-    """Write all inputs of the report stage for `train` training and `test` test images."""
+    """Write all inputs of the report stage for `train` training and `test` test images.
+
+    `summary` replaces entries of data/split/summary.json.
+    """
     rng = np.random.default_rng(7)
     run = FakeRun(root, classes)
     truth_N = np.arange(train + test) % len(classes)
     _write_images(run, rng, truth_N, shape, train)
     chosen = _write_labels(run, rng, truth_N[:train], keeps_labels=keeps_labels)
     _write_curves(run, epochs, keeps_labels=keeps_labels)
-    summary = _write_test(run, rng, truth_N[train:], first_id=train, accuracy=accuracy)
+    measured = _write_test(run, rng, truth_N[train:], first_id=train, accuracy=accuracy)
+    _write_summary(run, summary or {})
     content = {
         "method": "cr_dpll" if keeps_labels else "supervised",
         "variant": "official",
         "dataset": "digits",
         "seed": 1,
         "protocol": "uniform_candidates",
-        "test": summary,
+        "test": measured,
         "val": {"accuracy": 0.9, "images": 10, "epoch": epochs},
         "train": {
             "disambiguation_accuracy": float(np.mean(chosen == truth_N[:train]))
@@ -144,6 +150,7 @@ def _write_images(
     count = len(images)
     about = {"dataset": "digits", "classes": list(run.classes), "policy": "digits"}
     about |= {"height": height, "width": width, "channels": channels}
+    about |= {"store": "pixels", "resize": "stretch"}
     publish_json(run.data / "classes.json", about)
     columns = {
         "id": pa.array(range(count), pa.int32()),
@@ -157,6 +164,54 @@ def _write_images(
         "part": ["train"] * train,
     }
     publish_table(run.data / "split/oracle.parquet", pa.table(oracle))
+
+
+def _write_summary(run: FakeRun, changes: Mapping[str, object]) -> None:
+    """What the split stage tells that the report reads, and no rejected images."""
+    content = {
+        "protocol": "uniform_candidates",
+        "parameters": {"rate": 0.3, "force_ambiguous": True},
+        "left_out": {"train": 0, "val": 0, "test": 0},
+        "noisy": {"train": 0, "val": 0},
+        "candidates": {"train": {"holds_truth": 1.0}},
+        "duplicates": {
+            "rule": "allow",
+            "groups": 0,
+            "images": 0,
+            "differ": 0,
+            "across": {"train_val": 0, "train_test": 0, "val_test": 0},
+            "first": [],
+            "dropped": 0,
+        },
+    }
+    publish_json(run.data / "split/summary.json", content | dict(changes))
+    nothing = {"source": pa.array([], pa.string()), "reason": pa.array([], pa.string())}
+    publish_table(run.data / "rejected.parquet", pa.table(nothing))
+
+
+def people(*names: str) -> dict[str, object]:
+    """The entry `annotators` of summary.json: the first is the best, every second one's truth is known."""
+    rows = [
+        {
+            "name": name,
+            "votes": 40,
+            "estimated_accuracy": 0.9 - 0.05 * n,
+            "accuracy": 0.85 if n % 2 == 0 else None,
+        }
+        for n, name in enumerate(names)
+    ]
+    return {
+        "rule": "union",
+        "count": len(rows),
+        "images": 50,
+        "votes": 40 * len(rows),
+        "votes_per_image": {str(len(rows)): 50},
+        "agreement": 0.75,
+        "krippendorff_alpha": 0.6543,
+        "majority_wrong": {"expected": 0.04, "actual": 0.0512},
+        "best": rows,
+        "worst": [],
+    }
 
 
 def _write_labels(

@@ -126,18 +126,19 @@ def test_the_page_can_be_read_with_the_keyboard(digits_run, visit):
     assert page.evaluate("document.activeElement.textContent") == "Skip to the result"
     assert page.evaluate("document.activeElement.getBoundingClientRect().left") >= 0
     stops = []
-    for _ in range(8):
+    for _ in range(10):
         page.keyboard.press("Tab")
         stops.append(page.evaluate("document.activeElement.textContent.trim().slice(0, 20)"))
-    assert stops[:6] == [
+    assert stops[:7] == [
         "Result",
         "Training",
         "Errors",
+        "Training labels",
         "Training images",
         "Worst mistakes",
         "Reproduce",
     ]
-    assert stops[6] == "Every class in numbe"
+    assert stops[7:9] == ["More on these labels", "Every class in numbe"]
     headings = page.evaluate("[...document.querySelectorAll('h1,h2,h3')].map(h => +h.tagName[1])")
     assert headings[0] == 1
     assert all(after - before <= 1 for before, after in itertools.pairwise(headings))

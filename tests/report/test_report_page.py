@@ -8,17 +8,29 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import get_args
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from pipeline_lib.artifacts import verify
+from pipeline_lib.artifacts import publish_table, verify
 from pipeline_lib.errors import UserError
 from pipeline_lib.evaluation import tables
+from pipeline_lib.params.load import load
+from pipeline_lib.params.sections import Split
+from pipeline_lib.report.inputs import read_inputs
+from pipeline_lib.report.labels import protocol_words
+from pipeline_lib.report.page import render
+from pipeline_lib.report.panels import panels
+from tests.report.conftest import people
 
 ROOT = Path(__file__).parents[2]
 FIGURES = (
     "accuracy",
+    "candidates",
+    "co_occurrence",
     "confusion",
     "disambiguation",
     "loss",
@@ -27,6 +39,7 @@ FIGURES = (
     "reliability",
     "training_images",
 )
+PROTOCOLS = {*get_args(Split.model_fields["protocol"].annotation), "clean"} - {"auto"}
 ADDRESSES = ("src", "srcset", "href", "action", "poster")
 VOID = {"meta", "link", "img", "source", "br"}
 
@@ -114,6 +127,7 @@ def test_sections_come_in_the_order_of_interest(digits_run):
         "reliability",
         "per_class",
     ]
+    wanted += ["labels", "candidates", "co_occurrence"]
     wanted += ["images", "worst", "reproduce"]
     assert [name for name in ids if name in wanted] == wanted
 
@@ -186,9 +200,9 @@ def test_hostile_class_names_stay_text(hostile_run, digits_run):
 def test_every_image_has_words_and_every_chart_two_themes(digits_run):
     page = read(digits_run)
     assert all(attrs["alt"].strip() for attrs in page.all("img"))
-    assert len(page.all("picture")) == 6
+    assert len(page.all("picture")) == 8
     assert all("dark" in attrs["media"] for attrs in page.all("source"))
-    assert len(page.all("source")) == 6
+    assert len(page.all("source")) == 8
 
 
 def test_every_figure_is_a_file_and_its_data_a_table(digits_run):
@@ -241,6 +255,7 @@ def test_nothing_trained_nothing_wrong_nothing_asked_for(make_run):
     probabilities = predictions["probabilities"].to_list()
     tables.publish_predictions(path, predictions["id"].to_numpy(), right, right, probabilities)
     assert run.build(grid_images=0) == [
+        "No co-occurrence of candidates: every set holds one class or all of them.",
         "Left out: report.grid_images is 0.",
         "There are none: every test image was recognised.",
     ]
@@ -259,6 +274,135 @@ def test_a_history_of_one_row_with_empty_columns(make_run):
     assert "no epoch was trained" in read(run).text
 
 
+def undrawn(run):
+    """The page without drawing its charts, which takes most of the time."""
+    inputs = read_inputs(run.data, run.reports)
+    found = panels(inputs, load().report)
+    blank = {key: {"light": b"<svg/>", "dark": b"<svg/>"} for key in found}
+    return Page(render(inputs, found, blank))
+
+
+def test_the_page_says_how_the_labels_came_about(digits_run, make_run):
+    words = (
+        "Each wrong label joined the candidates with probability 0.3; every image got at least one."
+    )
+    assert words in read(digits_run).text
+    few = {"protocol": "few_shot", "parameters": load().split.few_shot.model_dump()}
+    text = undrawn(make_run(summary=few)).text
+    assert "100 images kept their label; the others are unlabeled." in text
+
+
+@pytest.mark.parametrize("protocol", sorted(PROTOCOLS))
+def test_every_protocol_has_words_of_its_own(protocol):
+    options = getattr(load().split, protocol, None)
+    parameters = options.model_dump() if options is not None else {}
+    words = protocol_words({"protocol": protocol, "parameters": parameters})
+    assert words.endswith(".")
+    assert not words.startswith("Protocol")
+
+
+def test_a_protocol_that_somebody_added_is_told_by_its_parameters():
+    options = {"rate": 0.25, "near": True}
+    said = protocol_words({"protocol": "neighbours", "parameters": options})
+    assert said == "Protocol neighbours with rate 0.25, near True."
+    assert protocol_words({"protocol": "plain", "parameters": {}}) == "Protocol plain."
+
+
+@pytest.mark.parametrize(
+    ("protocol", "changes", "words"),
+    [
+        ("uniform_candidates", {"force_ambiguous": False}, "with probability 0.3."),
+        ("class_dependent", {}, "in the superclass of the true one"),
+        ("class_dependent", {"similar": "matrix"}, "with probabilities by true class."),
+        ("annotators", {}, "3 simulated annotators label every image, each right with probability 0.8."),
+        ("annotators", {"count": 1}, "1 simulated annotator labels every image"),
+        ("annotators", {"confusion": {"a": {"b": 1.0}}}, "each with errors by true class."),
+        ("few_shot", {"labels": None, "labels_per_class": 4}, "4 images of each class kept"),
+        ("few_shot", {"balance": "long_tailed"}, "by a factor of 10 in all; the others are unlabeled."),
+        ("few_shot", {"balance": "stratified", "unlabeled": 1000}, "classes; 1,000 others are"),
+        ("mixed", {}, "10 % of the images kept their label, 40 % got candidates"),
+    ],
+)  # fmt: skip
+def test_parameters_of_protocols_are_told(protocol, changes, words):
+    options = getattr(load().split, protocol).model_dump() | changes
+    assert words in protocol_words({"protocol": protocol, "parameters": options})
+
+
+def test_the_page_says_what_was_noticed_about_the_labels(make_run):
+    twins = {"rule": "drop", "groups": 3, "images": 7, "differ": 1, "first": [], "dropped": 4}
+    twins["across"] = {"train_val": 0, "train_test": 2, "val_test": 1}
+    summary = {
+        "duplicates": twins,
+        "noisy": {"train": 5, "val": 0},
+        "candidates": {"train": {"holds_truth": 0.875}},
+        "left_out": {"train": 11, "val": 0, "test": 0},
+    }
+    run = make_run(summary=summary)
+    bad = {"source": ["a.png", "b.png"], "reason": ["empty", "not an image"]}
+    publish_table(run.data / "rejected.parquet", pa.table(bad))
+    text = undrawn(run).text
+    for words in (
+        "Sets without the true label 5 the true label is in 87.5% of the training sets",
+        "Images with the same pixels 7 3 groups, 2 across training and test, 1 across validation "
+        "and test, 1 with different labels",
+        "Duplicates dropped 4",
+        "Left out of training 11",
+        "Images rejected 2 unreadable; data/rejected.parquet says why",
+    ):
+        assert words in text
+
+
+def test_nothing_noticed_is_said_too(digits_run):
+    text = read(digits_run).text
+    assert "Sets without the true label 0 the true label is in 100.0%" in text
+    assert "Images with the same pixels 0 no two images are equal" in text
+    assert "Images rejected 0 all were readable" in text
+    assert "Duplicates dropped" not in text
+
+
+def test_where_no_true_label_is_known(make_run):
+    run = make_run(summary={"candidates": {"train": {"holds_truth": None}}})
+    path = run.data / "split/oracle.parquet"
+    table = pq.read_table(path)
+    unknown = pa.nulls(len(table), pa.int16())
+    publish_table(path, table.set_column(table.schema.get_field_index("label"), "label", unknown))
+    text = undrawn(run).text
+    assert "Sets without the true label unknown" in text
+    assert "Percent of the sets that hold one class which hold another" in text
+
+
+def test_annotators_have_a_chart_and_their_numbers(make_run, digits_run):
+    assert "annotator" not in read(digits_run).text
+    assert not (digits_run.reports / "tables/annotators.csv").exists()
+    run = make_run(summary={"annotators": people("anna", "ben", "007")})
+    assert run.build() == []
+    page = read(run)
+    assert len(page.all("picture")) == 9
+    for words in (
+        "Annotators 3 120 labels of 50 images, 2.4 each",
+        "Agreement 75.0% of the pairs of labels; Krippendorff\N{RIGHT SINGLE QUOTATION MARK}s alpha 0.65",
+        "Majority wrong, estimated 4.0% by the true labels 5.1%",
+    ):
+        assert words in page.text
+    said = next(attrs["alt"] for attrs in page.all("img") if "annotators" in attrs["alt"])
+    assert "3 annotators, from 90 % for anna to 80 % for 007" in said
+    table = pl.read_csv(run.reports / "tables/annotators.csv", infer_schema=False)
+    assert table.rows() == [
+        ("anna", "40", "0.9", "0.85"),
+        ("ben", "40", "0.85", None),
+        ("007", "40", "0.8", "0.85"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "words"), [(40, "Those that go"), (120, "The 100 of 120 c")]
+)
+def test_of_many_classes_the_page_says_which_are_shown(make_run, num_classes, words):
+    text = undrawn(make_run(classes=[f"class {k}" for k in range(num_classes)], test=130)).text
+    assert words in text
+    assert "Most often: class " in text
+
+
 @pytest.mark.slow
 def test_many_classes_and_large_images_stay_small(make_run):
     names = [f"class number {k}" for k in range(100)]
@@ -273,7 +417,9 @@ def test_many_classes_and_large_images_stay_small(make_run):
     [
         "data/classes.json",
         "data/images.parquet",
+        "data/rejected.parquet",
         "data/split/oracle.parquet",
+        "data/split/summary.json",
         "reports/train/history.csv",
         "reports/evaluate/predictions.parquet",
         "reports/evaluate/per_class.csv",
