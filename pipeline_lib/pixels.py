@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -94,25 +95,25 @@ def pixel_blocks(
 
     verify(path)
     order_N = np.argsort(ids_N, kind="stable")
+    columns = ["image"] if stored.store == "pixels" else ["image", "sha256"]
     most = max(1, BLOCK_BYTES // stored.image_bytes)
     with pq.ParquetFile(path) as file, ThreadPoolExecutor(THREADS) as threads:
-        for table, rows_M, order_M in _row_groups(path, file, np.asarray(ids_N)[order_N], order_N):
+        for group, rows_M, order_M in _row_groups(path, file, np.asarray(ids_N)[order_N], order_N):
+            table = file.read_row_group(group, columns)
             for low in range(0, len(rows_M), most):
                 rows_B, order_B = rows_M[low : low + most], order_M[low : low + most]
                 if stored.store == "pixels":
-                    yield order_B, _as_array(table["image"], stored.shape)[rows_B]
-                    continue
-                files = [
-                    (table["image"][i].as_py(), table["sha256"][i].as_py()) for i in rows_B.tolist()
-                ]
-                images = threads.map(lambda f: _decoded(path, f[0], f[1], stored, decoders), files)
-                yield order_B, np.stack(list(images))
+                    images_BHWC = _as_array(table["image"], stored.shape)[rows_B]
+                else:
+                    files = [[table[name][i].as_py() for name in columns] for i in rows_B.tolist()]
+                    images_BHWC = _all_decoded(path, files, stored, decoders, threads)
+                yield order_B, images_BHWC
 
 
 def _row_groups(
     path: Path, file: pq.ParquetFile, ids_N: NDArray[np.integer], order_N: NDArray[np.intp]
-) -> Iterator[tuple[pa.Table, NDArray[np.integer], NDArray[np.intp]]]:
-    """The row groups that have any of the ascending `ids_N`, with their rows of it and its part of `order_N`."""
+) -> Iterator[tuple[int, NDArray[np.integer], NDArray[np.intp]]]:
+    """The row groups that have any of the ascending `ids_N`: which rows of them, and that part of `order_N`."""
     rows = file.metadata.num_rows
     if len(ids_N) and not 0 <= ids_N[0] <= ids_N[-1] < rows:
         msg = f"{path}: no image {ids_N[-1]} among its {rows}; run `dvc repro`"
@@ -122,8 +123,7 @@ def _row_groups(
         stop = start + file.metadata.row_group(group).num_rows
         first, last = np.searchsorted(ids_N, [start, stop])
         if first < last:
-            table = file.read_row_group(group, ["image", "sha256"])
-            yield table, ids_N[first:last] - start, order_N[first:last]
+            yield group, ids_N[first:last] - start, order_N[first:last]
         start = stop
 
 
@@ -135,6 +135,24 @@ def _as_array(column: pa.ChunkedArray, shape: tuple[int, int, int]) -> NDArray[n
     size = int(np.prod(shape))
     flat = np.frombuffer(data, np.uint8, count=len(column) * size, offset=column.offset * size)
     return flat.reshape(-1, *shape)
+
+
+def _all_decoded(
+    path: Path,
+    files: Sequence[Sequence[Any]],
+    stored: Stored,
+    decoders: Sequence[Decoder],
+    threads: ThreadPoolExecutor,
+) -> NDArray[np.uint8]:
+    """Decode files, each given with the sha256 of its pixels, to (B, H, W, C)."""
+
+    def decoded(file: Sequence[Any]) -> NDArray[np.uint8]:
+        return _decoded(path, file[0], file[1], stored, decoders)
+
+    # Pillow warns of odd metadata, which does not change a pixel.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="PIL")
+        return np.stack(list(threads.map(decoded, files)))
 
 
 def _decoded(

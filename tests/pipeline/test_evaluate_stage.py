@@ -19,6 +19,7 @@ import torch
 from pipeline_lib.artifacts import publish_json, publish_table
 from pipeline_lib.errors import UserError
 from pipeline_lib.evaluation.evaluate import evaluate
+from pipeline_lib.memory import ImageMemory
 from pipeline_lib.models.build import Architecture, build
 from pipeline_lib.models.predictor import (
     Predictor,
@@ -65,6 +66,7 @@ def write_inputs(
     }
     publish_table(data / "images.parquet", pa.table(images))
     task = {"dataset": "toy", "classes": CLASSES, "height": 8, "width": 8, "channels": 3}
+    task |= {"store": "pixels", "resize": "stretch"}
     publish_json(data / "classes.json", task)
     write_split(data, labels, test_labels)
     write_labels(data, labels)
@@ -126,9 +128,11 @@ def write_labels(data: Path, labels) -> None:
     publish_table(data / "label_history.parquet", pa.table(history))
 
 
-def run(root: Path, batch_size: int = 4):
+def run(root: Path, batch_size: int = 4, budget: float = 1.0, say=print):
     params = load(ROOT / "params.yaml").evaluate.model_copy(update={"batch_size": batch_size})
-    return evaluate(root / "data", root / "models", root / "reports", params, torch.device("cpu"))
+    cpu = torch.device("cpu")
+    memory = ImageMemory(budget, cpu, root / "scratch", say)
+    return evaluate(root / "data", root / "models", root / "reports", params, cpu, memory)
 
 
 def test_the_median_of_the_last_evaluations_and_the_ends_of_phases_are_measured(tmp_path) -> None:
@@ -265,10 +269,15 @@ def test_the_same_inputs_give_the_same_bytes(tmp_path) -> None:
     write_inputs(tmp_path)
     run(tmp_path)
     first = {p: p.read_bytes() for p in (tmp_path / "reports").rglob("*") if p.is_file()}
-    shutil.rmtree(tmp_path / "reports")
-    run(tmp_path)
-    again = {p: p.read_bytes() for p in (tmp_path / "reports").rglob("*") if p.is_file()}
-    assert first == again
+    for budget in (1.0, 1e-9):  # the test images in memory, and in a file
+        said = []
+        shutil.rmtree(tmp_path / "reports")
+        run(tmp_path, budget=budget, say=said.append)
+        again = {p: p.read_bytes() for p in (tmp_path / "reports").rglob("*") if p.is_file()}
+        assert first == again
+        assert [line.partition(" GiB")[2][:37] for line in said] == (
+            [" of test images are read from a tempo"] if budget < 1 else []
+        )
 
 
 @pytest.mark.parametrize(
