@@ -79,8 +79,8 @@ def load(encoded: bytes) -> Image.Image:
     - Gray stays gray, 1 bit becomes 0 and 255, a palette the colours that it names.
     - CMYK becomes RGB without an ink profile, R = (255 - C)(255 - K) / 255; in a JPEG it is taken as
       inverted, as Adobe and nearly everybody writes it. YCbCr and Lab become RGB.
-    - 16 bits keep their high byte (12-bit TIFF: the upper 8 bits); 32 bits and floating point have
-      no defined range and are refused.
+    - 16 bits keep their high byte, the 12 of a TIFF the upper 8 (PPM: scaled by its own maximum);
+      32 bits and floating point have no defined range and are refused.
     - Of an animation or several pages, the first.
     - Colour profiles and gamma are not applied: pixels are taken as they are stored.
 
