@@ -82,10 +82,10 @@ def _name_ticks(axes: Axes, cells: Cells) -> None:
 def _write_texts(axes: Axes, texts: Sequence[str], colours_KK3: NDArray[np.float64]) -> None:
     """Dark on bright cells and bright on dark ones."""
     size = len(colours_KK3)
+    points = 8 if size > 10 else 9 if max(map(len, texts)) > 2 else 10.5
     bright_KK = colours_KK3 @ LUMA > 0.5
     for cell, text in enumerate(texts):
         row, column = divmod(cell, size)
         colour = style.LIGHT.ink if bright_KK[row, column] else style.LIGHT.surface
-        points = 10.5 if size <= 10 else 8
         if text:
             axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=points)

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 
     from pipeline_lib.report.inputs import Inputs
 
+RULES = {
+    "union": "Everything that an annotator named is a candidate.",
+    "at_least": "What enough annotators named is a candidate.",
+    "weighted": "The classes that are most probable by the annotators' reliability are candidates.",
+}
 PARTS = {"train": "training", "val": "validation", "test": "test"}
 
 
@@ -28,7 +33,7 @@ class Note:
 
 
 def protocol_words(summary: Mapping[str, Any]) -> str:
-    """Say in a sentence how the labels were made as weak as they are; summary.json."""
+    """Say how the labels were made as weak as they are; summary.json."""
     name, options = summary["protocol"], summary["parameters"]
     words = {
         "clean": _clean,
@@ -40,8 +45,13 @@ def protocol_words(summary: Mapping[str, Any]) -> str:
         "few_shot": _few_shot,
         "mixed": _mixed,
     }.get(name)
-    if words is not None:
-        return words(options)
+    said = [_by_parameters(name, options) if words is None else words(options)]
+    if "annotators" in summary:
+        said.append(RULES[summary["annotators"]["rule"]])
+    return " ".join(said)
+
+
+def _by_parameters(name: str, options: Mapping[str, Any]) -> str:
     listed = ", ".join(f"{key} {value}" for key, value in options.items())
     return f"Protocol {name}" + (f" with {listed}." if listed else ".")
 
@@ -179,16 +189,16 @@ def co_occurrence_words(frame: pl.DataFrame, num_classes: int) -> str:
     """What the rows of the chart are, and which of many classes it shows in which order."""
     shown = round(len(frame) ** 0.5)
     rows = (
-        "Percent of the sets of each true class that hold each candidate."
+        "Percent of a true class's sets that hold each candidate."
         if frame.columns[0] == KNOWN
-        else "Percent of the sets that hold one class which hold another, too."
+        else "Percent of the sets with one class that hold another, too."
     )
     some = (
-        f"The {shown} of {num_classes:,} classes that share most sets, "
+        f"The {shown} of {num_classes:,} classes that share most sets are shown, "
         if shown < num_classes
         else ""
     )
-    order = (some + "those that go together side by side. ") if shown > NAMES_UP_TO else ""
+    order = f"{some}those that go together side by side. " if shown > NAMES_UP_TO else ""
     return f"{rows} {order[:1].upper()}{order[1:]}Sets of all classes do not count."
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 NARROW = "\N{NARROW NO-BREAK SPACE}"
 NAME_LIMIT = 48  # characters of a class name on the page; the rest is in its tooltip
-PAIRS = 3  # of candidates, named beside their chart
+PAIRS = 2  # of candidates, named beside their chart
 ROWS_OPEN = 20  # a per-class table of more rows starts folded
 
 

@@ -19,7 +19,7 @@ from pipeline_lib.artifacts import publish_table, verify
 from pipeline_lib.errors import UserError
 from pipeline_lib.evaluation import tables
 from pipeline_lib.params.load import load
-from pipeline_lib.params.sections import Split
+from pipeline_lib.params.sections import Annotations, Split
 from pipeline_lib.report.inputs import read_inputs
 from pipeline_lib.report.labels import protocol_words
 from pipeline_lib.report.page import render
@@ -301,6 +301,14 @@ def test_every_protocol_has_words_of_its_own(protocol):
     assert not words.startswith("Protocol")
 
 
+@pytest.mark.parametrize("rule", get_args(Annotations.model_fields["rule"].annotation))
+def test_every_rule_for_annotators_has_words(rule):
+    annotators = people("anna") | {"rule": rule}
+    given = {"protocol": "given", "parameters": {}, "annotators": annotators}
+    assert protocol_words(given).startswith("Labels are those of the data. ")
+    assert "candidate" in protocol_words(given)
+
+
 def test_a_protocol_that_somebody_added_is_told_by_its_parameters():
     options = {"rate": 0.25, "near": True}
     said = protocol_words({"protocol": "neighbours", "parameters": options})
@@ -368,7 +376,7 @@ def test_where_no_true_label_is_known(make_run):
     publish_table(path, table.set_column(table.schema.get_field_index("label"), "label", unknown))
     text = undrawn(run).text
     assert "Sets without the true label unknown" in text
-    assert "Percent of the sets that hold one class which hold another" in text
+    assert "Percent of the sets with one class that hold another" in text
 
 
 def test_annotators_have_a_chart_and_their_numbers(make_run, digits_run):
@@ -378,6 +386,7 @@ def test_annotators_have_a_chart_and_their_numbers(make_run, digits_run):
     assert run.build() == []
     page = read(run)
     assert len(page.all("picture")) == 9
+    assert "Everything that an annotator named is a candidate." in page.text
     for words in (
         "Annotators 3 120 labels of 50 images, 2.4 each",
         "Agreement 75.0% of the pairs of labels; Krippendorff\N{RIGHT SINGLE QUOTATION MARK}s alpha 0.65",
@@ -395,7 +404,11 @@ def test_annotators_have_a_chart_and_their_numbers(make_run, digits_run):
 
 
 @pytest.mark.parametrize(
-    ("num_classes", "words"), [(40, "Those that go"), (120, "The 100 of 120 c")]
+    ("num_classes", "words"),
+    [
+        (40, "Those that go together side by side."),
+        (120, "The 100 of 120 classes that share most sets are shown, those"),
+    ],
 )
 def test_of_many_classes_the_page_says_which_are_shown(make_run, num_classes, words):
     text = undrawn(make_run(classes=[f"class {k}" for k in range(num_classes)], test=130)).text
