@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pipeline_lib.artifacts import publish_json, publish_table, read_json, read_table
 from pipeline_lib.params.load import load
+from pipeline_lib.pixels import Stored, pixel_blocks
 from pipeline_lib.protocols.split import split
 from stages.cli import run
 
@@ -17,13 +19,15 @@ OUT = DATA / "split"
 def main() -> None:
     """Write train, val, test and oracle.parquet, and summary.json."""
     params = load()
+    classes = read_json(DATA / "classes.json")
     tables = split(
         read_table(DATA / "labels.parquet"),
-        read_json(DATA / "classes.json")["classes"],
+        classes,
         read_json(DATA / "supervision.json")["kind"],
         params.split,
         params.seed,
         params.data.limit,
+        partial(pixel_blocks, DATA / "images.parquet", stored=Stored.described_by(classes)),
     )
     for name in ("train", "val", "test", "oracle"):
         publish_table(OUT / f"{name}.parquet", getattr(tables, name))

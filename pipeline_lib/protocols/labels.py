@@ -1,27 +1,75 @@
 """What is known of the labels of some images, as arrays, and what a protocol makes of it.
 
-N images, K classes.
+N images, K classes, V votes. Nothing here is a Python object per image: names of images stay in
+Arrow and are looked up for messages and when tables are written.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
-from pipeline_lib.errors import UserError, listed
+from pipeline_lib.errors import UserError
+from pipeline_lib.records import Role
 from pipeline_lib.rng import generator
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    import pyarrow as pa
     from numpy.typing import NDArray
 
+    from pipeline_lib.params.sections import Split
+
+    Pixels = Callable[[NDArray[np.int32]], Iterator[tuple[NDArray[np.intp], NDArray[np.uint8]]]]
+
+Part = Literal["train", "val"]
 UNKNOWN = -1
 BLOCK = 8192
+ROLES: tuple[Role, ...] = get_args(Role)
+SPLITS = ("train", "val", "test")
+TRAIN, VAL, TEST = range(len(SPLITS))
+
+
+@dataclass(frozen=True)
+class Votes:
+    """What annotators said, one vote per entry, no vote twice; ordered by image, annotator, class.
+
+    Attributes:
+        image_V: positions in `Labels`.
+        annotator_V: positions in `annotators`.
+        class_V: classes.
+        annotators: names.
+    """
+
+    image_V: NDArray[np.int32]
+    annotator_V: NDArray[np.int32]
+    class_V: NDArray[np.int32]
+    annotators: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.image_V)
+
+
+class Said(NamedTuple):
+    """What the data say of all M images of labels.parquet; `Labels.row_N` points into it.
+
+    Attributes:
+        source: what the user calls the images, M strings.
+        label_M: the label that was given, else UNKNOWN.
+        candidate_row, candidate_class: the candidate sets, one entry per candidate.
+        votes: of the annotators.
+        twin_M: id of the first image with the same pixels, else UNKNOWN.
+    """
+
+    source: pa.ChunkedArray
+    label_M: NDArray[np.int16]
+    candidate_row: NDArray[np.int32]
+    candidate_class: NDArray[np.int32]
+    votes: Votes
+    twin_M: NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -30,21 +78,21 @@ class Labels:
 
     Attributes:
         id_N: int32, ascending.
-        source_N: what the user calls the images.
-        split_N: `train`, `val`, `test`, or None where the data do not say.
+        row_N: where `said` has them.
+        split_N: TRAIN, VAL, TEST, or UNKNOWN where the data do not say.
         truth_N: the true label, else the label that was given, else UNKNOWN.
-        given_NK: bool, the candidate sets that the data give; all classes where they give nothing.
         weak_N: bool, whether more or less was given than the true label.
         class_names: K names.
+        said: what the data say of these images and of others.
     """
 
     id_N: NDArray[np.int32]
-    source_N: NDArray[np.object_]
-    split_N: NDArray[np.object_]
-    truth_N: NDArray[np.int64]
-    given_NK: NDArray[np.bool_]
+    row_N: NDArray[np.int32]
+    split_N: NDArray[np.int8]
+    truth_N: NDArray[np.int16]
     weak_N: NDArray[np.bool_]
     class_names: tuple[str, ...]
+    said: Said
 
     @property
     def num_classes(self) -> int:
@@ -58,13 +106,47 @@ class Labels:
         """Give the images that the mask keeps."""
         return Labels(
             self.id_N[keep],
-            self.source_N[keep],
+            self.row_N[keep],
             self.split_N[keep],
             self.truth_N[keep],
-            self.given_NK[keep],
             self.weak_N[keep],
             self.class_names,
+            self.said,
         )
+
+    def sources(self) -> pa.ChunkedArray:
+        """Names of the images."""
+        return self.said.source.take(self.row_N)
+
+    def first(self, keep: NDArray[np.bool_], limit: int) -> list[str]:
+        """Names of the first images that the mask keeps."""
+        rows = self.row_N[np.flatnonzero(keep)[:limit]]
+        names: list[str] = self.said.source.take(rows).to_pylist()
+        return names
+
+    def named(self, keep: NDArray[np.bool_], limit: int = 10) -> str:
+        """Name the images that the mask keeps, as `errors.listed` does, however many they are."""
+        shown = self.first(keep, limit)
+        more = int(keep.sum()) - len(shown)
+        return ", ".join(shown) + (f" and {more} more" if more else "")
+
+    def votes(self) -> Votes:
+        """What annotators said of these images."""
+        said = self.said.votes
+        at_V = self._position()[said.image_V]
+        here_V = at_V != UNKNOWN
+        return Votes(at_V[here_V], said.annotator_V[here_V], said.class_V[here_V], said.annotators)
+
+    def candidates(self) -> NDArray[np.bool_]:
+        """Mask of the candidates that the data name, (N, K); empty where they name none."""
+        at = self._position()[self.said.candidate_row]
+        return marks(len(self), self.num_classes, at[at >= 0], self.said.candidate_class[at >= 0])
+
+    def _position(self) -> NDArray[np.int32]:
+        """Position of each row of `said` among these images, else UNKNOWN."""
+        at_M = np.full(len(self.said.label_M), UNKNOWN, np.int32)
+        at_M[self.row_N] = np.arange(len(self), dtype=np.int32)
+        return at_M
 
 
 @dataclass(frozen=True)
@@ -74,75 +156,57 @@ class Weakened:
     Attributes:
         labels: the N images that a protocol kept.
         candidates_NK: bool, their candidate sets.
-        role_N: a `records.Role` each.
+        role_N: position in ROLES.
     """
 
     labels: Labels
     candidates_NK: NDArray[np.bool_]
-    role_N: NDArray[np.object_]
+    role_N: NDArray[np.int8]
 
 
-def from_table(table: pa.Table, class_names: Sequence[str]) -> Labels:
-    """Read labels.parquet, in any order of its rows.
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What a protocol may use, beside the labels that it weakens. The same one for all parts.
 
-    Raises:
-        UserError: An image has an empty candidate set.
+    Attributes:
+        params: `split` of params.yaml.
+        seed: of every draw.
+        training: the training images before `data.limit`, so that what is learned from them does not
+            depend on it.
+        superclasses: the dataset's own, by name, or None.
+        pixels: gives images by their ids, block by block: positions among the ids (B,), and uint8 (B, H, W, C).
     """
-    table = table.sort_by("id").combine_chunks()
-    label_N, true_N = (_integers(table[name]) for name in ("label", "true_label"))
-    source_N = np.array(table["source"].to_pylist(), object)
-    chosen_NK, annotated_NK = (
-        _marks(table[name], len(class_names)) for name in ("candidates", "annotations")
-    )
-    says_N = table["candidates"].is_valid().to_numpy(zero_copy_only=False)
-    empty_N = says_N & ~chosen_NK.any(axis=1)
-    if empty_N.any():
-        msg = (
-            f"{empty_N.sum()} images have an empty candidate set ({listed(source_N[empty_N])}); "
-            f"name all classes there if nothing is known"
-        )
-        raise UserError(msg)
-    labeled_NK = label_N[:, None] == np.arange(len(class_names))
-    given_NK = chosen_NK
-    for otherwise_NK in (annotated_NK, labeled_NK, np.ones_like(labeled_NK)):
-        given_NK = np.where(given_NK.any(axis=1, keepdims=True), given_NK, otherwise_NK)
-    annotated_N = table["annotations"].is_valid().to_numpy(zero_copy_only=False)
-    return Labels(
-        id_N=table["id"].to_numpy().astype(np.int32),
-        source_N=source_N,
-        split_N=np.array(table["split"].to_pylist(), object),
-        truth_N=np.where(true_N == UNKNOWN, label_N, true_N),
-        given_NK=given_NK,
-        weak_N=says_N | annotated_N | (label_N != true_N) | (label_N == UNKNOWN),
-        class_names=tuple(class_names),
-    )
+
+    params: Split
+    seed: int
+    training: Labels
+    superclasses: Mapping[str, Sequence[str]] | None
+    pixels: Pixels
 
 
-def _integers(column: pa.ChunkedArray) -> NDArray[np.int64]:
-    values: NDArray[np.int64] = pc.fill_null(column, UNKNOWN).to_numpy().astype(np.int64)
-    return values
-
-
-def _marks(column: pa.ChunkedArray, num_classes: int) -> NDArray[np.bool_]:
-    """Turn lists of classes into a mask, ignoring nulls."""
-    marks_NK = np.zeros((len(column), num_classes), bool)
-    rows = pc.list_parent_indices(column).to_numpy()
-    values = _integers(pc.list_flatten(column))
-    marks_NK[rows[values != UNKNOWN], values[values != UNKNOWN]] = True
+def marks(
+    number: int, num_classes: int, row: NDArray[np.integer], of_class: NDArray[np.integer]
+) -> NDArray[np.bool_]:
+    """Turn pairs of a row and a class into a mask (number, K)."""
+    marks_NK = np.zeros((number, num_classes), bool)
+    marks_NK[row, of_class] = True
     return marks_NK
 
 
-def roles(candidates_NK: NDArray[np.bool_]) -> NDArray[np.object_]:
+def roles(candidates_NK: NDArray[np.bool_]) -> NDArray[np.int8]:
     """Name each image after its candidate set: one class, all classes, or something between."""
     size_N = candidates_NK.sum(axis=1)
-    names = np.array(["partial", "labeled", "unlabeled"], object)
-    picked: NDArray[np.object_] = names[(size_N == 1) + 2 * (size_N == candidates_NK.shape[1])]
-    return picked
+    role_N = np.full(len(size_N), ROLES.index("partial"), np.int8)
+    role_N[size_N == candidates_NK.shape[1]] = ROLES.index("unlabeled")
+    role_N[size_N == 1] = ROLES.index("labeled")
+    return role_N
 
 
 def singletons(labels: Labels) -> NDArray[np.bool_]:
     """Mask of the true label only, (N, K)."""
-    mask_NK: NDArray[np.bool_] = labels.truth_N[:, None] == np.arange(labels.num_classes)
+    mask_NK: NDArray[np.bool_] = labels.truth_N[:, None] == np.arange(
+        labels.num_classes, dtype=np.int16
+    )
     return mask_NK
 
 
@@ -154,22 +218,41 @@ def require_truth(labels: Labels, who: str) -> None:
     """
     without_N = labels.truth_N == UNKNOWN
     if without_N.any():
-        sources = listed(labels.source_N[without_N], limit=3)
+        sources = labels.named(without_N, limit=3)
         msg = f"{who} needs the label of every image, {without_N.sum()} have none ({sources})"
         raise UserError(msg)
 
 
-def draws(
-    id_N: NDArray[np.int32], width: int, seed: int, purpose: str, *counters: str
-) -> NDArray[np.float64]:
+def blocks(
+    id_N: NDArray[np.int32], width: int, seed: int, purpose: str, *counters: str | int
+) -> Iterator[tuple[slice, NDArray[np.float64]]]:
     """Draw `width` uniform numbers for each image, which depend on its id but not on the others.
 
-    Returns:
-        (N, width) in [0, 1).
+    Args:
+        id_N: ascending.
+        width: how many numbers.
+        seed: of the draws.
+        purpose: of the draws.
+        counters: that tell several draws of one purpose apart.
+
+    Yields:
+        Some images that stand together, and their numbers in [0, 1), (B, width).
     """
-    numbers = np.empty((len(id_N), width))
-    for block in np.unique(id_N // BLOCK):
-        here_N = id_N // BLOCK == block
-        of_block = generator(seed, purpose, *counters, int(block)).random((BLOCK, width))
-        numbers[here_N] = of_block[id_N[here_N] % BLOCK]
-    return numbers
+    block_N = id_N // BLOCK
+    ends = np.append(np.flatnonzero(np.diff(block_N)) + 1, len(block_N))
+    start = 0
+    for end in map(int, ends):
+        if start == end:
+            return
+        block = int(block_N[start])
+        numbers = generator(seed, purpose, *counters, block).random((BLOCK, width))
+        yield slice(start, end), numbers[id_N[start:end] % BLOCK]
+        start = end
+
+
+def draws(labels: Labels, seed: int, purpose: str, *counters: str | int) -> NDArray[np.float64]:
+    """Draw one number for each image (see `blocks`), (N,)."""
+    number_N = np.empty(len(labels))
+    for here, number_B1 in blocks(labels.id_N, 1, seed, purpose, *counters):
+        number_N[here] = number_B1[:, 0]
+    return number_N

@@ -3,30 +3,42 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline_lib.errors import UserError, listed
-from pipeline_lib.protocols import clean
-from pipeline_lib.protocols.labels import UNKNOWN, Labels, Weakened, from_table, singletons
+from pipeline_lib.protocols import agreement, clean
+from pipeline_lib.protocols.duplicates import describe, first_copies, resolve_rule
+from pipeline_lib.protocols.labels import (
+    BLOCK,
+    ROLES,
+    TEST,
+    UNKNOWN,
+    Labels,
+    Task,
+    Weakened,
+    singletons,
+)
 from pipeline_lib.protocols.parts import divide
 from pipeline_lib.protocols.summary import misses, summarize
+from pipeline_lib.protocols.table import from_table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
 
     from pipeline_lib.params.sections import Split
+    from pipeline_lib.protocols.labels import Part, Pixels
     from pipeline_lib.records import Kind
 
 
 class LabelProtocol(Protocol):
     """A module of this package that is named after a `split.protocol`, or `clean`."""
 
-    def weaken(
-        self, labels: Labels, params: Split, seed: int, part: Literal["train", "val"]
-    ) -> Weakened:
+    def weaken(self, labels: Labels, task: Task, part: Part) -> Weakened:
         """Decide what training may see of the labels."""
 
 
@@ -41,41 +53,51 @@ class Tables(NamedTuple):
 
 
 def split(
-    labels: pa.Table,
-    class_names: Sequence[str],
+    table: pa.Table,
+    classes: Mapping[str, Any],
     kind: Kind,
     params: Split,
     seed: int,
-    limit: int | None = None,
+    limit: int | None,
+    pixels: Pixels,
 ) -> Tables:
     """Divide the images of labels.parquet and weaken their labels.
 
     Args:
-        labels: labels.parquet.
-        class_names: K names.
+        table: labels.parquet.
+        classes: classes.json.
         kind: what the method learns from.
         params: `split` of params.yaml.
         seed: of every draw.
         limit: `data.limit`.
+        pixels: gives images by their ids (see `Task`).
 
     Raises:
         UserError: The labels do not allow what params.yaml asks for.
     """
-    if len(class_names) < 2:
-        msg = f"a classifier needs at least two classes, the data have {listed(class_names) or 'none'}"
+    names = classes["classes"]
+    if len(names) < 2:
+        msg = f"a classifier needs at least two classes, the data have {listed(names) or 'none'}"
         raise UserError(msg)
-    known = from_table(labels, class_names)
-    parts = divide(known, params.test_fraction, params.val_fraction, limit, seed)
+    known = from_table(table, names, classes["annotators"])
     name = resolve_protocol(kind, params, known)
+    rule = resolve_rule(params, classes["dataset"])
+    kept = known.where(first_copies(known)) if rule == "drop" else known
+    parts = divide(kept, params.test_fraction, params.val_fraction, limit, seed)
+    duplicates = describe(known, parts, rule)
+    task = Task(params, seed, parts.unlimited, classes["superclasses"], pixels)
     protocol = load_protocol(name)
-    train = protocol.weaken(parts.train, params, seed, "train")
+    train = protocol.weaken(parts.train, task, "train")
     val_protocol = clean if params.val_labels == "clean" else protocol
     has_truth_N = parts.val.truth_N != UNKNOWN
     measurable = parts.val.where(has_truth_N) if val_protocol is clean else parts.val
-    val = val_protocol.weaken(measurable, params, seed, "val")
+    val = val_protocol.weaken(measurable, task, "val")
     _check_classes(train)
     noisy = _check_noise(train, val, allowed=params.allow_noisy_candidates)
-    summary = summarize(name, kind, params, parts, train, val) | noisy
+    summary = summarize(name, kind, params, parts, train, val) | noisy | {"duplicates": duplicates}
+    cast_votes = getattr(protocol, "cast_votes", None)
+    if cast_votes is not None and len(cast_votes(task.training, task)):
+        summary["annotators"] = agreement.describe(task, cast_votes)
     return Tables(
         _table(train), _table(val), _test_table(parts.test), _oracle_table(train, val), summary
     )
@@ -92,25 +114,36 @@ def resolve_protocol(kind: Kind, params: Split, labels: Labels) -> str:
     if kind == "clean":
         return "clean"
     if params.protocol not in {"auto", "given"}:
-        _check_unsupervised(params.protocol, labels.where(labels.split_N != "test"))
+        _check_unsupervised(params.protocol, labels.where(labels.split_N != TEST))
     if params.protocol != "auto":
         return params.protocol
-    if labels.weak_N[labels.split_N != "test"].any():
+    if labels.weak_N[labels.split_N != TEST].any():
         return "given"
     return {"partial": "uniform_candidates", "few_shot": "few_shot"}[kind]
 
 
 def _check_unsupervised(protocol: str, labels: Labels) -> None:
     """Refuse images of which the data say something else than the true label, or than nothing."""
-    known_N1 = (labels.truth_N != UNKNOWN)[:, None]
-    supervised_N = (labels.given_NK != (singletons(labels) | ~known_N1)).any(axis=1)
+    supervised_N = _supervised(labels)
     if supervised_N.any():
         msg = (
             f"split.protocol {protocol} would weaken the folders' classes, but data.table supervises "
-            f"({listed(labels.source_N[supervised_N], limit=3)}); "
+            f"({labels.named(supervised_N, limit=3)}); "
             f"set split.protocol to auto or given, or data.table to null"
         )
         raise UserError(msg)
+
+
+def _supervised(labels: Labels) -> NDArray[np.bool_]:
+    supervised_N: NDArray[np.bool_] = labels.truth_N != labels.said.label_M[labels.row_N]
+    named_NK = labels.candidates()
+    votes = labels.votes()
+    silent_V = (named_NK.sum(axis=1) == 0)[votes.image_V]
+    named_NK[votes.image_V[silent_V], votes.class_V[silent_V]] = True
+    named_N = named_NK.any(axis=1)
+    expected_NK = singletons(labels) | (labels.truth_N == UNKNOWN)[:, None]
+    supervised_N[named_N] = (named_NK[named_N] != expected_NK[named_N]).any(axis=1)
+    return supervised_N
 
 
 def load_protocol(name: str) -> LabelProtocol:
@@ -143,26 +176,33 @@ def _check_classes(train: Weakened) -> None:
 def _check_noise(train: Weakened, val: Weakened, *, allowed: bool) -> dict[str, Any]:
     """Count candidate sets without the true label; refuse them unless they are allowed."""
     missed = {"train": misses(train), "val": misses(val)}
-    sources = [*train.labels.source_N[missed["train"]], *val.labels.source_N[missed["val"]]]
-    if sources and not allowed:
+    counts = {part: int(missed_N.sum()) for part, missed_N in missed.items()}
+    number = sum(counts.values())
+    firsts = [part.labels.first(misses(part), 10) for part in (train, val)]
+    sources = [*firsts[0], *firsts[1]][:10]
+    if number and not allowed:
         total = len(train.labels) + len(val.labels)
+        more = f" and {number - len(sources)} more" if number > len(sources) else ""
         msg = (
-            f"{len(sources)} of {total} candidate sets miss the true label ({listed(sources)}); "
+            f"{number} of {total} candidate sets miss the true label ({', '.join(sources)}{more}); "
             f"correct them, or set split.allow_noisy_candidates: true"
         )
         raise UserError(msg)
-    counts = {part: int(missed_N.sum()) for part, missed_N in missed.items()}
-    return {"noisy": counts, "noisy_first": sources[:10]}
+    return {"noisy": counts, "noisy_first": sources}
 
 
 def _table(part: Weakened) -> pa.Table:
     ends_N = np.cumsum(part.candidates_NK.sum(axis=1))
     offsets = pa.array(np.concatenate([[0], ends_N]), pa.int32())
-    classes = pa.array(np.nonzero(part.candidates_NK)[1], pa.int16())
+    classes = [
+        np.nonzero(part.candidates_NK[start : start + BLOCK])[1].astype(np.int16)
+        for start in range(0, len(part.labels), BLOCK)
+    ]
+    flat = pa.array(np.concatenate([np.empty(0, np.int16), *classes]))
     columns = {
         "id": pa.array(part.labels.id_N, pa.int32()),
-        "candidates": pa.ListArray.from_arrays(offsets, classes),
-        "role": pa.array(part.role_N, pa.string()),
+        "candidates": pa.ListArray.from_arrays(offsets, flat),
+        "role": pa.array(ROLES).take(pa.array(part.role_N)),
     }
     return pa.table(columns)
 
@@ -175,11 +215,12 @@ def _test_table(labels: Labels) -> pa.Table:
 def _oracle_table(train: Weakened, val: Weakened) -> pa.Table:
     """What is known of the images and training must not see: true labels, and names of files."""
     truth_N = np.concatenate([train.labels.truth_N, val.labels.truth_N])
-    sources = [*train.labels.source_N, *val.labels.source_N]
+    part_N = np.repeat(np.arange(2, dtype=np.int8), [len(train.labels), len(val.labels)])
+    sources = [*train.labels.sources().chunks, *val.labels.sources().chunks]
     columns = {
         "id": pa.array(np.concatenate([train.labels.id_N, val.labels.id_N]), pa.int32()),
-        "source": pa.array(sources, pa.string()),
+        "source": pa.chunked_array(sources, pa.string()),
         "label": pa.array(truth_N, pa.int16(), mask=truth_N == UNKNOWN),
-        "part": pa.array(["train"] * len(train.labels) + ["val"] * len(val.labels), pa.string()),
+        "part": pa.array(["train", "val"]).take(pa.array(part_N)),
     }
     return pa.table(columns)

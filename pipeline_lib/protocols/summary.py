@@ -11,9 +11,10 @@ Beside counts, digests and parameters, data/split/summary.json holds
 - `duplicates`: `rule` (error | drop | allow), `groups` of images with the same pixels, `images` in
   them, `differ` (groups with different known labels), `across` (`train_val`, `train_test`, `val_test`:
   groups with images in both), `first` (ten of these: `[[source, part], [source, part]]`), `dropped`;
-- `annotators`, where labels come from annotators (a table's, or simulated ones), over the training and
-  validation images before `data.limit`: `rule`, `count`, `images`, `votes`, `votes_per_image` (as
-  `sizes`), `agreement` (share of the pairs of votes on an image that agree), `krippendorff_alpha`,
+- `annotators`, where labels come from annotators (a table's, or simulated ones), over the training images
+  before `data.limit`: `rule`, `count`, `images` with votes, `votes`, `votes_per_image` (as `sizes`; no
+  annotator counts twice for one class), `agreement` (share of the pairs of votes on an image that
+  agree), `krippendorff_alpha`,
   `majority_wrong` (`expected`: share of wrong majority votes by Dawid and Skene's posterior; `actual`:
   against the known true labels, or null), and `best` and `worst` (at most 20 annotators each, none in
   both): `name`, `votes`, `estimated_accuracy`, `accuracy` (null where no true label is known).
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline_lib.protocols.labels import UNKNOWN, Labels, Weakened
+from pipeline_lib.protocols.labels import ROLES, UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pipeline_lib.params.sections import Split
+    from pipeline_lib.protocols.labels import Labels, Weakened
     from pipeline_lib.protocols.parts import Parts
     from pipeline_lib.records import Kind
 
@@ -60,13 +62,26 @@ def summarize(
         "missing_classes": {"val": _missing(parts.val), "test": _missing(parts.test)},
         "mean_candidates": {"train": _mean_size(train), "val": _mean_size(val)},
         "empirical_rate": _empirical_rate(train),
+        "candidates": {"train": _candidates(train), "val": _candidates(val)},
+        "balance": _balance(train),
         "sha256": {"train": _digest(train), "val": _digest(val)},
     }
 
 
+def histogram(values: NDArray[np.integer]) -> Mapping[str, int]:
+    """Count equal numbers, as JSON can hold it."""
+    numbers, counts = np.unique(values, return_counts=True)
+    return dict(zip(map(str, numbers.tolist()), counts.tolist(), strict=True))
+
+
+def share(part: int, total: int) -> float | None:
+    """Round a ratio to the six decimals of summary.json; null where there is nothing."""
+    return round(int(part) / int(total), 6) if total else None
+
+
 def _roles(part: Weakened) -> Mapping[str, int]:
-    names, counts = np.unique(part.role_N.astype(str), return_counts=True)
-    return dict(zip(names.tolist(), counts.tolist(), strict=True))
+    counts = np.bincount(part.role_N, minlength=len(ROLES)).tolist()
+    return {name: count for name, count in sorted(zip(ROLES, counts, strict=True)) if count}
 
 
 def _missing(labels: Labels) -> list[str]:
@@ -78,23 +93,44 @@ def _missing(labels: Labels) -> list[str]:
 
 
 def _mean_size(part: Weakened) -> float | None:
-    return round(int(part.candidates_NK.sum()) / len(part.labels), 6) if len(part.labels) else None
+    return share(part.candidates_NK.sum(), len(part.labels))
 
 
 def _empirical_rate(part: Weakened) -> float | None:
     """Share of the wrong classes that are candidates, over the images whose true label is known."""
     known_N = part.labels.truth_N != UNKNOWN
-    held = int(part.candidates_NK[known_N].sum()) - int((known_N & ~misses(part)).sum())
-    wrong = int(known_N.sum()) * (part.labels.num_classes - 1)
-    return round(held / wrong, 6) if wrong else None
+    size_N = part.candidates_NK.sum(axis=1)
+    held = int(size_N[known_N].sum()) - int((known_N & ~misses(part)).sum())
+    return share(held, int(known_N.sum()) * (part.labels.num_classes - 1))
+
+
+def _candidates(part: Weakened) -> dict[str, Any]:
+    known_N = part.labels.truth_N != UNKNOWN
+    return {
+        "sizes": histogram(part.candidates_NK.sum(axis=1)),
+        "mean": _mean_size(part),
+        "holds_truth": share((known_N & ~misses(part)).sum(), known_N.sum()),
+    }
+
+
+def _balance(part: Weakened) -> dict[str, list[int]]:
+    truth_N, candidates_NK = part.labels.truth_N, part.candidates_NK
+    classes = part.labels.num_classes
+    size_N = candidates_NK.sum(axis=1)
+    images_K = np.bincount(truth_N[truth_N != UNKNOWN], minlength=classes)
+    labeled = [ROLES.index("labeled"), ROLES.index("labeled_and_unlabeled")]
+    return {
+        "images": images_K.tolist(),
+        "labeled": candidates_NK[np.isin(part.role_N, labeled)].sum(axis=0).tolist(),
+        "candidates": candidates_NK[size_N < classes].sum(axis=0).tolist(),
+    }
 
 
 def _digest(part: Weakened) -> str:
     """Hash ids and candidates, to tell whether two runs saw the same labels."""
-    content = (
-        part.labels.id_N.astype("<i4").tobytes() + part.candidates_NK.astype(np.uint8).tobytes()
-    )
-    return hashlib.sha256(content).hexdigest()
+    content = hashlib.sha256(part.labels.id_N.astype("<i4").tobytes())
+    content.update(np.ascontiguousarray(part.candidates_NK).data)
+    return content.hexdigest()
 
 
 def misses(part: Weakened) -> NDArray[np.bool_]:

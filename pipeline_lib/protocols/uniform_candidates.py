@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline_lib.errors import UserError
-from pipeline_lib.protocols.labels import Labels, Weakened, draws, require_truth, roles, singletons
+from pipeline_lib.protocols.flips import flip
+from pipeline_lib.protocols.labels import Weakened, require_truth, roles
 
 if TYPE_CHECKING:
-    from typing import Literal
-
-    from pipeline_lib.params.sections import Split
+    from pipeline_lib.protocols.labels import Labels, Part, Task
 
 
-def weaken(labels: Labels, params: Split, seed: int, part: Literal["train", "val"]) -> Weakened:
+def weaken(labels: Labels, task: Task, part: Part) -> Weakened:
     """Draw the candidate set of each image; it depends on the seed and the image's id only.
 
     `force_ambiguous`: a set that holds the true class alone gets one wrong class more, all of them
@@ -27,20 +26,14 @@ def weaken(labels: Labels, params: Split, seed: int, part: Literal["train", "val
     """
     del part
     require_truth(labels, "split.protocol uniform_candidates")
-    options = params.uniform_candidates
+    options = task.params.uniform_candidates
     if options.force_ambiguous and labels.num_classes <= 2:
         msg = (
             "split.uniform_candidates.force_ambiguous: of two classes both would always be candidates, "
             "which says nothing; set it to false"
         )
         raise UserError(msg)
-    truth_NK = singletons(labels)
-    # The last column chooses the forced class, so that forcing changes no other draw.
-    draw_NJ = draws(labels.id_N, labels.num_classes + 1, seed, "candidates")
-    candidates_NK = truth_NK | (draw_NJ[:, :-1] < options.rate)
-    if options.force_ambiguous:
-        step_N = 1 + np.floor(draw_NJ[:, -1] * (labels.num_classes - 1)).astype(np.int64)
-        alone_N = candidates_NK.sum(axis=1) == 1
-        wrong_N = (labels.truth_N + step_N) % labels.num_classes
-        candidates_NK[alone_N, wrong_N[alone_N]] = True
+    wrong_KK = 1.0 - np.eye(labels.num_classes)
+    forced_KK = wrong_KK if options.force_ambiguous else None
+    candidates_NK = flip(labels, options.rate * wrong_KK, task.seed, forced_KK)
     return Weakened(labels, candidates_NK, roles(candidates_NK))

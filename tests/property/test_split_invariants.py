@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Never
 
 import numpy as np
 import pyarrow as pa
@@ -47,7 +48,16 @@ def run(
     table: pa.Table, seed: int, kind: str = "partial", limit: int | None = None, **changes
 ) -> Tables:
     number = len(set(table["label"].to_pylist()))
-    return split(table, [str(k) for k in range(number)], kind, params(**changes), seed, limit)
+    return split(table, classes(number), kind, params(**changes), seed, limit, no_pixels)
+
+
+def classes(number: int) -> dict:
+    names = [str(k) for k in range(number)]
+    return {"dataset": "digits", "classes": names, "annotators": [], "superclasses": None}
+
+
+def no_pixels(ids: object) -> Never:
+    raise AssertionError(ids)
 
 
 def ids(table: pa.Table) -> set[int]:

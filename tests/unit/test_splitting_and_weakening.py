@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Never
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +14,7 @@ from ruamel.yaml import YAML
 from pipeline_lib.datasets.ingest import LABELS
 from pipeline_lib.errors import UserError
 from pipeline_lib.params.sections import Split
-from pipeline_lib.protocols.parts import allot
+from pipeline_lib.protocols.shares import allot
 from pipeline_lib.protocols.split import Tables, split
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,9 +41,24 @@ def rows(*groups: dict) -> pa.Table:
         if "class" in group:
             columns["label"][column] = columns["true_label"][column] = group["class"]
     numbers = range(len(expanded))
+    if not any(columns["annotators"]):
+        columns["annotators"] = [
+            None if said is None else list(range(len(said))) for said in columns["annotations"]
+        ]
     return pa.table(
         {"id": numbers, "source": [f"{i}.png" for i in numbers]} | columns, schema=LABELS
     )
+
+
+def classes(names: Sequence[str] = NAMES, **more) -> dict:
+    """Make what classes.json says."""
+    people = [f"annotator {number}" for number in range(9)]
+    return {
+        "dataset": "digits",
+        "classes": names,
+        "annotators": people,
+        "superclasses": None,
+    } | more
 
 
 def folders(each: int = 20, **more) -> pa.Table:
@@ -49,7 +66,11 @@ def folders(each: int = 20, **more) -> pa.Table:
 
 
 def run(table: pa.Table, kind: str = "partial", limit: int | None = None, **changes) -> Tables:
-    return split(table, NAMES, kind, params(**changes), seed=1, limit=limit)
+    return split(table, classes(), kind, params(**changes), 1, limit, no_pixels)
+
+
+def no_pixels(ids: object) -> Never:
+    raise AssertionError(ids)
 
 
 def refusal(*arguments, **options) -> str:
@@ -190,7 +211,9 @@ class TestFewShot:
     def test_a_class_with_too_few_images_is_named(self):
         table = rows({"class": 0, "count": 40}, {"class": 1, "count": 40}, {"class": 2, "count": 6})
         message = refusal(table, "few_shot", few_shot={"labels": 30})
-        assert "10 labeled images needed of each class, but cow has 4" in message
+        assert message == (
+            "split.few_shot: too few training images with a label: cow has 4 of 10; take 4 or fewer of each"
+        )
 
     def test_too_many_unlabeled_images_are_refused(self):
         message = refusal(folders(), "few_shot", few_shot={"labels": 6, "unlabeled": 99})
@@ -255,7 +278,15 @@ class TestParts:
 
     def test_a_single_class_is_refused(self):
         with pytest.raises(UserError, match="at least two classes, the data have ant"):
-            split(rows({"class": 0, "count": 9}), ("ant",), "partial", params(), seed=1)
+            split(
+                rows({"class": 0, "count": 9}),
+                classes(["ant"]),
+                "partial",
+                params(),
+                1,
+                None,
+                no_pixels,
+            )
 
     def test_rare_classes_keep_an_image_to_train_on(self):
         table = rows({"class": 0, "count": 50}, {"class": 1, "count": 2}, {"class": 2, "count": 1})
@@ -285,7 +316,7 @@ class TestUniform:
     def test_two_classes_cannot_be_forced_to_be_ambiguous(self):
         table = rows(*[{"class": k, "count": 20} for k in range(2)])
         with pytest.raises(UserError, match="force_ambiguous: of two classes both"):
-            split(table, NAMES[:2], "partial", params(), seed=1)
+            split(table, classes(NAMES[:2]), "partial", params(), 1, None, no_pixels)
 
     def test_sets_that_say_nothing_at_all_are_refused(self):
         message = refusal(folders(), uniform_candidates={"rate": 1.0})

@@ -1,0 +1,117 @@
+"""Images with the same pixels: what stands in two of the parts is learned by heart, not by rule."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline_lib.errors import UserError
+from pipeline_lib.params.sections import OWN_IMAGES
+from pipeline_lib.protocols.labels import SPLITS, TEST, UNKNOWN, VAL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from pipeline_lib.params.sections import Split
+    from pipeline_lib.protocols.labels import Labels
+    from pipeline_lib.protocols.parts import Parts
+
+SHOWN = 10
+
+
+def resolve_rule(params: Split, dataset: str) -> str:
+    """Say what `auto` means: nobody has looked through a user's own images yet."""
+    if params.duplicates != "auto":
+        return params.duplicates
+    return "error" if dataset in OWN_IMAGES else "allow"
+
+
+def first_copies(labels: Labels) -> NDArray[np.bool_]:
+    """Mask one image of each group with the same pixels, and all that have no copy.
+
+    The one that the data give for testing stays before one for validation, and that before the others;
+    of equal ones the first. A test image without a label is no reason to drop another.
+    """
+    later_S = {TEST: 0, VAL: 1}
+    place_N = np.array([later_S.get(split, 2) for split in range(-1, len(SPLITS))])
+    place_N = place_N[labels.split_N.astype(np.int64) + 1]
+    place_N[(labels.split_N == TEST) & (labels.truth_N == UNKNOWN)] = 3
+    order_N = np.lexsort((labels.id_N, place_N, _group(labels)))
+    starts_N = np.ones(len(labels), bool)
+    starts_N[1:] = np.diff(_group(labels)[order_N]) != 0
+    first_N = np.zeros(len(labels), bool)
+    first_N[order_N[starts_N]] = True
+    return first_N
+
+
+def describe(labels: Labels, parts: Parts, rule: str) -> dict[str, Any]:
+    """Count the groups of the data, and those that are in two parts (see `summary`).
+
+    Args:
+        labels: all images, before any was dropped.
+        parts: what they were divided into.
+        rule: the resolved one.
+
+    Raises:
+        UserError: There are such groups, and the rule is `error`.
+    """
+    group_N = _group(labels)
+    copied_N = np.isin(group_N, group_N[labels.said.twin_M[labels.row_N] != UNKNOWN])
+    names_P = np.unique(group_N[copied_N])
+    truth_N, index_N = labels.truth_N[copied_N], np.searchsorted(names_P, group_N[copied_N])
+    most_P, least_P = (np.full(len(names_P), start) for start in (UNKNOWN, labels.num_classes))
+    known_N = truth_N != UNKNOWN
+    np.maximum.at(most_P, index_N[known_N], truth_N[known_N])
+    np.minimum.at(least_P, index_N[known_N], truth_N[known_N])
+    across = {
+        "train_val": _shared(parts.train, parts.val),
+        "train_test": _shared(parts.train, parts.test),
+        "val_test": _shared(parts.val, parts.test),
+    }
+    pairs = list(_pairs(parts, across))
+    found = {name: len(groups) for name, groups in across.items()}
+    if rule == "error" and pairs:
+        shown = "; ".join(
+            " = ".join(f"{source} ({part})" for source, part in pair) for pair in pairs
+        )
+        total = len(np.unique(np.concatenate(list(across.values()))))
+        more = f" and {total - len(pairs)} more" if total > len(pairs) else ""
+        msg = (
+            f"{total} images are in two parts, with the same pixels: {shown}{more}; set split.duplicates: "
+            f"drop to keep one of each, or allow"
+        )
+        raise UserError(msg)
+    return {
+        "rule": rule,
+        "groups": len(names_P),
+        "images": int(copied_N.sum()),
+        "differ": int((most_P > least_P).sum()),
+        "across": found,
+        "first": pairs,
+        "dropped": int((~first_copies(labels)).sum()) if rule == "drop" else 0,
+    }
+
+
+def _group(labels: Labels) -> NDArray[np.int32]:
+    """Id of the first image with the same pixels, its own where there is none before it."""
+    twin_N = labels.said.twin_M[labels.row_N]
+    return np.where(twin_N == UNKNOWN, labels.id_N, twin_N)
+
+
+def _shared(one: Labels, other: Labels) -> NDArray[np.int32]:
+    """Groups that have images in both."""
+    return np.intersect1d(_group(one), _group(other))
+
+
+def _pairs(parts: Parts, across: dict[str, NDArray[np.int32]]) -> Iterator[list[list[str]]]:
+    """Name the first image of each part for the first groups in two parts."""
+    groups = np.unique(np.concatenate(list(across.values())))[:SHOWN]
+    for group in groups:
+        members = []
+        for name in SPLITS:
+            labels: Labels = getattr(parts, name)
+            members += [[source, name] for source in labels.first(_group(labels) == group, 1)]
+        yield members[:2]
