@@ -90,6 +90,14 @@ class Data(Section):
         if self.table and self.name == "image_parquet":
             msg = "data.table: image_parquet has its labels beside its images; set it to null"
             raise ValueError(msg)
+        if self.table and self.name not in OWN_IMAGES:
+            msg = f"data.table: {self.name} has labels of its own; set it to null"
+            raise ValueError(msg)
+        if self.name == "imagenet" and self.image_size is None:
+            msg = (
+                "data.image_size: the images of imagenet differ in size; set it, for example to 224"
+            )
+            raise ValueError(msg)
         if self.fold is not None and self.name != "stl10":
             msg = f"data.fold: {self.name} has no folds, only stl10; set it to null"
             raise ValueError(msg)
