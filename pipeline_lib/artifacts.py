@@ -130,42 +130,48 @@ def publish_json(path: Path, content: Mapping[str, Any], *, sidecar: bool = True
 def publish_rows(
     path: Path, schema: pa.Schema, *, row_group_size: int = ROW_GROUP_SIZE, sidecar: bool = True
 ) -> Iterator[Callable[[pa.Table], None]]:
+    """Yield `write(table)` (see `write_rows`) for a file that is then published (see `publish`)."""
+    with (
+        publish(path, sidecar=sidecar) as temporary,
+        write_rows(temporary, schema, row_group_size=row_group_size) as write,
+    ):
+        yield write
+
+
+@contextlib.contextmanager
+def write_rows(
+    path: Path, schema: pa.Schema, *, row_group_size: int = ROW_GROUP_SIZE
+) -> Iterator[Callable[[pa.Table], None]]:
     """Yield `write(table)`, the one Parquet writer: same rows, same bytes, on any number of cores.
 
     Tables may come in pieces of any size; row groups hold `row_group_size` rows all the same, or as
     many as have ROW_GROUP_BYTES in their binary columns. So memory stays flat, and the bytes do not
-    depend on the pieces (see `publish`).
+    depend on the pieces.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with (
-        publish(path, sidecar=sidecar) as temporary,
-        pq.ParquetWriter(
-            temporary, schema, compression=COMPRESSION, compression_level=COMPRESSION_LEVEL
-        ) as writer,
-    ):
-        waiting: list[pa.Table] = []
+    waiting: list[pa.Table] = []
 
-        def flush(*, last: bool) -> None:
-            rows = pa.concat_tables(waiting) if waiting else schema.empty_table()
-            start = 0
-            for stop in _ends_of_row_groups(_binary_bytes(rows), row_group_size, last=last):
-                group = rows.slice(start, stop - start).combine_chunks()
-                try:
-                    writer.write_table(group, group.num_rows)
-                except OSError as error:
-                    raise _unwritable(path, error) from error
-                start = stop
-            waiting[:] = [rows.slice(start)] if start < rows.num_rows else []
+    def flush(*, last: bool) -> None:
+        rows = pa.concat_tables(waiting) if waiting else schema.empty_table()
+        start = 0
+        for stop in _ends_of_row_groups(_binary_bytes(rows), row_group_size, last=last):
+            group = rows.slice(start, stop - start).combine_chunks()
+            writer.write_table(group, group.num_rows)
+            start = stop
+        waiting[:] = [rows.slice(start)] if start < rows.num_rows else []
 
-        def write(table: pa.Table) -> None:
-            waiting.append(table.cast(schema))
-            count = sum(piece.num_rows for piece in waiting)
-            size = sum(int(_binary_bytes(piece).sum()) for piece in waiting)
-            if count >= row_group_size or size > ROW_GROUP_BYTES:
-                flush(last=False)
+    def write(table: pa.Table) -> None:
+        waiting.append(table.cast(schema))
+        count = sum(piece.num_rows for piece in waiting)
+        size = sum(int(_binary_bytes(piece).sum()) for piece in waiting)
+        if count >= row_group_size or size > ROW_GROUP_BYTES:
+            flush(last=False)
 
+    with pq.ParquetWriter(
+        path, schema, compression=COMPRESSION, compression_level=COMPRESSION_LEVEL
+    ) as writer:
         yield write
         flush(last=True)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline_lib.artifacts import publish_json, publish_rows
+from pipeline_lib.artifacts import publish, publish_json, write_rows
 from pipeline_lib.datasets.decoding import ENLARGED, MAX_SIDE, STRIP, Decoded, Target, decoding
 from pipeline_lib.datasets.load import load_dataset
 from pipeline_lib.datasets.progress import progress, say
@@ -171,13 +171,15 @@ def ingest(raw: Path, data: Data, out: Path, workers: int | None = None) -> str:
     channels = dataset.CHANNELS if data.channels == "auto" else data.channels
     target = Target(channels, data.image_size, data.resize, data.store)
     with (
-        publish_rows(out / "images.parquet", IMAGES) as write_images,
-        publish_rows(out / "rejected.parquet", REJECTED) as write_rejected,
-        publish_rows(out / "labels.parquet", LABELS) as write_labels,
-        tempfile.TemporaryFile(dir=out) as file,
+        publish(out / "labels.parquet") as labels_file,
+        publish(out / "rejected.parquet") as rejected_file,
+        publish(out / "images.parquet") as images_file,
+        tempfile.TemporaryFile(dir=out) as said_file,
     ):
-        intake = Intake(Sayings(file), target)
+        intake = Intake(Sayings(said_file), target)
         with (
+            write_rows(images_file, IMAGES) as write_images,
+            write_rows(rejected_file, REJECTED) as write_rejected,
             decoding(dataset.read(raw, data), target, workers) as chunks,
             progress("reading", "images") as advance,
         ):
@@ -187,8 +189,9 @@ def ingest(raw: Path, data: Data, out: Path, workers: int | None = None) -> str:
                 write_rejected(rejected)
                 advance(len(rows))
         intake.check(data.on_bad_image)
-        for table in intake.sayings.tables():
-            write_labels(table)
+        with write_rows(labels_file, LABELS) as write_labels:
+            for table in intake.sayings.tables():
+                write_labels(table)
         described = _describe(intake, data, dataset.POLICY, getattr(dataset, "SUPERCLASSES", None))
         publish_json(out / "classes.json", described)
     if warning := intake.warning():

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline_lib import artifacts
 from pipeline_lib.artifacts import publish, publish_json, publish_rows, publish_text, verify
 from pipeline_lib.errors import UserError
 
@@ -254,3 +255,38 @@ def test_the_same_rows_in_other_pieces_are_the_same_bytes(count, cuts, row_group
         assert read.read() == rows_between(0, count)
         sizes = [read.metadata.row_group(n).num_rows for n in range(read.num_row_groups)]
         assert all(size == row_group_size for size in sizes[:-1])
+
+
+FILES = pa.schema([("id", pa.int32()), ("file", pa.binary())])
+
+
+def by_hand(sizes: list[int], most: int, limit: int) -> list[int]:
+    """Rows per group: as many as fit, but at least one."""
+    groups: list[list[int]] = []
+    for size in sizes:
+        if not groups or len(groups[-1]) == most or sum(groups[-1]) + size > limit:
+            groups.append([])
+        groups[-1].append(size)
+    return [len(group) for group in groups]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.integers(0, 30), max_size=40),
+    st.lists(st.integers(0, 40), max_size=6),
+    st.integers(1, 15),
+    st.integers(1, 60),
+)
+def test_row_groups_of_large_values_have_fewer_rows(sizes, cuts, most, limit):
+    bounds = [0, *sorted(min(cut, len(sizes)) for cut in cuts), len(sizes)]
+    whole = pa.table([list(range(len(sizes))), [bytes(size) for size in sizes]], schema=FILES)
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(artifacts, "ROW_GROUP_BYTES", limit)
+        path = Path(name, "a.parquet")
+        with publish_rows(path, FILES, row_group_size=most, sidecar=False) as write:
+            for first, last in itertools.pairwise(bounds):
+                write(whole.slice(first, last - first))
+        file = pa.parquet.ParquetFile(path)
+        groups = [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]
+        assert groups == by_hand(sizes, most, limit)
+        assert file.read() == whole
