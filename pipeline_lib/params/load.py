@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 PARAMS = Path("params.yaml")
+# Protocols that leave no image unlabeled, and hardly one labeled.
+CANDIDATE_SETS = ("uniform_candidates", "class_dependent", "instance_candidates", "annotators")
+SUPERCLASSED = ("cifar100",)  # datasets that come with superclasses
 
 
 class Params(Section):
@@ -49,16 +52,32 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _labels_suit_the_method(self) -> Self:
-        sets = self.split.protocol == "uniform_candidates"
-        if sets and KINDS[self.method] == "few_shot":
+        """Refuse candidate sets for methods that need labeled images, and often unlabeled ones too.
+
+        The baselines of these methods learn from the sets that happen to hold one class.
+        """
+        protocol = self.split.protocol
+        if protocol in CANDIDATE_SETS and KINDS[self.method] == "few_shot":
             baseline = self.method in {"supervised", "snn"}
-            if not baseline or self.split.uniform_candidates.force_ambiguous:
+            if not baseline or getattr(getattr(self.split, protocol), "force_ambiguous", False):
                 needs = "labeled" if baseline else "labeled and unlabeled"
                 msg = (
-                    f"split.protocol: uniform_candidates gives every image several candidates, and "
-                    f"{self.method} learns from {needs} images; set auto or few_shot"
+                    f"split.protocol: {protocol} gives every image several candidates, and "
+                    f"{self.method} learns from {needs} images; set auto, few_shot or mixed"
                 )
                 raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _superclasses_are_known(self) -> Self:
+        options = self.split.class_dependent
+        needed = self.split.protocol == "class_dependent" and options.similar == "superclasses"
+        if needed and options.superclasses is None and self.data.name not in SUPERCLASSED:
+            msg = (
+                f"split.class_dependent.superclasses: {self.data.name} has none of its own; name them, as "
+                f"{{pets: [cat, dog], ...}}, or take similar: matrix"
+            )
+            raise ValueError(msg)
         return self
 
     @property

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from pipeline_lib.params.model_names import check_model_name
 from pipeline_lib.params.section import Section
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Policy = Literal[
     "auto",
@@ -114,6 +117,19 @@ class Data(Section):
         return self
 
 
+def check_probabilities(key: str, rows: Mapping[str, Mapping[str, float]]) -> None:
+    """Refuse what is no probability, in a table by true class and other class.
+
+    Raises:
+        ValueError: One is not in 0 to 1.
+    """
+    for true, row in rows.items():
+        for other, chance in row.items():
+            if not 0 <= chance <= 1:
+                msg = f"{key}.{true}.{other}: {chance:g} is no probability; take 0 to 1"
+                raise ValueError(msg)
+
+
 class UniformCandidates(Section):
     """Every wrong label joins the candidate set with the same probability."""
 
@@ -137,6 +153,19 @@ class ClassDependent(Section):
     force_ambiguous: bool
     """At least one wrong candidate in every set that can have one."""
 
+    @model_validator(mode="after")
+    def _probabilities_by_name(self) -> Self:
+        key = "split.class_dependent.matrix"
+        if self.similar == "matrix" and self.matrix is None:
+            msg = f"{key}: similar: matrix needs the probabilities, as {{cat: {{dog: 0.4}}}}"
+            raise ValueError(msg)
+        check_probabilities(key, self.matrix or {})
+        diagonal = [name for name, row in (self.matrix or {}).items() if name in row]
+        if diagonal:
+            msg = f"{key}.{diagonal[0]}.{diagonal[0]}: the true class is always a candidate; leave it out"
+            raise ValueError(msg)
+        return self
+
 
 class InstanceCandidates(Section):
     """Wrong labels join where a small model, trained on the true ones, finds an image ambiguous."""
@@ -154,6 +183,16 @@ class Annotators(Section):
     """Probability of the true class; the others are equally likely."""
     confusion: dict[str, dict[str, float]] | None
     """Instead: by true class, the probability of each class that they name; rows sum to 1."""
+
+    @model_validator(mode="after")
+    def _rows_sum_to_one(self) -> Self:
+        key = "split.annotators.confusion"
+        check_probabilities(key, self.confusion or {})
+        for name, row in (self.confusion or {}).items():
+            if abs(sum(row.values()) - 1) > 1e-6:
+                msg = f"{key}.{name}: probabilities sum to {sum(row.values()):g}, must sum to 1"
+                raise ValueError(msg)
+        return self
 
 
 class Annotations(Section):

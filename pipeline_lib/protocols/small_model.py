@@ -14,6 +14,7 @@ their number.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,7 @@ FILTERS = 128
 SAMPLE = 2000  # images that filters are taken from, and on which the temperature is chosen
 PATCHES = 10  # per such image
 ALPHA = 0.25
-BLOCK = 128
+BLOCK = 32  # small enough for a processor's cache
 TEMPERATURES = 2.0 ** np.arange(-8, 1.5, 0.5)
 
 
@@ -122,7 +123,9 @@ def _with_filters(
         patches_BQP = grid_BYXP.reshape(len(grid_BYXP), -1, grid_BYXP.shape[-1])
         which_BJ = random.integers(patches_BQP.shape[1], size=(len(images_BHWC), PATCHES))
         chosen.append(np.take_along_axis(patches_BQP, which_BJ[:, :, None], axis=1))
-    patch_MP = _normalised(np.concatenate(chosen)).reshape(-1, chosen[0].shape[2])
+    patch_MP = np.concatenate(chosen).reshape(-1, chosen[0].shape[2])
+    brightness_M1, contrast_M1 = _brightness_and_contrast(patch_MP)
+    patch_MP = (patch_MP - brightness_M1) / contrast_M1
     mean_P = patch_MP.mean(axis=0)
     variance_E, vector_PE = eigh(np.cov(patch_MP, rowvar=False, ddof=0).reshape(len(mean_P), -1))
     whiten_PP = vector_PE / np.sqrt(variance_E + 0.1) @ vector_PE.T
@@ -173,15 +176,24 @@ def _features(
     model: SmallModel, pixels: Pixels, id_N: NDArray[np.int32]
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float64]]]:
     """Encode and pool: four quadrants of every filter's response, (B, D)."""
+    sum_F = model.filter_PF.sum(axis=0)
     for positions_B, images_BHWC in _shrunk(pixels, id_N):
         patches_BYXP = _grid(images_BHWC, model.patch, model.stride)
-        response_BYXF = _normalised(patches_BYXP) @ model.filter_PF
+        mean_BYX1, scale_BYX1 = _brightness_and_contrast(patches_BYXP)
+        # (patches - mean) / scale @ filters, without a copy of the patches
+        response_BYXF = patches_BYXP @ model.filter_PF
+        response_BYXF -= mean_BYX1 * sum_F
+        response_BYXF /= scale_BYX1
         response_BYXF -= model.offset_F
         np.maximum(response_BYXF, 0.0, out=response_BYXF)
-        _, rows, columns, _ = response_BYXF.shape
-        halves_B2XF = np.add.reduceat(response_BYXF, [0, rows // 2], axis=1)
-        pooled_B22F = np.add.reduceat(halves_B2XF, [0, columns // 2], axis=2) / (rows * columns)
-        yield positions_B, pooled_B22F.reshape(len(images_BHWC), -1)
+        quadrants = itertools.product(*(_halves(side) for side in response_BYXF.shape[1:3]))
+        pooled = [response_BYXF[:, ys, xs].mean(axis=(1, 2)) for ys, xs in quadrants]
+        yield positions_B, np.concatenate(pooled, axis=1)
+
+
+def _halves(length: int) -> tuple[slice, slice]:
+    """Cut in two; both are all of it where there is one only."""
+    return slice(0, max(1, length // 2)), slice(length // 2, None)
 
 
 def _shrunk(
@@ -206,11 +218,10 @@ def _grid(images_BHWC: NDArray[np.float64], patch: int, stride: int) -> NDArray[
     return grid_BYXCpp.reshape(*grid_BYXCpp.shape[:3], -1)
 
 
-def _normalised(patches_P: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Take away the brightness of each patch, and divide by its contrast."""
-    centred_P = patches_P - patches_P.mean(axis=-1, keepdims=True)
-    # 10 of 255 squared, as the paper: flat patches stay faint
-    normalised_P: NDArray[np.float64] = centred_P / np.sqrt(
-        (centred_P**2).mean(axis=-1, keepdims=True) + 10 / 255**2
-    )
-    return normalised_P
+def _brightness_and_contrast(
+    patches_P: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and deviation of each patch; 10 of 255 squared, as the paper, so that flat ones stay faint."""
+    mean = patches_P.mean(axis=-1, keepdims=True)
+    square = np.einsum("...p,...p->...", patches_P, patches_P)[..., None] / patches_P.shape[-1]
+    return mean, np.sqrt((square - mean**2).clip(0) + 10 / 255**2)
