@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING
 
 from pipeline_lib.artifacts import publish, verify
 from pipeline_lib.datasets.files import archives, fetch
+from pipeline_lib.datasets.files.forms import Supervision
 from pipeline_lib.datasets.files.layout import arrange, check_folders, is_clutter, is_image
-from pipeline_lib.datasets.files.sheet import read_sheet
-from pipeline_lib.datasets.files.supervision import Supervision, attach
+from pipeline_lib.datasets.files.sheet import brief
+from pipeline_lib.datasets.files.supervision import read_supervision
 from pipeline_lib.datasets.progress import say
-from pipeline_lib.errors import UserError
+from pipeline_lib.errors import UserError, listed
 from pipeline_lib.records import Row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from pipeline_lib.datasets.files.layout import Place
@@ -57,20 +58,42 @@ def read(raw: Path, data: Data) -> Iterator[Row]:
         check_folders((name for name in archive.folders if not is_clutter(name)), places)
         if len(places) < len(names):
             say(f"{shown}: ignored {len(names) - len(places)} files that are no images")
-        given: dict[str, Supervision] = {}
-        if data.table:
-            given = _supervision(raw, data.table, places)
-        elif all(place.label is None for place in places):
-            msg = f"{shown}: no folders name classes; use <class>/<file>, or give labels in data.table"
-            raise UserError(msg)
+        given = _supervision(raw, data.table, places) if data.table else {}
+        if not data.table:
+            _check_classes(places, shown)
+        _tell_of_strays(places, given, shown)
         for place in places:
             yield _row(place, archive.read(place.member), given.get(place.source))
 
 
-def _supervision(raw: Path, shown: str, places: list[Place]) -> dict[str, Supervision]:
+def _check_classes(places: Sequence[Place], shown: str) -> None:
+    """Refuse folders that name no two classes."""
+    classes = {place.label for place in places if place.label is not None}
+    if len(classes) > 1:
+        return
+    found = "no folders name classes"
+    if classes:
+        found = f"only one folder names a class ({brief(min(classes))})"
+    elif places[0].member != places[0].source:
+        found = f"all images lie in one folder ({brief(places[0].member.split('/')[0])})"
+    msg = f"{shown}: {found}; use <class>/<file> with two classes or more, or give labels in data.table"
+    raise UserError(msg)
+
+
+def _tell_of_strays(places: Sequence[Place], given: Mapping[str, Supervision], shown: str) -> None:
+    """Mention images beside the class folders: a single one changes what the default settings do."""
+    strays = [brief(p.source) for p in places if p.label is None and p.source not in given]
+    if strays and any(place.label for place in places):
+        say(
+            f"{shown}: {len(strays)} images lie in no class folder ({listed(strays, limit=3)}): they are "
+            f"unlabeled, and split.protocol auto means given; move them if that is not meant"
+        )
+
+
+def _supervision(raw: Path, shown: str, places: Sequence[Place]) -> dict[str, Supervision]:
     """What the table says of the images."""
     try:
-        return attach(read_sheet(raw / TABLE, shown), places)
+        return read_supervision(raw / TABLE, shown, places)
     except UserError as error:
         # What is read is the snapshot: the file that the message names may be correct by now.
         msg = f"{error}; once corrected: dvc repro --force download && dvc repro"

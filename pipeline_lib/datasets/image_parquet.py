@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 from pipeline_lib.artifacts import publish, verify
 from pipeline_lib.datasets.files import fetch
+from pipeline_lib.datasets.files.forms import split_candidates
 from pipeline_lib.datasets.files.layout import SPLITS, is_clutter
 from pipeline_lib.datasets.files.shards import Columns, Said, open_shard, read_rows, read_said
-from pipeline_lib.datasets.files.supervision import SEPARATOR
 from pipeline_lib.datasets.progress import progress, say
 from pipeline_lib.errors import UserError, listed
 from pipeline_lib.records import Row
@@ -134,12 +134,14 @@ def _row(
 
 
 def _candidates(said: Said, names: tuple[str, ...] | None, source: str) -> tuple[str, ...] | None:
-    if said in NOTHING:
+    if said is None:
         return None
-    several = said.split(SEPARATOR) if isinstance(said, str) else said
+    several = (
+        split_candidates(said, f"{source}: column candidates") if isinstance(said, str) else said
+    )
     chosen = [
         _class(one, names, source, "candidates")
-        for one in (several if isinstance(several, list) else [several])
+        for one in ([several] if isinstance(several, int) else several)
     ]
     if None in chosen:
         msg = (

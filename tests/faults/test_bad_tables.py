@@ -16,7 +16,7 @@ BAD = {
     "ragged row": ("file,label\ncat/00.png,cat,dog\n", "labels.csv:2: 3 fields, but the header names 2 columns"),
     "short row": ("file,label\ncat/00.png\n", "labels.csv:2: 1 fields, but the header names 2 columns"),
     "latin-1": (b"file,label\ncat/00.png,cat\ncat/01.png,\xe9t\xe9\n", "labels.csv:3: not UTF-8 (byte 0xe9)"),
-    "no header": ("cat/00.png,cat\ncat/01.png,cat\n", "labels.csv:1: no column `file` (found 'cat/00.png', 'cat')"),
+    "no header": ("00.jpg,cat\n01.jpg,cat\n", "labels.csv:1: no column `file` (found '00.jpg', 'cat'); begin with a line like file,label"),
     "semicolons": ("file;label\ncat/00.png;cat\n", "labels.csv:1: no column `file` (found 'file;label')"),
     "nothing": ("", "labels.csv:1: no column `file` (it is empty)"),
     "no rows": ("file,label\n", "labels.csv: no rows"),
@@ -41,6 +41,24 @@ BAD = {
     "unknown candidate": ("file,candidates\ncat/00.png,cat|dgo\n", "labels.csv:2: 'dgo' is not one of the classes cat, dog; did you mean 'dog'?"),
     "spaces between candidates": ("file,candidates\ncat/00.png,cat | dog\n", "labels.csv:2: column candidates: 'cat | dog': write class names with | between"),
     "hole between candidates": ("file,candidates\ncat/00.png,cat||dog\n", "labels.csv:2: column candidates: 'cat||dog'"),
+    "nearly a label": ("file,lable\ncat/00.png,cat\n", "labels.csv:1: column lable: is `label` meant? rename it"),
+    "nearly candidates": ("file,candidate\ncat/00.png,cat|dog\n", "labels.csv:1: column candidate: is `candidates` meant? rename it"),
+    "capital letters": ("file,Label,ann\ncat/00.png,cat,dog\n", "labels.csv:1: column Label: is `label` meant? rename it"),
+    "nearly the long form": ("file,annotator,lable\ncat/00.png,ann,cat\n", "labels.csv:1: column annotator: is file, annotator, label meant?"),
+    "long form and more": ("file,annotator,label,time\ncat/00.png,ann,cat,3\n", "labels.csv: `label` stands alone beside `file` and `annotator`; remove the columns time"),
+    "nobody said it": ("file,annotator,label\ncat/00.png,,cat\n", "labels.csv:2: 'cat' has no annotator"),
+    "nearly a file": ("filename,label\ncat/00.png,cat\n", "labels.csv:1: no column `file` (found 'filename', 'label'); rename 'filename'"),
+    "name of two files": ("file,label\n00.png,cat\n", "labels.csv:2: '00.png' is the name of several images (cat/00.png, dog/00.png); write its folder too"),
+    "unknown class in a row": ("cat/00.png,cat,dog\ncat/01.png,cat,wolf\n", "labels.csv:2: 'wolf' is not one of the classes cat, dog"),
+    "row of nothing": ("cat/00.png,cat\ncat/98.png\n", "labels.csv:2: 'cat/98.png' is not one of the images"),
+    "list of unknown names": ("cat/00.png\ncat/98.png\n", "labels.csv:2: 'cat/98.png' is not one of the images"),
+    "Excel": (b"PK\x03\x04\x14\x00", "labels.csv: not a table of labels but an Excel workbook or a zip archive; save the sheet as CSV"),
+    "old Excel": (b"\xd0\xcf\x11\xe0\xa1\xb1", "labels.csv: not a table of labels but an old Excel workbook"),
+    "SQLite": (b"SQLite format 3\x00", "labels.csv: not a table of labels but an SQLite database"),
+    "JSON array": ('\n [{"file": "cat/00.png"}]', "labels.csv: not a table of labels but a JSON array; write one object a line"),
+    "UTF-16": ("file,label\n".encode("utf-16"), "labels.csv: not a table of labels but text in UTF-16; save it as UTF-8"),
+    "web page": ("<!doctype html>", "labels.csv: not a table of labels but a web page"),
+    "endless line": ("file,label\n" + "x" * 2_000_000, "labels.csv:2: a line of more than 1048576 bytes"),
     "unknown annotation": ("file,a,b\ncat/00.png,cat,wolf\n", "labels.csv:2: 'wolf' is not one of the classes cat, dog"),
 }  # fmt: skip
 
@@ -53,6 +71,54 @@ def test_a_mistake_in_a_table_is_one_line_with_its_place(workspace, mistake: str
     message = workspace.refused("ingest", "download")
     assert message.startswith(expected)
     assert "\n" not in message
+
+
+# Line of JSON -> what the message must say, from its beginning.
+BAD_LINES = {
+    "no JSON": ("{file: 1}", "no JSON (Expecting property name enclosed in double quotes); write each line like"),
+    "cut off": ('{"file": "cat/00.png"', "no JSON (Expecting ',' delimiter)"),
+    "no object": ("7", "7 is no object; write each line like"),
+    "no file": ('{"label": "cat"}', "no key `file`; write each line like"),
+    "null as file": ('{"file": null, "label": "cat"}', "no file name"),
+    "number as file": ('{"file": 3, "label": "cat"}', "'3' is not one of the images in data.path"),
+    "key twice": ('{"file": "cat/01.png", "label": "cat", "label": "dog"}', "no JSON (the key 'label' stands there twice)"),
+    "not a number": ('{"file": "cat/01.png", "label": NaN}', "no JSON (NaN is no number)"),
+    "fraction": ('{"file": "cat/01.png", "label": 0.5}', "label: 0.5; use text (or a list of texts for candidates)"),
+    "truth value": ('{"file": "cat/01.png", "label": true}', "label: True; use text"),
+    "object within": ('{"file": "cat/01.png", "label": {"choice": "cat"}}', "label: {'choice': 'cat'}; use text"),
+    "list within a list": ('{"file": "cat/01.png", "label": [["cat"]]}', "label: [['cat']]; use text"),
+    "list of labels": ('{"file": "cat/01.png", "label": ["cat", "dog"]}', "a list of classes outside of the column `candidates`"),
+    "space": ('{"file": "cat/01.png", "label": "cat "}', "column label: 'cat ' begins or ends with a space"),
+    "half a character": ('{"file": "cat/01.png", "label": "\\ud83d"}', "no JSON ('utf-8' codec can't encode character"),
+    "other key": ('{"file": "cat/01.png", "lable": "cat"}', "labels.jsonl: `label` stands alone beside `file`; remove the columns lable (labels.jsonl:2)"),
+    "deep nest": ('{"file": ' + "[" * 200_000, "no JSON (maximum recursion depth exceeded"),
+    "unknown class": ('{"file": "cat/01.png", "label": "ct"}', "'ct' is not one of the classes cat, dog; did you mean 'cat'?"),
+    "file twice": ('{"file": "00.png", "label": "cat"}', "'00.png' is the name of several images"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", BAD_LINES)
+def test_a_mistake_in_json_lines_is_one_line_with_its_place(workspace, mistake: str):
+    line, expected = BAD_LINES[mistake]
+    text = f'{{"file": "cat/00.png", "label": "cat"}}\n{line}\n'.encode()
+    workspace.two_classes(3)
+    workspace.table(text, "labels.jsonl")
+    message = workspace.refused("ingest", "download")
+    place = "" if expected.startswith("labels.jsonl") else "labels.jsonl:2: "
+    assert message.startswith(place + expected)
+    assert "\n" not in message
+    assert len(message) < 400
+
+
+def test_a_class_with_a_bar_in_its_name_needs_lists(workspace):
+    workspace.add("cat/0.png", 0)
+    workspace.add("cat|dog/1.png", 1)
+    workspace.table("file,candidates\ncat/0.png,cat|dog\n")
+    message = workspace.refused("ingest", "download")
+    assert "a class has | in its name: write lists, as JSON lines or Parquet" in message
+    workspace.table('{"file": "cat/0.png", "candidates": ["cat|dog", "cat"]}', "labels.jsonl")
+    workspace.run("download", "ingest")
+    assert workspace.read("labels.parquet")[0]["candidates"] == [0, 1]
 
 
 def test_empty_candidate_sets_are_all_named_up_to_ten(workspace):
@@ -163,7 +229,9 @@ def test_flat_files_take_their_classes_from_the_table(workspace):
 def test_flat_files_need_a_table(workspace):
     workspace.add("0.png")
     message = workspace.refused("ingest", "download")
-    assert message.startswith("photos: no folders name classes; use <class>/<file>, or give labels")
+    assert message.startswith(
+        "photos: no folders name classes; use <class>/<file> with two classes or more, or give"
+    )
 
 
 def test_annotators_are_kept_apart_and_blanks_say_nothing(workspace):

@@ -207,7 +207,7 @@ BAD = {
     "hole": (
         {"image": pictures(1), "candidates": ["cat||dog"]},
         None,
-        "x.parquet:0: column candidates: 'cat||dog': a hole between the classes",
+        "x.parquet:0: column candidates: 'cat||dog': write class names with |",
     ),
     "only a path": (
         {"image": [*pictures(1), {"bytes": None, "path": "1.png"}], "label": [0, 1]},

@@ -1,0 +1,111 @@
+"""Tables of comma-separated values, with a header or without one, and lists of names."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+from functools import partial
+from typing import TYPE_CHECKING
+
+from pipeline_lib.datasets.files.sheet import FILE, Sheet, brief, quoted, refuse_spaces
+from pipeline_lib.datasets.files.text import open_text
+from pipeline_lib.errors import UserError, listed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from pipeline_lib.datasets.files.sheet import Numbered
+
+# What people call the column of the files.
+ALIKE = ("path", "filename", "file_name", "filepath", "image", "image_path", "name", "img")
+LIST_ENDINGS = (".txt", ".txt.gz")
+
+
+def read_csv(path: Path, shown: str, is_image: Callable[[str], bool]) -> Sheet:
+    """Read a table whose first row names the columns, or names an image and its classes.
+
+    Args:
+        path: a text that `check_text` has passed.
+        shown: what messages call it.
+        is_image: tells whether a text is the name of an image.
+
+    Raises:
+        UserError: The first row does neither.
+    """
+    if shown.endswith(LIST_ENDINGS) and not _has_header(path, shown):
+        return Sheet(shown, partial(_lines, path, shown), form="names")
+    number, first = next(_records(path, shown), (1, ()))
+    if FILE in first:
+        _check_header(first, f"{shown}:{number}")
+        columns = dict.fromkeys(first, number)
+        return Sheet(shown, partial(_below, path, shown, first), columns)
+    if first and is_image(first[0]):
+        rows = partial(_records, path, shown)
+        is_list = all(len(fields) == 1 for _, fields in rows())
+        return Sheet(shown, rows, form="names" if is_list else "classes")
+    raise UserError(_no_header(first, f"{shown}:{number}"))
+
+
+def _records(
+    path: Path, shown: str, header: Sequence[str] = ()
+) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Give every row that is not empty, with the line on which it ends."""
+    with open_text(path) as file:
+        reader = csv.reader(file, strict=True)
+        try:
+            for fields in reader:
+                if fields:
+                    if any(field != field.strip() for field in fields):
+                        refuse_spaces(fields, f"{shown}:{reader.line_num}", header)
+                    yield reader.line_num, tuple(fields)
+        except csv.Error as error:
+            msg = f"{shown}:{reader.line_num}: {error}; save the table as CSV again"
+            raise UserError(msg) from error
+
+
+def _below(path: Path, shown: str, header: Sequence[str]) -> Iterator[Numbered]:
+    """Give the rows below the header, all as long as it is."""
+    records = _records(path, shown, header)
+    next(records)
+    for number, fields in records:
+        if len(fields) != len(header):
+            msg = (
+                f"{shown}:{number}: {len(fields)} fields, but the header names {len(header)} columns; "
+                f'put quotes (") around a field that holds a comma'
+            )
+            raise UserError(msg)
+        yield number, fields
+
+
+def _lines(path: Path, shown: str) -> Iterator[tuple[int, tuple[str]]]:
+    """Give every line as it is: in a list of names, commas and quotes belong to them."""
+    with open_text(path) as file:
+        for number, line in enumerate(file, start=1):
+            if name := line.rstrip("\r\n"):
+                refuse_spaces((name,), f"{shown}:{number}")
+                yield number, (name,)
+
+
+def _has_header(path: Path, shown: str) -> bool:
+    _, line = next(_lines(path, shown), (1, ("",)))
+    return FILE in line[0].split(",")
+
+
+def _check_header(names: Sequence[str], where: str) -> None:
+    if len(set(names)) < len(names) or "" in names:
+        found = listed(brief(name) for name in names)
+        msg = f"{where}: columns need names, and every one another; found {found}"
+        raise UserError(msg)
+
+
+def _no_header(first: Sequence[str], where: str) -> str:
+    found = f"found {listed(quoted(name) for name in first)}" if first else "it is empty"
+    meant = [name for name in first if name.casefold() in (FILE, *ALIKE)]
+    meant += difflib.get_close_matches(FILE, first, n=1)
+    advice = (
+        f"rename {quoted(meant[0])}"
+        if meant
+        else "begin with a line like file,label (comma between)"
+    )
+    return f"{where}: no column `file` ({found}); {advice}"

@@ -1,0 +1,88 @@
+"""Which image a name in a table means."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from pipeline_lib.datasets.files.sheet import quoted
+from pipeline_lib.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pipeline_lib.datasets.files.layout import Place
+    from pipeline_lib.datasets.files.sheet import Cell
+
+
+class Names:
+    """Finds images by their path, or by its last part where a single image has it.
+
+    A path may hold the enclosing folder, which `Place.source` leaves out.
+    """
+
+    def __init__(self, places: Sequence[Place]) -> None:
+        self._places = places
+        self._sources = {place.source: place.source for place in places}
+        enclosed = (place for place in places if place.member != place.source)
+        self._sources |= {place.member: place.source for place in enclosed}
+
+    @cached_property
+    def _tails(self) -> tuple[dict[str, str], dict[str, str]]:
+        """Map the last part of each path to the first image that has it, and to a second one."""
+        first: dict[str, str] = {}
+        second: dict[str, str] = {}
+        for place in self._places:
+            tail = place.source.rsplit("/", 1)[-1]
+            if first.setdefault(tail, place.source) != place.source:
+                second.setdefault(tail, place.source)
+        return first, second
+
+    def __contains__(self, name: str) -> bool:
+        """Whether an image has this name, or several do."""
+        return name in self._sources or name in self._tails[0]
+
+    def find(self, cell: Cell, where: str) -> str:
+        """Give the `Place.source` of the image that a table names.
+
+        Raises:
+            UserError: No image has this name, or more than one.
+        """
+        if isinstance(cell, str) and cell in self._sources:
+            return self._sources[cell]
+        if not cell or not isinstance(cell, str):
+            msg = f"{where}: no file name; remove the row or name its file"
+            raise UserError(msg)
+        name = cell.replace("\\", "/").removeprefix("./")
+        if name.startswith("/") or name[1:3] == ":/" or ".." in name.split("/"):
+            msg = (
+                f"{where}: {quoted(cell)}: name files by their path inside data.path, "
+                f"as in {quoted(self._example)}"
+            )
+            raise UserError(msg)
+        if name in self._sources:
+            return self._sources[name]
+        return self._by_tail(name, cell, where)
+
+    def _by_tail(self, name: str, cell: str, where: str) -> str:
+        first, second = self._tails
+        tail = name.rsplit("/", 1)[-1]
+        if name not in first:
+            hint = (
+                f"did you mean {first[tail]}?"
+                if tail in first
+                else f"names are like {self._example}"
+            )
+            msg = f"{where}: {quoted(cell)} is not one of the images in data.path; {hint}"
+            raise UserError(msg)
+        if name in second:
+            msg = (
+                f"{where}: {quoted(cell)} is the name of several images ({first[name]}, "
+                f"{second[name]}); write its folder too"
+            )
+            raise UserError(msg)
+        return first[name]
+
+    @property
+    def _example(self) -> str:
+        return next(iter(self._sources))
