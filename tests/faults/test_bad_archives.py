@@ -166,6 +166,18 @@ def test_truncated_archives_are_refused(workspace, picture, name: str, share: fl
     assert workspace.refused("ingest", "download").startswith(f"{name}: damaged archive")
 
 
+@pytest.mark.parametrize("place", [0, 124, 148], ids=["name", "size", "checksum"])
+def test_a_damaged_header_does_not_end_the_archive_unnoticed(workspace, picture, place: int):
+    """tarfile takes it for the end, and the images behind it for none."""
+    content = bytearray(tar(*[(f"{name}/1.png", picture) for name in ("cat", "dog", "owl")]))
+    content[content.index(b"owl/1.png") + place] ^= 1
+    use(workspace, bytes(content), "photos.tar")
+    message = workspace.refused("ingest", "download")
+    assert message.startswith(
+        "photos.tar: damaged archive (it ends too early, or within it a header"
+    )
+
+
 def test_what_is_no_archive_is_refused_at_once(workspace):
     for content, found in (
         (b"", "an empty file"),

@@ -192,8 +192,8 @@ def _tar(file: IO[bytes], shown: str) -> Archive:
             total += member.size
             _check_bytes(total, total, shown)
     descriptor = file.fileno()
-    if len(os.pread(descriptor, RECORD, end)) < RECORD:  # the mark of the end is a record of zeros
-        msg = "it ends too early"
+    if os.pread(descriptor, RECORD, end) != bytes(RECORD):  # the mark of the end
+        msg = "it ends too early, or within it a header is damaged"
         raise tarfile.ReadError(msg)
 
     def read(name: str) -> bytes:
