@@ -1,0 +1,729 @@
+"""What only a GPU can tell: four checks, each bounded in time, its raw results written as they come in.
+
+    python -m benchmarks.gpu_checks methods --archive cifar10-jpeg.tar.gz -o methods.json --seconds 150
+
+`methods`: every method trains on the GPU as on the CPU. `resume`: a training that was killed gives the
+same bytes as one that was not. `steps`: milliseconds, launches, and the cost of determinism. `tutorial`:
+the Masterful tutorial over seeds. All of them work on CIFAR-10 as an archive of image files, which is read
+once into `--workspace`. `--set` is DVC's -S, for every run of the check; `--device cpu` tries it out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import functools
+import hashlib
+import json
+import math
+import os
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from ruamel.yaml import YAML
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks.accuracy import CELL_STAGES, DATA_STAGES, ROOT, environment
+from pipeline_lib import recipes
+from pipeline_lib.params.load import read_yaml
+from pipeline_lib.params.methods import KINDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from pipeline_lib.records import Kind, StepOutput
+
+Params = dict[str, Any]
+
+# methods: the same few steps on both devices, in a network that a processor can train.
+BLOCK = 20  # steps whose mean loss is one line of the history
+BF16, FP32 = (
+    0.1,
+    0.02,
+)  # largest mean difference from the CPU's losses; the largest single one is thrice that
+SLOWEST_FIRST = ("paws", "fixmatch", "freematch", "softmatch", "two_phase", "pawsb", "mixmatch")
+SMALL: Params = {
+    "split": {
+        "val_fraction": 0.02,
+        "val_labels": "clean",
+        "few_shot": {"labels": 4000},
+        "uniform_candidates": {"rate": 0.5},
+    },
+    "model": {"name": "small_cnn", "width": 16},
+    "train": {
+        "batch_size": 32,
+        "steps_per_epoch": BLOCK,
+        "learning_rate": 0.02,
+        "schedule": "constant",
+        "select": "last",
+        "keep_last": 0,
+        "collapse": 0.0,
+        "reproducible": "this_machine",
+    },
+    "methods": {
+        **{name: {"unlabeled_ratio": 3} for name in ("fixmatch", "freematch", "softmatch")},
+        "two_phase": {
+            "unlabeled_ratio": 3,
+            "batch_size": 32,
+            "learning_rate": 0.02,
+            "patience": 100,
+        },
+        "paws": {"finetune_steps": BLOCK},
+    },
+}
+
+# resume: recipes, so that every optimizer is among them, with less to do.
+RESUMED: dict[str, Params] = {
+    "cr_dpll_cifar10_q05": {"methods": {"cr_dpll": {"ramp_epochs": 3}}},
+    "mixmatch_cifar10_4000": {"methods": {"mixmatch": {"ramp_steps": 100}}},
+    "fixmatch_cifar10_4000": {},
+    "paws_cifar10_4000": {
+        "train": {"batch_size": 64, "warmup_epochs": 1.0},
+        "methods": {"paws": {"images_per_class": 8, "finetune_steps": 50}},
+    },
+    "two_phase_cifar10_5000_budget": {
+        "methods": {"two_phase": {"batch_size": 64, "learning_rate": 0.001}}
+    },
+}
+
+# steps: what the papers train, in one network.
+TIMED = (
+    "cr_dpll_cifar10_q05",
+    "mixmatch_cifar10_4000",
+    "fixmatch_cifar10_4000",
+    "paws_cifar10_4000",
+)
+WARM_UP, WINDOWS, WINDOW = 10, 3, 10  # steps
+LONGEST = 5.0  # seconds of windows, where steps are slow
+MODES = {
+    "deterministic": ("error", False),
+    "free": ("default", False),
+    "free, cuDNN chooses by trial": ("default", True),
+}
+
+TUTORIAL = {"baseline": "supervised_cifar10_5000", "two_phase": "two_phase_cifar10_5000_budget"}
+
+
+class FailedError(Exception):
+    """A run that did not come to its end; the message says why."""
+
+
+class Report:
+    """Raw results, written anew whenever one comes in.
+
+    Args:
+        options: of the command line.
+    """
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.path: Path = options.output
+        self.started, self.lock = time.monotonic(), threading.Lock()
+        # No place on the machine: the file is published.
+        words = [Path(word).name if word.startswith("/") else word for word in sys.argv[1:]]
+        self.content: dict[str, Any] = {
+            "command": " ".join(["python", "-m", "benchmarks.gpu_checks", *words]),
+            **environment(),
+            "torchvision": version("torchvision"),
+            "seed": options.seed,
+        }
+        if options.commit:
+            self.content["commit"] = options.commit
+
+    def add(self, section: str, row: dict[str, Any]) -> None:
+        """Take in a result, show it and write all of them."""
+        with self.lock:
+            self.content.setdefault(section, []).append(row)
+            seconds = self.content["seconds"] = round(time.monotonic() - self.started, 1)
+            shown = [f"{key} {value}" for key, value in row.items() if not _long(value)]
+            print(f"{seconds:6.1f} s  {section}:", ", ".join(shown), flush=True)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            text = json.dumps(self.content, indent=1) + "\n"
+            self.path.write_text(text, encoding="utf-8")
+
+
+def _long(value: object) -> bool:
+    return isinstance(value, list | dict)
+
+
+def main() -> None:
+    """Run one of the checks."""
+    checks: dict[str, Callable[[argparse.Namespace], None]] = {
+        "methods": methods,
+        "resume": resume,
+        "steps": steps,
+        "tutorial": tutorial,
+        "probe": probe,
+    }
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("check", choices=checks)
+    parser.add_argument("--archive", type=Path, help="CIFAR-10 as a tar of image files")
+    workspace = Path(tempfile.gettempdir()) / "gpu_checks"
+    parser.add_argument("--workspace", type=Path, default=workspace)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--commit", help="of the code, where Git cannot tell")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="until the check ends")
+    parser.add_argument("--workers", type=int, default=8, help="runs at a time")
+    parser.add_argument("--length", type=int, default=200, help="methods, resume: steps of a run")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seeds", default="1,2,3,4,5", help="tutorial")
+    parser.add_argument("--only", help="of the methods or recipes, by comma")
+    parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY=VALUE")
+    options = parser.parse_args()
+    options.until = time.monotonic() + options.seconds
+    options.output = options.output.resolve()
+    checks[options.check](options)
+
+
+def methods(options: argparse.Namespace) -> None:
+    """Train every method on the GPU, in bf16 and fp32, and compare its losses with the CPU's in fp32."""
+    report, base = Report(options), read_data(options)
+    every = [*SLOWEST_FIRST, *sorted(set(KINDS) - set(SLOWEST_FIRST))]
+    names = options.only.split(",") if options.only else every
+    ways = [("cpu", "fp32"), (options.device, "bf16"), (options.device, "fp32")]
+    splits = {KINDS[name]: name for name in names}
+
+    def params(name: str, device: str, precision: str) -> Params:
+        train = {"device": device, "precision": precision, "epochs": options.length // BLOCK}
+        third = options.length // 3
+        phases = {"warmup_steps": third, "supervised_steps": third}
+        phases["semi_supervised_steps"] = options.length - 2 * third
+        changes = {"method": name, "train": train, "methods": {"two_phase": phases}}
+        return combined(options, SMALL, changes)
+
+    def divide(kind: Kind) -> None:
+        folder = branch(base, options.workspace / f"methods-{kind}")
+        run_stages(folder, params(splits[kind], *ways[0]), ("configure", "split"), options.until)
+
+    def run(job: tuple[str, str, str]) -> None:
+        name, device, precision = job
+        started = time.monotonic()
+        row: dict[str, Any] = {"method": name, "device": device, "precision": precision}
+        source = options.workspace / f"methods-{KINDS[name]}"
+        folder = branch(source, options.workspace / "-".join(("method", *job)))
+        try:
+            run_stages(folder, params(*job), ("train",), options.until)
+        except FailedError as error:
+            report.add("runs", row | {"finite": None, "error": str(error)})
+            return
+        with (folder / "reports/train/history.csv").open(encoding="utf-8") as file:
+            history = list(csv.DictReader(file))
+        report.add(
+            "runs",
+            row
+            | {
+                "finite": True,  # else the stage had stopped
+                "steps": int(history[-1]["step"]),
+                "val_accuracy": float(history[-1]["val_accuracy"]),
+                "losses": [float(line["loss"]) for line in history if line["loss"]],
+                "seconds": round(time.monotonic() - started, 1),
+            },
+        )
+
+    in_parallel(options.workers, divide, splits)
+    in_parallel(
+        options.workers, run, [(name, *way) for name in names for way in dict.fromkeys(ways)]
+    )
+    for name in names:
+        compare(report, name, ways)
+    finish(report)
+
+
+def compare(report: Report, name: str, ways: list[tuple[str, str]]) -> None:
+    """Say how far the losses of a method are from those on the CPU: relative to them, or to 1 if smaller."""
+    losses = {
+        (run["device"], run["precision"]): run["losses"]
+        for run in report.content["runs"]
+        if run["method"] == name and run["finite"]
+    }
+    for way in ways[1:]:
+        row: dict[str, Any] = {"method": name, "device": way[0], "precision": way[1]}
+        if not {way, ways[0]} <= losses.keys():
+            report.add("compared", row | {"passed": False})
+            continue
+        pairs = zip(losses[way], losses[ways[0]], strict=True)
+        apart = [abs(ours - cpu) / max(abs(cpu), 1) for ours, cpu in pairs]
+        tolerance = {"bf16": BF16, "fp32": FP32}[way[1]]
+        mean, largest = statistics.mean(apart), max(apart)
+        report.add(
+            "compared",
+            row
+            | {
+                "first": round(apart[0], 5),
+                "mean": round(mean, 5),
+                "max": round(largest, 5),
+                "tolerance": tolerance,
+                "passed": mean <= tolerance and largest <= 3 * tolerance,
+            },
+        )
+
+
+def resume(options: argparse.Namespace) -> None:
+    """Kill a training halfway, run it again, and compare all outputs with those of one left alone."""
+    report, base = Report(options), read_data(options)
+    names = options.only.split(",") if options.only else list(RESUMED)
+    content = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
+    outs: list[str] = content["stages"]["train"]["outs"]
+    epoch = max(options.length // 6, 1)
+
+    def params(name: str) -> Params:
+        train: Params = {"epochs": 6, "steps_per_epoch": epoch, "checkpoint_seconds": 0.5}
+        phases = {"warmup_steps": epoch, "supervised_steps": epoch, "patience": 100}
+        phases["semi_supervised_steps"] = 4 * epoch
+        short: Params = {
+            "train": train | {"device": options.device, "precision": "bf16"},
+            "methods": {"two_phase": phases},
+        }
+        if "two_phase" not in name:
+            short["model"] = {"name": "wrn_28_2"}
+        recipe = recipes.read(name, ROOT / "recipes").params
+        return combined(options, recipe, short, RESUMED.get(name, {}))
+
+    def run(name: str) -> None:
+        started = time.monotonic()
+        row: dict[str, Any] = {"recipe": name, "precision": "bf16"}
+        whole, cut = (options.workspace / f"resume-{name}-{kind}" for kind in ("whole", "cut"))
+        said = {}
+
+        def leave_alone() -> None:
+            said["whole"] = run_stages(whole, params(name), ("train",), options.until)
+
+        def interrupt() -> None:
+            write_params(cut, params(name))
+            kill_halfway(cut, 3 * epoch, options.until)
+            said["cut"] = run_stages(cut, params(name), ("train",), options.until)
+
+        try:
+            run_stages(branch(base, whole), params(name), ("configure", "split"), options.until)
+            branch(whole, cut)
+            in_parallel(2, lambda train: train(), (leave_alone, interrupt))
+        except FailedError as error:
+            report.add("runs", row | {"passed": False, "error": str(error)})
+            return
+        one, other = hashes(whole, outs), hashes(cut, outs)
+        different = sorted(file for file in one | other if one.get(file) != other.get(file))
+        resumed = re.search(r"resuming after step (\d+) of (\d+)", said["cut"])
+        report.add(
+            "runs",
+            row
+            | {
+                "resumed": resumed.group() if resumed else "no",
+                "files": len(one),
+                "different": len(different),
+                "which": different,
+                "passed": bool(resumed) and not different,
+                "seconds": round(time.monotonic() - started, 1),
+            },
+        )
+
+    in_parallel(options.workers, run, names)
+    finish(report)
+
+
+def kill_halfway(workspace: Path, step: int, until: float) -> None:
+    """Train until a state of `step` or later is saved, and kill the process.
+
+    Raises:
+        FailedError: It ended by itself.
+    """
+    process = subprocess.Popen(
+        stage_command("train"),
+        cwd=workspace,
+        env=stage_environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    saved = -1
+    while process.poll() is None and saved < step and time.monotonic() < until:
+        time.sleep(0.02)
+        states = workspace.glob(".dvc/tmp/resume/*/step-*.safetensors.sha256")
+        saved = max((int(path.name.split("-")[1].split(".")[0]) for path in states), default=-1)
+    process.send_signal(signal.SIGKILL)
+    if process.wait() != -signal.SIGKILL:
+        msg = f"the training ended before it could be killed; last state: step {saved}"
+        raise FailedError(msg)
+
+
+def hashes(workspace: Path, outs: Iterable[str]) -> dict[str, str]:
+    """sha256 of every file in `outs`, some of which are folders."""
+    roots = [workspace / out for out in outs]
+    files = [file for root in roots for file in (root.rglob("*") if root.is_dir() else [root])]
+    return {
+        str(file.relative_to(workspace)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in files
+        if file.is_file()
+    }
+
+
+def steps(options: argparse.Namespace) -> None:
+    """Measure the device's ceilings, then the steps of one method after the other."""
+    report, base = Report(options), read_data(options)
+    for row in ceilings(torch.device(options.device)):
+        report.add("ceilings", row)
+    names = options.only.split(",") if options.only else TIMED
+    long = {"epochs": 1, "steps_per_epoch": 10**6, "checkpoint_seconds": 1e6}
+    for name in names:
+        recipe = recipes.read(name, ROOT / "recipes").params
+        for precision in ("bf16", "fp32"):
+            train = long | {"device": options.device, "precision": precision}
+            changes = {"model": {"name": "wrn_28_2"}, "train": train | {"warmup_epochs": 0.0}}
+            params = combined(options, recipe, changes)
+            folder = branch(base, options.workspace / f"steps-{name}-{precision}")
+            case = {"recipe": name, "precision": precision, "batch": params["train"]["batch_size"]}
+            try:
+                run_stages(folder, params, ("configure", "split"), options.until)
+                run_probe(folder, options)
+            except FailedError as error:
+                report.add("cases", case | {"error": str(error)})
+            lines = folder / "probe.jsonl"
+            for line in lines.read_text(encoding="utf-8").splitlines() if lines.exists() else ():
+                report.add("cases", case | json.loads(line))
+
+
+def ceilings(device: torch.device) -> Iterator[dict[str, Any]]:
+    """What the device does at most: products of large matrices, and copies."""
+    side, count = (8192, 2**31) if device.type == "cuda" else (256, 2**20)
+    for dtype in (torch.bfloat16, torch.float32):
+        a = torch.randn(side, side, device=device, dtype=dtype)
+        milliseconds = timed(functools.partial(torch.mm, a, a), device)
+        yield {
+            "what": f"{side} x {side} matrix product, {dtype}".replace("torch.", ""),
+            "TFLOP/s": round(2 * side**3 / milliseconds / 1e9, 1),
+        }
+    values = torch.zeros(count, device=device, dtype=torch.uint8)
+    other = torch.empty_like(values)
+    milliseconds = timed(lambda: other.copy_(values), device)
+    yield {"what": "copy, read and written", "GB/s": round(2 * count / milliseconds / 1e6, 1)}
+
+
+def timed(function: Callable[[], object], device: torch.device) -> float:
+    """Milliseconds per call: the median over windows of calls."""
+    for _ in range(WARM_UP):
+        function()
+    windows = []
+    for _ in range(WINDOWS):
+        started = now(device)
+        for _ in range(WINDOW):
+            function()
+        windows.append(1000 * (now(device) - started) / WINDOW)
+    return statistics.median(windows)
+
+
+def now(device: torch.device) -> float:
+    """Seconds, once the device has done all it was asked to."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def run_probe(workspace: Path, options: argparse.Namespace) -> None:
+    """Run `probe` in a process of its own, as every training has.
+
+    Raises:
+        FailedError: It failed, or time is up.
+    """
+    command = [sys.executable, "-m", "benchmarks.gpu_checks", "probe", "-o", "probe.jsonl"]
+    run(command, workspace, options.until)
+
+
+def probe(options: argparse.Namespace) -> None:
+    """Train as the stage does, in the current folder, with a stopwatch in place of the step."""
+    from pipeline_lib.training import loop
+    from stages import train
+
+    options.output.unlink(missing_ok=True)
+    stopwatch = Stopwatch(vars(loop)["take_step"], options.output)
+    vars(loop)["take_step"] = stopwatch
+    try:
+        train.main()
+    except MeasuredError:
+        print("measured", flush=True)
+
+
+class MeasuredError(Exception):
+    """Ends a training whose steps were measured."""
+
+
+class Stopwatch:
+    """Stands in for the training loop's `take_step`: times windows of steps with all that lies between them.
+
+    Args:
+        take_step: the real one.
+        output: gets one JSON object per line.
+    """
+
+    def __init__(self, take_step: Callable[..., StepOutput], output: Path) -> None:
+        self.take_step, self.output = take_step, output
+        self.course = self._course()
+        self.batch: Callable[[], object] = int
+        self.device = torch.device("cpu")
+        self.calls: dict[str, Any] = {}  # of the profiled step
+
+    def __call__(self, *arguments: Any) -> StepOutput:  # noqa: ANN401 - passed on as they are
+        """Take a step, under the profiler if it is its turn."""
+        method, pool, *_, number = arguments
+        self.device, self.batch = pool.device, lambda: pool.batch(method.streams, number)
+        watched = next(self.course, None)
+        if watched is None:
+            raise MeasuredError
+        if not watched:
+            return self.take_step(*arguments)
+        output: StepOutput
+        output, self.calls = self._profiled(lambda: self.take_step(*arguments))
+        return output
+
+    def _course(self) -> Iterator[bool]:
+        """One value per step: whether it is profiled."""
+        for name, (determinism, benchmark) in MODES.items():
+            torch.set_deterministic_debug_mode(determinism)
+            torch.backends.cudnn.benchmark = benchmark
+            yield from [False] * WARM_UP
+            windows: list[float] = []
+            began = now(self.device)
+            while len(windows) < WINDOWS and now(self.device) - began < LONGEST:
+                started = now(self.device)
+                yield from [False] * WINDOW
+                windows.append(1000 * (now(self.device) - started) / WINDOW)
+            row = {"what": "step", "ms": round(statistics.median(windows), 3)}
+            if self.device.type == "cuda":
+                row["peak_GiB"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
+            self._write(name, row | {"windows": [round(window, 3) for window in windows]})
+            if not benchmark:
+                making = timed(self.batch, self.device)
+                self._write(name, {"what": "batch", "ms": round(making, 3)})
+                _, row = self._profiled(self.batch)
+                self._write(name, {"what": "batch, profiled", **row})
+                yield True
+                self._write(name, {"what": "step, profiled", **self.calls})
+
+    def _profiled(self, function: Callable[[], Any]) -> tuple[Any, dict[str, Any]]:
+        """What the function gives, and what it made the device do."""
+        activities = [ProfilerActivity.CPU]
+        if self.device.type == "cuda":
+            activities.append(ProfilerActivity.CUDA)
+        now(self.device)
+        with profile(activities=activities) as profiler:
+            result = function()
+            now(self.device)
+        events = profiler.events() or []
+        on_device = [event for event in events if event.device_type.name == "CUDA"]
+        on_host = [event.name for event in events if event.device_type.name == "CPU"]
+        calls = Counter(name for name in on_host if name.startswith(("cuda", "cuLaunch")))
+        busy = sum(event.self_device_time_total for event in on_device) / 1000
+        return result, {
+            "launches": sum(count for name, count in calls.items() if "Launch" in name),
+            "device_events": len(on_device),
+            "device_ms": round(busy, 3),
+            "waits": sum(count for name, count in calls.items() if "StreamSynchronize" in name),
+            "calls": dict(calls.most_common()),
+        }
+
+    def _write(self, mode: str, row: dict[str, Any]) -> None:
+        with self.output.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"mode": mode, **row}) + "\n")
+
+
+def tutorial(options: argparse.Namespace) -> None:
+    """Train the tutorial's baseline and the two phases with every seed."""
+    report, base = Report(options), read_data(options)
+    seeds = [int(seed) for seed in options.seeds.split(",")]
+    names = options.only.split(",") if options.only else list(TUTORIAL)
+
+    def run(job: tuple[str, int]) -> None:
+        name, seed = job
+        started = time.monotonic()
+        row: dict[str, Any] = {"name": name, "recipe": TUTORIAL[name], "seed": seed}
+        recipe = recipes.read(TUTORIAL[name], ROOT / "recipes").params
+        params = combined(options, recipe, {"train": {"device": options.device}}) | {"seed": seed}
+        folder = branch(base, options.workspace / f"tutorial-{name}-{seed}")
+        try:
+            run_stages(folder, params, CELL_STAGES, options.until)
+        except FailedError as error:
+            report.add("runs", row | {"accuracy": None, "error": str(error)})
+            return
+        metrics, trained, phases = (
+            json.loads((folder / "reports" / file).read_text(encoding="utf-8"))
+            for file in ("metrics.json", "environment.json", "train/phases.json")
+        )
+        report.add(
+            "runs",
+            row
+            | {
+                "accuracy": metrics["test"]["accuracy"],
+                "steps": trained["steps"],
+                "train_seconds": trained["seconds"],
+                "seconds": round(time.monotonic() - started, 1),
+                "phases": phases,
+                "metrics": metrics,
+            },
+        )
+
+    in_parallel(options.workers, run, [(name, seed) for name in names for seed in seeds])
+    accuracy = {
+        name: {
+            row["seed"]: row["accuracy"]
+            for row in report.content["runs"]
+            if row["name"] == name and row["accuracy"] is not None
+        }
+        for name in names
+    }
+    for name, values in accuracy.items():
+        report.add("summary", {"name": name, **summary(list(values.values()))})
+    if len(names) == 2:
+        first, second = (accuracy[name] for name in names)
+        common = sorted(first.keys() & second.keys())
+        gains = [second[seed] - first[seed] for seed in common]
+        name, p_value = " to ".join(names), {"p": paired_p(gains)}
+        report.add("summary", {"name": name, "seeds": common, **summary(gains), **p_value})
+
+
+def summary(values: list[float]) -> dict[str, Any]:
+    """Mean, standard deviation and 95 % t interval, as far as there are values for them."""
+    from scipy import stats
+
+    row: dict[str, Any] = {"runs": len(values)}
+    if len(values) < 2:
+        return row | {"mean": values[0] if values else None}
+    mean, sd = statistics.mean(values), statistics.stdev(values)
+    half = float(stats.t.ppf(0.975, len(values) - 1)) * sd / math.sqrt(len(values))
+    interval = f"{mean - half:.4f} to {mean + half:.4f}"
+    return row | {"mean": round(mean, 5), "sd": round(sd, 5), "ci95": interval}
+
+
+def paired_p(gains: list[float]) -> float | None:
+    """p-value of the two-sided paired t-test, of the gains against 0."""
+    from scipy import stats
+
+    return float(stats.ttest_1samp(gains, 0).pvalue) if len(gains) > 1 else None
+
+
+def read_data(options: argparse.Namespace) -> Path:
+    """The workspace with the images, read from the archive unless they are there already."""
+    base: Path = options.workspace / "data"
+    if not (base / "data/classes.json.sha256").exists():
+        started = time.monotonic()
+        base.mkdir(parents=True, exist_ok=True)
+        run_stages(base, combined(options), DATA_STAGES, options.until)
+        print(f"{time.monotonic() - started:6.1f} s  data: read from the archive", flush=True)
+    return base
+
+
+def combined(options: argparse.Namespace, *overlays: Params) -> Params:
+    """params.yaml with the archive's images, then the overlays, then `--set`."""
+    params = dict(read_yaml(ROOT / "params.yaml"))
+    data: Params = {"name": "image_folder"}
+    if options.archive:
+        data["path"] = str(options.archive.resolve())
+    ours = {"seed": options.seed, "split": {"duplicates": "allow"}, "data": data}
+    for overlay in (*overlays, ours, *map(nested, options.settings)):
+        params = recipes.overlay(params, overlay)
+    return params
+
+
+def nested(setting: str) -> Params:
+    """`a.b=1` as {a: {b: 1}}."""
+    key, _, text = setting.partition("=")
+    value = YAML(typ="safe", pure=True).load(text) if text else None
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    assert isinstance(value, dict)  # noqa: S101 - a key has at least one part
+    return value
+
+
+def branch(source: Path, workspace: Path) -> Path:
+    """A workspace with links to the data of another one, so that what a stage writes is its own."""
+    folder = workspace / "data"
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in (source / "data").iterdir():
+        link = folder / path.name
+        if not link.exists() and not path.name.startswith(("label_state", "label_history")):
+            link.symlink_to(path.resolve())
+    return workspace
+
+
+def write_params(workspace: Path, params: Params) -> None:
+    """Write params.yaml."""
+    with (workspace / "params.yaml").open("w", encoding="utf-8") as file:
+        YAML().dump(params, file)
+
+
+def run_stages(workspace: Path, params: Params, stages: Iterable[str], until: float) -> str:
+    """Run stages one after the other, and give what the last one printed.
+
+    Raises:
+        FailedError: One failed, or time is up.
+    """
+    write_params(workspace, params)
+    said = ""
+    for stage in stages:
+        said = run(stage_command(stage), workspace, until)
+    return said
+
+
+def run(command: list[str], workspace: Path, until: float) -> str:
+    """Run a command in a workspace, and give what it printed.
+
+    Raises:
+        FailedError: It failed, or time is up.
+    """
+    left = until - time.monotonic()
+    try:
+        done = subprocess.run(
+            command,
+            cwd=workspace,
+            env=stage_environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=None if math.isinf(left) else max(left, 0.1),
+        )
+    except subprocess.TimeoutExpired as error:
+        msg = "time is up"
+        raise FailedError(msg) from error
+    if done.returncode:
+        print(f"{' '.join(command[1:3])} in {workspace.name}:\n{done.stderr[-2000:]}", flush=True)
+        last = (done.stderr.strip() or "no word").splitlines()[-1]
+        raise FailedError(re.sub(r"(?<=[ =])/\S*/", "", last))
+    return done.stdout + done.stderr
+
+
+def stage_command(stage: str) -> list[str]:
+    """How a stage is started."""
+    return [sys.executable, "-m", f"stages.{stage}"]
+
+
+def stage_environment() -> dict[str, str]:
+    """The environment with the checkout to import from, beside what is there."""
+    paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+
+def in_parallel(workers: int, function: Callable[[Any], None], jobs: Iterable[Any]) -> None:
+    """Do the jobs, the first ones first; an exception of one is raised once all are done."""
+    with ThreadPoolExecutor(workers) as pool:
+        for done in [pool.submit(function, job) for job in jobs]:
+            done.result()
+
+
+def finish(report: Report) -> None:
+    """Say how many checks passed, and exit by it."""
+    rows = report.content.get("compared", report.content["runs"])
+    passed = sum(row["passed"] for row in rows)
+    print(f"{passed} of {len(rows)} passed", flush=True)
+    sys.exit(passed < len(rows))
+
+
+if __name__ == "__main__":
+    main()
