@@ -1,0 +1,250 @@
+"""What annotators said in Label Studio: from its JSON export to rows of file, annotator and label."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from pipeline_lib.datasets.files.layout import is_image
+from pipeline_lib.datasets.files.sheet import brief, quoted
+from pipeline_lib.errors import UserError, listed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+MAX_BYTES = 1 << 28
+# Label Studio puts 8 digits before the name of a file that was uploaded to it.
+UPLOADED = re.compile(r"(?:^|/)upload/\d+/[0-9a-f]{8}-([^/]+)$")
+SERVED = re.compile(r"(?:^|&)(?:d|filepath)=([^&]+)")
+# What the short export (JSON-MIN) adds to the data of a task.
+ABOUT = {"id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "agreement"}
+
+
+class Person(BaseModel):
+    """An annotator, where the export says more than a number."""
+
+    id: int | None = None
+    email: str | None = None
+
+
+class Result(BaseModel):
+    """One answer."""
+
+    type: str = ""
+    from_name: str = ""
+    value: dict[str, Any] = {}
+
+
+class Annotation(BaseModel):
+    """The answers of one person to one task."""
+
+    completed_by: int | str | Person | None = None
+    result: list[Result] = []
+    was_cancelled: bool = False
+
+
+class Task(BaseModel):
+    """One image; predictions and all else are left alone."""
+
+    data: dict[str, Any]
+    annotations: list[Annotation]
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an export says.
+
+    Attributes:
+        rows: file, annotator and class; the last two are blank for a file of which nobody said anything.
+        cancelled: annotations that were skipped or cancelled.
+    """
+
+    rows: Sequence[tuple[str, str, str]]
+    cancelled: int
+
+    def as_csv(self) -> str:
+        """Write the rows as a table for `data.table`."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerows([("file", "annotator", "label"), *self.rows])
+        return text.getvalue()
+
+    def summary(self) -> str:
+        """Count in one line what there is."""
+        files, silent = ({f for f, _, c in self.rows if bool(c) is said} for said in (True, False))
+        people, classes = ({row[at] for row in self.rows if row[2]} for at in (1, 2))
+        return (
+            f"{len(files | silent)} images, {len(silent)} of them unlabeled; {len(people)} annotators; "
+            f"{len(classes)} classes ({listed(brief(name) for name in sorted(classes))}); "
+            f"{self.cancelled} skipped or cancelled annotations left out"
+        )
+
+
+def read_export(path: Path, control: str | None = None, strip: str = "") -> Imported:
+    """Read a JSON or JSON-MIN export of a project with choices.
+
+    Args:
+        path: the export.
+        control: name of the choices that are meant, where a project has several.
+        strip: what to leave out at the beginning of the paths of images.
+
+    Raises:
+        UserError: The file is no such export, or what is meant is not clear.
+    """
+    tasks = _tasks(_json(path), str(path))
+    meant = _control(tasks, control, str(path))
+    files = _files(tasks, strip, str(path))
+    rows: dict[tuple[str, str, str], None] = {}
+    for file, task in zip(files, tasks, strict=True):
+        rows |= dict.fromkeys((file, who, name) for who, name in _said(task, meant))
+    answered = {file for file, _, _ in rows}
+    rows |= dict.fromkeys((file, "", "") for file in files if file not in answered)
+    cancelled = sum(one.was_cancelled for task in tasks for one in task.annotations)
+    return Imported(sorted(rows), cancelled)
+
+
+def _json(path: Path) -> object:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            msg = f"{path}: more than {MAX_BYTES} bytes; export the project in parts"
+            raise UserError(msg)
+        text = path.read_bytes().decode("utf-8-sig")
+        content = json.loads(text)
+        if "\\ud" in text.lower():  # half a character can be escaped, but not written
+            json.dumps(content, ensure_ascii=False).encode()
+    except OSError as error:
+        msg = f"{path}: cannot be read ({error.strerror or error}); check the path"
+        raise UserError(msg) from error
+    except (ValueError, RecursionError) as error:
+        msg = f"{path}: no JSON ({str(error).splitlines()[0]}); export the project as JSON again"
+        raise UserError(msg) from error
+    return content
+
+
+def _tasks(content: object, shown: str) -> list[Task]:
+    if not isinstance(content, list) or not content:
+        found = "an empty list" if content == [] else f"it begins with {quoted(content, 40)}"
+        msg = f"{shown}: no list of tasks ({found}); export the project as JSON"
+        raise UserError(msg)
+    short = all(isinstance(task, dict) and "annotations" not in task for task in content)
+    try:
+        return TypeAdapter(list[Task]).validate_python(
+            [_from_short(task) for task in content] if short else content
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        number, *keys = first["loc"]
+        place = f"task {int(number) + 1}{''.join(f', {key}' for key in keys)}"
+        msg = f"{shown}: {place}: {first['msg']}; export the project as JSON again"
+        raise UserError(msg) from error
+
+
+def _from_short(task: dict[str, Any]) -> dict[str, Any]:
+    """Turn a task of the short export, with one annotation and all on one level, into a full one."""
+    data = {key: value for key, value in task.items() if key not in ABOUT}
+    choices = {
+        key: value["choices"] if isinstance(value, dict) else [value]
+        for key, value in data.items()
+        if (isinstance(value, dict) and "choices" in value)
+        or (isinstance(value, str) and not is_image(_path(value)))
+    }
+    result = [
+        {"type": "choices", "from_name": key, "value": {"choices": names}}
+        for key, names in choices.items()
+    ]
+    said = {"completed_by": task.get("annotator"), "result": result}
+    return {"data": {k: v for k, v in data.items() if k not in choices}, "annotations": [said]}
+
+
+def _control(tasks: Sequence[Task], wanted: str | None, shown: str) -> str:
+    results = [one for task in tasks for said in task.annotations for one in said.result]
+    names = sorted({one.from_name for one in results if one.type == "choices"})
+    if wanted in names or (wanted is None and len(names) == 1):
+        return wanted or names[0]
+    if not names:
+        types = listed(sorted({brief(one.type) for one in results})) or "none at all"
+        msg = f"{shown}: no answers of type choices (found {types}); this command imports classes only"
+        raise UserError(msg)
+    problem = f"no choices named {quoted(wanted)}" if wanted else "several choices"
+    msg = f"{shown}: {problem}; say which are meant: --control {' | '.join(map(brief, names))}"
+    raise UserError(msg)
+
+
+def _said(task: Task, control: str) -> Iterator[tuple[str, str]]:
+    """Give annotator and class of every answer that was not taken back."""
+    for annotation in task.annotations:
+        for one in () if annotation.was_cancelled else annotation.result:
+            if one.type == "choices" and one.from_name == control:
+                names = one.value.get("choices")
+                several = names if isinstance(names, list) else []
+                yield from (
+                    (_annotator(annotation.completed_by), name.strip())
+                    for name in several
+                    if isinstance(name, str) and name.strip()
+                )
+
+
+def _annotator(who: int | str | Person | None) -> str:
+    if isinstance(who, Person):
+        who = who.email or who.id
+    if isinstance(who, str) and who.strip():
+        return who.strip()
+    return f"annotator_{who}" if isinstance(who, int) else "unknown"
+
+
+def _files(tasks: Sequence[Task], strip: str, shown: str) -> list[str]:
+    """Name the image of every task, and see to it that two images keep two names."""
+    urls = [_url(task, number, shown) for number, task in enumerate(tasks, start=1)]
+    files = [_path(url) for url in urls]
+    if strip and not any(file.startswith(strip) for file in files):
+        msg = (
+            f"{shown}: --strip {strip}: no path begins like that; they are like {quoted(files[0])}"
+        )
+        raise UserError(msg)
+    files = [file.removeprefix(strip).lstrip("/") for file in files]
+    first: dict[str, str] = {}
+    for url, file in zip(urls, files, strict=True):
+        if first.setdefault(file, url) != url:
+            msg = (
+                f"{shown}: {quoted(first[file])} and {quoted(url)} would both be {quoted(file)}; "
+                f"give images different names before you upload them"
+            )
+            raise UserError(msg)
+    return files
+
+
+def _url(task: Task, number: int, shown: str) -> str:
+    """Find the image of a task: `image`, else the only text that is the path of one."""
+    paths = {
+        key: value
+        for key, value in task.data.items()
+        if isinstance(value, str) and is_image(_path(value))
+    }
+    if "image" in paths or len(paths) == 1:
+        return paths.get("image") or next(iter(paths.values()))
+    found = listed(f"{brief(key)}: {quoted(value, 40)}" for key, value in task.data.items())
+    problem = "several values are" if paths else "no value is"
+    msg = f"{shown}: task {number}: {problem} the path of an image ({found or 'it has none'}); name it `image`"
+    raise UserError(msg)
+
+
+def _path(url: str) -> str:
+    """Take the path of an image out of what Label Studio calls it."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # a bracket that opens no address
+        return url
+    served = SERVED.search(parts.query)
+    remote = parts.scheme and parts.netloc
+    # A name may hold # or ?, where nothing says that it is an address.
+    path = unquote(served[1] if served else parts.path) if served or remote else unquote(url)
+    uploaded = UPLOADED.search(path)
+    return uploaded[1] if uploaded else path.lstrip("/")

@@ -1,0 +1,44 @@
+"""The command that takes over labels from other programs; the library is imported within it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline_lib.errors import UserError
+
+
+class Source(StrEnum):
+    """Programs whose exports are read."""
+
+    LABEL_STUDIO = "label-studio"
+
+
+Export = Annotated[Path, typer.Argument(help="The file that the program has exported.")]
+Table = Annotated[Path, typer.Option("-o", "--output", help="The table to write, for data.table.")]
+From = Annotated[Source, typer.Option("--from", help="Which program it was.")]
+Control = Annotated[str | None, typer.Option(help="Which choices, if the project has several.")]
+Strip = Annotated[str, typer.Option(help="What to leave out at the beginning of the paths.")]
+
+
+def import_labels(
+    export: Export,
+    output: Table,
+    source: From = Source.LABEL_STUDIO,
+    control: Control = None,
+    strip: Strip = "",
+) -> None:
+    """Turn what annotators said elsewhere into a table of file, annotator, label."""
+    from pipeline_lib.artifacts import publish_text
+    from pipeline_lib.datasets.label_studio import read_export
+
+    del source  # there is one so far
+    if output.resolve() == export.resolve():
+        msg = f"{output}: is the export itself; choose another name for the table"
+        raise UserError(msg)
+    imported = read_export(export, control, strip)
+    publish_text(output, imported.as_csv(), sidecar=False)
+    print(f"{output}: {imported.summary()}")

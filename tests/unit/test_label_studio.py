@@ -1,0 +1,213 @@
+"""Importing what annotators said in Label Studio, in both of its JSON exports."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline_lib.datasets.files.forms import Supervision
+from pipeline_lib.datasets.files.layout import arrange
+from pipeline_lib.datasets.files.supervision import read_supervision
+from pipeline_lib.datasets.label_studio import read_export
+from pipeline_lib.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def answer(*names: str, control: str = "animal", kind: str = "choices") -> dict:
+    return {
+        "id": "abc", "type": kind, "from_name": control, "to_name": "image", "origin": "manual",
+        "value": {kind: list(names)},
+    }  # fmt: skip
+
+
+def annotation(*results: dict, by: object = 1, cancelled: bool = False) -> dict:
+    return {"id": 5, "completed_by": by, "was_cancelled": cancelled, "result": list(results)}
+
+
+def task(image: str, *annotations: dict, **data: object) -> dict:
+    guess = {"model_version": "v1", "result": [answer("guess")]}
+    return {
+        "id": 7, "data": {"image": image, **data}, "annotations": list(annotations),
+        "predictions": [guess], "project": 3,
+    }  # fmt: skip
+
+
+FULL = [
+    task(
+        "/data/upload/3/1a2b3c4d-one.jpg",
+        annotation(answer("cat"), by={"id": 4, "email": "ann@x.org", "first_name": ""}),
+        annotation(answer("dog"), by={"id": 9}),
+        annotation(answer("emu"), by=2, cancelled=True),
+    ),
+    task("/data/upload/3/9f8e7d6c-two.jpg", annotation(answer("cat", "dog"), by=4)),
+    task("/data/upload/3/9f8e7d6c-three.jpg", annotation(by=4)),
+    task("/data/upload/3/9f8e7d6c-four.jpg"),
+]
+
+
+def imported(tmp_path: Path, content: object, **options: str):
+    path = tmp_path / "export.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return read_export(path, **options)
+
+
+def test_every_answer_is_a_row_and_an_image_without_one_is_unlabeled(tmp_path: Path):
+    read = imported(tmp_path, FULL)
+    assert read.as_csv() == (
+        "file,annotator,label\n"
+        "four.jpg,,\n"
+        "one.jpg,ann@x.org,cat\n"
+        "one.jpg,annotator_9,dog\n"
+        "three.jpg,,\n"
+        "two.jpg,annotator_4,cat\n"
+        "two.jpg,annotator_4,dog\n"
+    )
+    assert read.summary() == (
+        "4 images, 2 of them unlabeled; 3 annotators; 2 classes (cat, dog); "
+        "1 skipped or cancelled annotations left out"
+    )
+
+
+def test_the_table_is_one_that_the_pipeline_reads(tmp_path: Path):
+    (tmp_path / "labels.csv").write_text(imported(tmp_path, FULL).as_csv())
+    places = arrange(["one.jpg", "two.jpg", "three.jpg", "four.jpg"], "photos")
+    said = read_supervision(tmp_path / "labels.csv", "labels.csv", places)
+    assert said["one.jpg"].annotations == (("ann@x.org", "cat"), ("annotator_9", "dog"))
+    assert said["four.jpg"] == Supervision(annotations=())
+
+
+def test_the_short_export_says_the_same(tmp_path: Path):
+    about = {"annotation_id": 5, "created_at": "2026", "updated_at": "2026", "lead_time": 1.5}
+    short = [
+        {"image": "/data/upload/3/1a2b3c4d-one.jpg", "id": 7, "animal": "cat", "annotator": "ann@x.org"},
+        {"image": "/data/upload/3/1a2b3c4d-one.jpg", "id": 7, "animal": "dog", "annotator": 9},
+        {"image": "/data/upload/3/9f8e7d6c-two.jpg", "id": 8, "animal": {"choices": ["cat", "dog"]}, "annotator": 4},
+        {"image": "/data/upload/3/9f8e7d6c-three.jpg", "id": 9, "annotator": 4},
+        {"image": "/data/upload/3/9f8e7d6c-four.jpg", "id": 9, "annotator": 4},
+    ]  # fmt: skip
+    rows = imported(tmp_path, [row | about for row in short]).rows
+    assert rows == imported(tmp_path, FULL).rows
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("/data/upload/3/1a2b3c4d-a%20b.jpg", "a b.jpg"),
+        ("/data/upload/3/plain.jpg", "data/upload/3/plain.jpg"),
+        ("https://studio.example/data/upload/12/1a2b3c4d-a.jpg", "a.jpg"),
+        ("/data/local-files/?d=photos/cat/a%20b.jpg", "photos/cat/a b.jpg"),
+        ("/data/local-files/?d=photos/cat/a+b.jpg", "photos/cat/a+b.jpg"),
+        ("/storage-data/uploaded/?filepath=upload/12/1a2b3c4d-a.jpg", "a.jpg"),
+        ("s3://bucket/photos/cat/1.jpg", "photos/cat/1.jpg"),
+        ("gs://bucket/1.jpg", "1.jpg"),
+        ("https://host.example:8080/cat/1.jpg?sig=abc", "cat/1.jpg"),
+        ("photos/#1?.jpg", "photos/#1?.jpg"),
+        ("/photos/1.jpg", "photos/1.jpg"),
+    ],
+)
+def test_the_path_of_an_image_is_found_in_its_address(tmp_path: Path, url: str, expected: str):
+    rows = imported(tmp_path, [task(url, annotation(answer("cat")))]).rows
+    assert rows == [(expected, "annotator_1", "cat")]
+
+
+def test_a_prefix_is_left_out_on_request(tmp_path: Path):
+    tasks = [task("s3://b/photos/cat/1.jpg", annotation(answer("cat"))), task("s3://b/x/2.jpg")]
+    rows = imported(tmp_path, tasks, strip="photos/").rows
+    assert [row[0] for row in rows] == ["cat/1.jpg", "x/2.jpg"]
+
+
+def test_the_image_may_have_another_name_and_data_beside_it(tmp_path: Path):
+    one = task("", annotation(answer(" cat ")))
+    one["data"] = {"photo": "s3://b/1.jpg", "caption": "a cat", "size": 3}
+    assert imported(tmp_path, [one]).rows == [("1.jpg", "annotator_1", "cat")]
+
+
+def test_of_several_choices_one_is_chosen(tmp_path: Path):
+    both = annotation(answer("cat"), answer("blurred", control="quality"), by=None)
+    assert imported(tmp_path, [task("1.jpg", both)], control="quality").rows == [
+        ("1.jpg", "unknown", "blurred")
+    ]
+
+
+TWO = [task("1.jpg", annotation(answer("cat"), answer("good", control="quality")))]
+BAD = {
+    "no JSON": ("[{", {}, "no JSON (Expecting property name"),
+    "half a character": ('[{"data": "\\ud83d"}]', {}, "no JSON ('utf-8' codec can't encode"),
+    "deep": ("[" * 200_000, {}, "no JSON (maximum recursion depth"),
+    "no list": ({"tasks": []}, {}, "no list of tasks (it begins with {'tasks': []})"),
+    "empty": ([], {}, "no list of tasks (an empty list)"),
+    "no object": ([task("1.jpg"), 7], {}, "task 2: Input should be a valid dictionary"),
+    "no data": ([task("1.jpg"), {"annotations": []}], {}, "task 2, data: Field required"),
+    "odd result": (
+        [{"data": {"image": "1.jpg"}, "annotations": [{"result": 3}]}],
+        {},
+        "task 1, annotations, 0, result: Input should be a valid list",
+    ),
+    "no image": ([task("https://x.org/page")], {"control": None}, "no answers of type choices"),
+    "text": (
+        [task("some text", annotation(answer("cat")))],
+        {},
+        "task 1: no value is the path of an image (image: 'some text')",
+    ),
+    "two images": (
+        [{"data": {"a": "1.jpg", "b": "2.jpg"}, "annotations": [annotation(answer("cat"))]}],
+        {},
+        "task 1: several values are the path of an image",
+    ),
+    "boxes": (
+        [task("1.jpg", annotation(answer("cat", kind="rectanglelabels")))],
+        {},
+        "no answers of type choices (found rectanglelabels)",
+    ),
+    "several choices": (TWO, {}, "several choices; say which are meant: --control animal | quality"),
+    "other choices": (TWO, {"control": "x"}, "no choices named 'x'; say which are meant: --control"),
+    "nothing to strip": (TWO, {"control": "animal", "strip": "a/"}, "--strip a/: no path begins"),
+    "one name for two": (
+        [
+            task("/data/upload/3/1a2b3c4d-1.jpg", annotation(answer("cat"))),
+            task("/data/upload/3/9f8e7d6c-1.jpg"),
+        ],
+        {},
+        "'/data/upload/3/1a2b3c4d-1.jpg' and '/data/upload/3/9f8e7d6c-1.jpg' would both be '1.jpg'",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", BAD)
+def test_a_malformed_export_is_one_line(tmp_path: Path, mistake: str):
+    content, options, expected = BAD[mistake]
+    with pytest.raises(UserError) as caught:
+        imported(tmp_path, content, **options)
+    assert str(caught.value).startswith(f"{tmp_path / 'export.json'}: {expected}")
+    assert "\n" not in str(caught.value)
+
+
+def test_the_command_writes_the_table_or_leaves_it_as_it_was(tmp_path: Path):
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "stages.app", "import-labels", *arguments],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    (tmp_path / "export.json").write_text(json.dumps(FULL))
+    done = run("export.json", "-o", "labels.csv", "--from", "label-studio")
+    assert done.stdout.startswith("labels.csv: 4 images, 2 of them unlabeled"), done.stderr
+    written = (tmp_path / "labels.csv").read_text()
+    assert written == read_export(tmp_path / "export.json").as_csv()
+    for arguments in (["export.json", "--control", "x"], ["none.json"]):
+        done = run(*arguments, "-o", "labels.csv")
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    done = run("export.json", "-o", "export.json")
+    assert "is the export itself" in done.stderr
+    assert (tmp_path / "labels.csv").read_text() == written
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["export.json", "labels.csv"]
