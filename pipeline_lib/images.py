@@ -6,8 +6,6 @@ Every conversion is defined (see `load` and `fit`), so that no file is clipped, 
 from __future__ import annotations
 
 import io
-import struct
-import zlib
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
@@ -28,22 +26,6 @@ MAX_PIXELS = 64_000_000
 Image.MAX_IMAGE_PIXELS = None  # Pillow's limit only warns; ours replaces it
 # Tags of TIFF
 BITS_PER_SAMPLE, PHOTOMETRIC_INTERPRETATION, WHITE_IS_ZERO = 258, 262, 0
-
-# What Pillow's plugins raise on bytes that are not what they seem.
-_DAMAGED = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    ArithmeticError,
-    RuntimeError,
-    MemoryError,
-    struct.error,
-    zlib.error,
-)
 
 
 class UnreadableImageError(Exception):
@@ -90,15 +72,15 @@ def load(encoded: bytes) -> Image.Image:
     _refuse_what_is_no_image(encoded)
     try:
         with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                msg = f"{image.width}x{image.height} pixels, the limit is {MAX_PIXELS}"
-                raise UnreadableImageError(msg)
+            _refuse_what_is_too_large(image)
             ImageOps.exif_transpose(image, in_place=True)
             return _to_eight_bits(image)
+    except UnreadableImageError:
+        raise
     except UnidentifiedImageError as error:
         msg = f"not an image in one of the formats {', '.join(FORMATS)}"
         raise UnreadableImageError(msg) from error
-    except _DAMAGED as error:
+    except Exception as error:  # Pillow stumbles over broken files in ways without number
         msg = f"damaged image: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
         raise UnreadableImageError(msg) from error
 
@@ -175,6 +157,12 @@ def _refuse_what_is_no_image(encoded: bytes) -> None:
         .startswith((b"<!doctype", b"<html", b"<?xml"))
     ):
         msg = "a web page, not an image; download it again"
+        raise UnreadableImageError(msg)
+
+
+def _refuse_what_is_too_large(image: Image.Image) -> None:
+    if image.width * image.height > MAX_PIXELS:
+        msg = f"{image.width}x{image.height} pixels, the limit is {MAX_PIXELS}"
         raise UnreadableImageError(msg)
 
 
