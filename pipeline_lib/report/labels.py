@@ -126,7 +126,7 @@ def _truth(summary: Mapping[str, Any]) -> list[Note]:
     if holds is None:
         unknown = "no true label is known, so nobody can count them"
         return [Note("Sets without the true label", "unknown", unknown)]
-    share = f"the true label is in {100 * holds:.1f} % of the training sets where it is known"
+    share = f"{_share(holds)} of the training sets of known class hold it"
     return [Note("Sets without the true label", f"{missed:,}", share)]
 
 
@@ -187,23 +187,24 @@ def annotator_notes(summary: Mapping[str, Any]) -> list[Note]:
 
 def co_occurrence_words(frame: pl.DataFrame, num_classes: int) -> str:
     """What the rows of the chart are, and which of many classes it shows in which order."""
+    if frame.is_empty():
+        return ""
     shown = round(len(frame) ** 0.5)
-    rows = (
-        "Percent of a true class's sets that hold each candidate."
+    said = [
+        "Percent of a true class\N{RIGHT SINGLE QUOTATION MARK}s sets that hold each candidate."
         if frame.columns[0] == KNOWN
-        else "Percent of the sets with one class that hold another, too."
-    )
-    some = (
-        f"The {shown} of {num_classes:,} classes that share most sets are shown, "
-        if shown < num_classes
-        else ""
-    )
-    order = f"{some}those that go together side by side. " if shown > NAMES_UP_TO else ""
-    return f"{rows} {order[:1].upper()}{order[1:]}Sets of all classes do not count."
+        else "Percent of the sets with one class that hold another, too.",
+        "Sets of all classes do not count.",
+    ]
+    if shown < num_classes:
+        said.append(f"Shown are the {shown} of {num_classes:,} classes that share most sets.")
+    if shown > NAMES_UP_TO:
+        said.append("Those that go together are side by side.")
+    return " ".join(said)
 
 
 def _share(share: float | None) -> str:
-    return "\N{EN DASH}" if share is None else f"{100 * share:.1f} %"
+    return "\N{EN DASH}" if share is None else f"{100 * share:.1f}\N{NARROW NO-BREAK SPACE}%"
 
 
 def _number(value: float | None) -> str:
