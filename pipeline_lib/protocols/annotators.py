@@ -40,7 +40,7 @@ def cast_votes(labels: Labels, task: Task) -> Votes:
     require_truth(labels, "split.protocol annotators")
     options = task.params.annotators
     upto_KK = confusion(options, labels.class_names).cumsum(axis=1)
-    named_NA = np.empty((len(labels), options.count), np.int32)
+    named_NA = np.empty((len(labels), options.count), np.int16)
     for annotator in range(options.count):
         for here, number_B1 in blocks(labels.id_N, 1, task.seed, "annotators", annotator):
             # The last class takes what rounding may leave of the sum.

@@ -55,7 +55,8 @@ def estimate(votes: Votes, images: int, num_classes: int) -> Reliability:
     for _ in range(ROUNDS):
         reliability = maximise(votes, posterior_NK)
         before_NK, posterior_NK = posterior_NK, expect(votes, images, reliability)
-        if np.abs(posterior_NK - before_NK).max(initial=0.0) <= TOLERANCE:
+        before_NK -= posterior_NK
+        if max(before_NK.max(), -before_NK.min()) <= TOLERANCE:
             break
     return maximise(votes, posterior_NK)
 
@@ -95,7 +96,10 @@ def expect(votes: Votes, images: int, reliability: Reliability) -> NDArray[np.fl
     for k, prior in enumerate(np.log(reliability.prior_K)):
         said_V = log_AKK[votes.annotator_V, k, votes.class_V]
         log_NK[:, k] = prior + np.bincount(votes.image_V, said_V, minlength=images)
-    return _normalised(np.exp(log_NK - log_NK.max(axis=1, keepdims=True)))
+    log_NK -= log_NK.max(axis=1, keepdims=True)
+    likely_NK = np.exp(log_NK, out=log_NK)
+    likely_NK /= likely_NK.sum(axis=1, keepdims=True)
+    return likely_NK
 
 
 def _normalised(values: NDArray[np.float64]) -> NDArray[np.float64]:

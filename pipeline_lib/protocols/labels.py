@@ -46,7 +46,7 @@ class Votes:
 
     image_V: NDArray[np.int32]
     annotator_V: NDArray[np.int32]
-    class_V: NDArray[np.int32]
+    class_V: NDArray[np.int16]
     annotators: Sequence[str]
 
     def __len__(self) -> int:
@@ -78,7 +78,7 @@ class Labels:
 
     Attributes:
         id_N: int32, ascending.
-        row_N: where `said` has them.
+        row_N: where `said` has them, ascending too.
         split_N: TRAIN, VAL, TEST, or UNKNOWN where the data do not say.
         truth_N: the true label, else the label that was given, else UNKNOWN.
         weak_N: bool, whether more or less was given than the true label.
@@ -116,13 +116,14 @@ class Labels:
 
     def sources(self) -> pa.ChunkedArray:
         """Names of the images."""
-        return self.said.source.take(self.row_N)
+        here_M = np.zeros(len(self.said.source), bool)
+        here_M[self.row_N] = True
+        return self.said.source.filter(here_M)
 
     def first(self, keep: NDArray[np.bool_], limit: int) -> list[str]:
         """Names of the first images that the mask keeps."""
         rows = self.row_N[np.flatnonzero(keep)[:limit]]
-        names: list[str] = self.said.source.take(rows).to_pylist()
-        return names
+        return [self.said.source[row].as_py() for row in rows.tolist()]
 
     def named(self, keep: NDArray[np.bool_], limit: int = 10) -> str:
         """Name the images that the mask keeps, as `errors.listed` does, however many they are."""

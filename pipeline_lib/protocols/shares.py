@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from pipeline_lib.protocols.labels import Labels
 
 
-def strata(labels: Labels) -> NDArray[np.int64]:
+def strata(labels: Labels) -> NDArray[np.int16]:
     """Number the stratum of each image: its class, or K where that is unknown."""
-    return np.where(labels.truth_N == UNKNOWN, labels.num_classes, labels.truth_N).astype(np.int64)
+    return np.where(labels.truth_N == UNKNOWN, np.int16(labels.num_classes), labels.truth_N)
 
 
 def sizes(labels: Labels) -> NDArray[np.int64]:
@@ -25,7 +25,7 @@ def sizes(labels: Labels) -> NDArray[np.int64]:
     return np.bincount(strata(labels), minlength=labels.num_classes + 1)
 
 
-def ranks(labels: Labels, seed: int, *purpose: str) -> NDArray[np.int64]:
+def ranks(labels: Labels, seed: int, *purpose: str) -> NDArray[np.int32]:
     """Draw an order of the images within each stratum; who takes those below k takes k of them.
 
     Each image has a number of its own, so the order does not depend on which others there are.
@@ -33,12 +33,11 @@ def ranks(labels: Labels, seed: int, *purpose: str) -> NDArray[np.int64]:
     Returns:
         The place of each image, from 0, (N,).
     """
-    stratum_N = strata(labels)
-    number_N = draws(labels, seed, *purpose)
-    order_N = np.lexsort((number_N, stratum_N))
-    starts_S = np.cumsum(sizes(labels)) - sizes(labels)
-    rank_N = np.empty(len(labels), np.int64)
-    rank_N[order_N] = np.arange(len(labels)) - starts_S[stratum_N[order_N]]
+    order_N = np.lexsort((draws(labels, seed, *purpose), strata(labels)))
+    rank_N = np.empty(len(labels), np.int32)
+    ends_S = np.cumsum(sizes(labels))
+    for start, end in zip([0, *ends_S[:-1]], ends_S, strict=True):
+        rank_N[order_N[start:end]] = np.arange(end - start, dtype=np.int32)
     return rank_N
 
 

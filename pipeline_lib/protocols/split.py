@@ -80,6 +80,7 @@ def split(
         msg = f"a classifier needs at least two classes, the data have {listed(names) or 'none'}"
         raise UserError(msg)
     known = from_table(table, names, classes["annotators"])
+    del table  # most of the memory of this stage
     name = resolve_protocol(kind, params, known)
     rule = resolve_rule(params, classes["dataset"])
     kept = known.where(first_copies(known)) if rule == "drop" else known

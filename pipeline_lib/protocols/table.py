@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+SLICE = 1 << 16  # rows
+
 
 def from_table(table: pa.Table, class_names: Sequence[str], annotators: Sequence[str]) -> Labels:
     """Read labels.parquet, in any order of its rows.
@@ -85,14 +87,24 @@ def _pairs(column: pa.ChunkedArray) -> tuple[NDArray[np.int32], NDArray[np.int32
 
 def _votes(table: pa.Table, num_classes: int, annotators: Sequence[str]) -> Votes:
     """Read annotations, in an order that does not depend on the table's, none of them twice."""
-    lists = [table[name].combine_chunks() for name in ("annotators", "annotations")]
-    row_V = pc.list_parent_indices(lists[1]).to_numpy().astype(np.int64)
-    annotator_V, class_V = (_integers(pc.list_flatten(column), np.int32) for column in lists)
-    told_V = class_V != UNKNOWN
-    people = max(len(annotators), 1)
-    number_V = np.unique(((row_V * people + annotator_V) * num_classes + class_V)[told_V])
-    pair_V, class_V = np.divmod(number_V, num_classes)
-    row_V, annotator_V = np.divmod(pair_V, people)
-    return Votes(
-        row_V.astype(np.int32), annotator_V.astype(np.int32), class_V.astype(np.int32), annotators
+    pieces = [
+        _votes_of(table.slice(start, SLICE), start, num_classes, max(1, len(annotators)))
+        for start in range(0, max(1, len(table)), SLICE)
+    ]
+    image_V, annotator_V, class_V = (np.concatenate(column) for column in zip(*pieces, strict=True))
+    return Votes(image_V, annotator_V, class_V, annotators)
+
+
+def _votes_of(
+    rows: pa.Table, start: int, num_classes: int, people: int
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int16]]:
+    """Read some rows, the first of which is number `start`: rows, annotators and classes."""
+    whose, said = (rows[name].combine_chunks() for name in ("annotators", "annotations"))
+    row_V = pc.list_parent_indices(said).to_numpy().astype(np.int64)
+    annotator_V, class_V = (
+        _integers(pc.list_flatten(column), np.int64) for column in (whose, said)
     )
+    number_V = (row_V * people + annotator_V) * num_classes + class_V
+    pair_V, class_V = np.divmod(np.unique(number_V[class_V != UNKNOWN]), num_classes)
+    row_V, annotator_V = np.divmod(pair_V, people)
+    return (start + row_V).astype(np.int32), annotator_V.astype(np.int32), class_V.astype(np.int16)
