@@ -127,6 +127,9 @@ def _entries(folder: Path, shown: str) -> Iterator[str]:
             if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
                 msg = f"{shown}/{relative / name}: a link out of the folder; put the file itself there"
                 raise UserError(msg)
+            if not path.is_file():  # opening a pipe would wait for ever
+                msg = f"{shown}/{relative / name}: a pipe, a device or a link to nothing; remove it"
+                raise UserError(msg)
             yield (relative / name).as_posix()
 
 
