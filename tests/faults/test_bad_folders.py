@@ -71,3 +71,41 @@ def test_a_full_disk_while_unpacking_is_said(tmp_path: Path, monkeypatch):
     failing = pytest.raises(UserError, match=r"cannot be unpacked in .* free space")
     with failing, archives.open_archive(path, "photos.tar.gz"):
         pass
+
+
+def test_an_empty_folder_is_said_to_hold_no_image(workspace):
+    (workspace.photos / "cat").mkdir(parents=True)
+    message = workspace.refused("ingest", "download")
+    assert message.startswith("photos: holds no image; names of images end in .jpg .jpeg")
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("1.png", "no folders name classes"),
+        ("cat/1.png", "all images lie in one folder (cat)"),
+        ("train/cat/1.png", "only one folder names a class (cat)"),
+        ("train/1.png", "no folders name classes"),
+    ],
+)
+def test_folders_that_name_no_two_classes_are_refused(workspace, name: str, found: str):
+    workspace.add(name)
+    message = workspace.refused("ingest", "download")
+    assert message == (
+        f"photos: {found}; use <class>/<file> with two classes or more, or give labels in data.table"
+    )
+
+
+def test_an_image_beside_the_class_folders_is_mentioned(workspace, capsys):
+    workspace.two_classes(2)
+    workspace.run("download", "ingest")
+    assert "lie in no class folder" not in capsys.readouterr().out
+    workspace.add("stray.png", 50)
+    workspace.run("download", "ingest")
+    assert (
+        "photos: 1 images lie in no class folder (stray.png): they are unlabeled, and split.protocol "
+        "auto means given; move them if that is not meant"
+    ) in capsys.readouterr().out
+    workspace.table("file,label\nstray.png,cat\n")
+    workspace.run("download", "ingest")
+    assert "lie in no class folder" not in capsys.readouterr().out
