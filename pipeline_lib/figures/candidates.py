@@ -63,18 +63,11 @@ def draw(frame: pl.DataFrame, theme: style.Theme) -> Figure:
         ValueError: `frame` is empty.
     """
     style.require_rows(frame, "candidates per image")
-    bars = _bars(frame.select("candidates", "kind", "images").rows())
     with style.applied(theme):
         figure, axes = style.new_figure()
-        _draw_bars(axes, bars, theme)
-        _number_axis(axes, bars, theme)
-        axes.set(ylabel="images", xlabel="candidates per image", ylim=(0, None))
-        axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5, min_n_ticks=1))
-        axes.yaxis.set_major_formatter("{x:,.0f}")
-        axes.margins(x=0.02, y=0.1)
-        axes.grid(visible=False, axis="x")
+        fill_axes(axes, frame, theme)
         figure.legend(
-            handles=_legend(bars, theme),
+            handles=_legend(frame, theme),
             loc="outside upper left",
             ncols=3,
             handlelength=1,
@@ -82,6 +75,18 @@ def draw(frame: pl.DataFrame, theme: style.Theme) -> Figure:
             fontsize=9,
         )
         return figure
+
+
+def fill_axes(axes: Axes, frame: pl.DataFrame, theme: style.Theme) -> None:
+    """The histogram without its legend, inside `style.applied`."""
+    bars = _bars(frame.select("candidates", "kind", "images").rows())
+    _draw_bars(axes, bars, theme)
+    _number_axis(axes, bars, theme)
+    axes.set(ylabel="images", xlabel="candidates per image", ylim=(0, None))
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5, min_n_ticks=1))
+    axes.yaxis.set_major_formatter("{x:,.0f}")
+    axes.margins(x=0.02, y=0.1)
+    axes.grid(visible=False, axis="x")
 
 
 def _bars(rows: Sequence[tuple[int, str, int]]) -> list[Bar]:
@@ -118,16 +123,17 @@ def _draw_bars(axes: Axes, bars: Sequence[Bar], theme: style.Theme) -> None:
     axes.set_xlim(bars[0].place - 0.6, bars[-1].place + 0.6)
     total = sum(bar.images for bar in bars)
     for bar in filled if len(filled) <= TEXT_UP_TO else ():
-        _note(axes, bar.place, bar.images, style.percent(bar.images / total), theme.ink)
+        text = style.percent(bar.images / total).replace(" ", "")  # bars are narrow
+        _note(axes, bar.place, bar.images, text, theme.ink)
 
 
-def _legend(bars: Sequence[Bar], theme: style.Theme) -> list[Patch]:
+def _legend(frame: pl.DataFrame, theme: style.Theme) -> list[Patch]:
     """The three kinds with their shares."""
-    total = sum(bar.images for bar in bars)
+    images = dict(frame.group_by("kind").agg(pl.col("images").sum()).rows())
+    total = sum(images.values())
     patches = []
     for kind, colour in zip(style.KINDS, theme.kinds, strict=True):
-        images = sum(bar.images for bar in bars if bar.kind == kind)
-        text = f"{kind} {style.percent(images / total)}"
+        text = f"{kind} {style.percent(images.get(kind, 0) / total)}"
         patches.append(Patch(facecolor=colour, edgecolor=theme.muted, linewidth=0.6, label=text))
     return patches
 
@@ -147,7 +153,7 @@ def _note(axes: Axes, place: int, height: int, text: str, colour: str) -> None:
     """Two points above a bar."""
     where, offset = (place, height), (0, 2)
     axes.annotate(
-        text, where, offset, textcoords="offset points", ha="center", color=colour, fontsize=8.5
+        text, where, offset, textcoords="offset points", ha="center", color=colour, fontsize=8
     )
 
 

@@ -44,17 +44,21 @@ class Cells:
 
 def draw_cells(cells: Cells, theme: style.Theme) -> Figure:
     """The diagonal in one hue, the other cells in another; names and texts where there is room."""
-    size = len(cells.names)
-    colours_KK3 = _colours(cells.shares_KK, theme)
     with style.applied(theme):
         figure, axes = style.new_figure(height=style.WIDTH)
-        axes.imshow(colours_KK3)
-        axes.grid(visible=False)
-        axes.set(xlabel=cells.columns, ylabel=cells.rows)
-        _name_ticks(axes, cells)
-        if size <= TEXT_UP_TO:
-            _write_texts(axes, cells.texts, colours_KK3)
+        fill_axes(axes, cells, theme)
         return figure
+
+
+def fill_axes(axes: Axes, cells: Cells, theme: style.Theme) -> None:
+    """The square, inside `style.applied`."""
+    colours_KK3 = _colours(cells.shares_KK, theme)
+    axes.imshow(colours_KK3)
+    axes.grid(visible=False)
+    axes.set(xlabel=cells.columns, ylabel=cells.rows)
+    _name_ticks(axes, cells)
+    if len(cells.names) <= TEXT_UP_TO:
+        _write_texts(axes, cells.texts, colours_KK3)
 
 
 def _colours(shares_KK: NDArray[np.float64], theme: style.Theme) -> NDArray[np.float64]:

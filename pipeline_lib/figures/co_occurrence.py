@@ -70,17 +70,21 @@ def draw(frame: pl.DataFrame, theme: style.Theme) -> Figure:
         ValueError: `frame` is empty.
     """
     style.require_rows(frame, "co-occurrence")
+    return draw_cells(as_cells(frame), theme)
+
+
+def as_cells(frame: pl.DataFrame) -> Cells:
+    """The frame as what is drawn."""
     size = round(len(frame) ** 0.5)
     rows = "true class" if frame.columns[0] == KNOWN else "class in the set"
     some = "" if size <= NAMES_UP_TO else " (some are named)"
-    cells = Cells(
+    return Cells(
         shares_KK=frame["share"].fill_null(0.0).to_numpy().reshape(size, size),
         texts=[_percent(share) for share in frame["share"]],
         names=frame["candidate"].head(size).to_list(),
         rows=rows + some,
         columns="candidate" + some,
     )
-    return draw_cells(cells, theme)
 
 
 def strongest(frame: pl.DataFrame, count: int) -> list[tuple[str, str, float]]:
