@@ -152,20 +152,24 @@ def write_rows(
     import pyarrow.parquet as pq
 
     waiting: list[pa.Table] = []
+    count = size = 0  # rows and bytes that wait
 
     def flush(*, last: bool) -> None:
+        nonlocal count, size
         rows = pa.concat_tables(waiting) if waiting else schema.empty_table()
-        start = 0
-        for stop in _ends_of_row_groups(_binary_bytes(rows), row_group_size, last=last):
+        sizes_N, start = _binary_bytes(rows), 0
+        for stop in _ends_of_row_groups(sizes_N, row_group_size, last=last):
             group = rows.slice(start, stop - start).combine_chunks()
             writer.write_table(group, group.num_rows)
             start = stop
-        waiting[:] = [rows.slice(start)] if start < rows.num_rows else []
+        waiting[:] = [rows.slice(start)]
+        count, size = rows.num_rows - start, int(sizes_N[start:].sum())
 
     def write(table: pa.Table) -> None:
+        nonlocal count, size
         waiting.append(table.cast(schema))
-        count = sum(piece.num_rows for piece in waiting)
-        size = sum(int(_binary_bytes(piece).sum()) for piece in waiting)
+        count += table.num_rows
+        size += int(_binary_bytes(table).sum())
         if count >= row_group_size or size > ROW_GROUP_BYTES:
             flush(last=False)
 
