@@ -1,0 +1,123 @@
+"""From annotators' labels to candidates: what holds of every rule, whatever was said by whom."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline_lib.errors import UserError
+from pipeline_lib.protocols.annotations import fewest
+from tests.label_tables import classes, mask, run, voted
+
+K, PEOPLE = 4, 5
+RULES = ["union", "at_least", "weighted"]
+SAID = st.lists(
+    st.lists(
+        st.tuples(st.integers(0, PEOPLE - 1), st.integers(0, K - 1)), max_size=PEOPLE, unique=True
+    ),
+    min_size=8,
+    max_size=30,
+)
+
+
+def candidates(
+    votes: list, rule: str, names: str = "abcd", people: str = "uvwxy", **options
+) -> np.ndarray:
+    """Candidate sets of the images, without a validation part; their number stays on record."""
+    tested = [[(0, k)] for k in range(K)]
+    table = voted([*votes, *tested], [None] * len(votes) + list(range(K)))
+    # Labeled so that every class has a training image, and one to test with.
+    split = [None] * len(votes) + ["test"] * K
+    table = table.set_column(
+        table.column_names.index("split"), "split", pa.array(split, pa.string())
+    )
+    extra = voted([[]] * K, [None] * K)
+    label = extra.column_names.index("label")
+    extra = extra.set_column(label, "label", pa.array(range(K), pa.int16()))
+    table = pa.concat_tables([table, extra])
+    table = table.set_column(0, "id", pa.array(range(len(table)), pa.int32()))
+    about = classes(list(names), annotators=list(people))
+    result = run(
+        table,
+        about,
+        protocol="given",
+        val_fraction=0.0,
+        allow_noisy_candidates=True,
+        annotations={"rule": rule} | options,
+    )
+    assert result.train["id"].to_pylist()[: len(votes)] == list(range(len(votes)))
+    return mask(result.train, K)[: len(votes)]
+
+
+@settings(deadline=None, max_examples=40)
+@given(SAID, st.integers(1, 4))
+def test_union_and_at_least_are_what_they_say(votes, number):
+    union, agreed = candidates(votes, "union"), candidates(votes, "at_least", at_least=number)
+    for said, every, some in zip(votes, union, agreed, strict=True):
+        count = np.zeros(K, int)
+        for _, k in said:
+            count[k] += 1
+        expected = count > 0 if said else np.ones(K, bool)
+        assert (every == expected).all()
+        if said:
+            assert (some == (count >= min(number, count.max()))).all()
+        else:
+            assert some.all()
+
+
+@settings(deadline=None, max_examples=40)
+@given(SAID, st.sampled_from(RULES), st.permutations(range(K)), st.permutations(range(PEOPLE)))
+def test_neither_names_of_classes_nor_of_annotators_matter(votes, rule, classes_K, people_A):
+    plain = candidates(votes, rule)
+    renamed = candidates([[(a, classes_K[k]) for a, k in said] for said in votes], rule)
+    assert (plain == renamed[:, classes_K]).all()
+    others = candidates([[(people_A[a], k) for a, k in reversed(said)] for said in votes], rule)
+    assert (plain == others).all()
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.lists(st.integers(0, K - 1), min_size=20, max_size=40), st.sampled_from(RULES))
+def test_what_all_agree_on_is_the_only_candidate(truth, rule):
+    marks = candidates([[(a, k) for a in range(PEOPLE)] for k in truth], rule)
+    assert (marks == (np.array(truth)[:, None] == np.arange(K))).all()
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.lists(st.lists(st.integers(0, 100), min_size=3, max_size=3), min_size=1, max_size=5),
+    st.floats(0.01, 1.0),
+)
+def test_the_fewest_classes_that_hold_the_mass(weights, mass):
+    posterior = np.array(weights, float) + 1e-9
+    posterior = (posterior / posterior.sum(axis=1, keepdims=True)).round(6)
+    for row, taken in zip(posterior, fewest(posterior, mass), strict=True):
+        need = min(round(mass, 6), row.sum()) - 1e-9
+        assert row[taken].sum() >= need
+        assert row[taken].min() > 0
+        # No class is to spare but those that tie with the last.
+        assert row[taken & (row > row[taken].min())].sum() < need
+        assert not (row[~taken] >= row[taken].min()).any()
+
+
+def test_the_weighted_rule_trusts_the_reliable():
+    rng = np.random.default_rng(0)
+    truth = rng.integers(K, size=200)
+    said = [
+        [(0, k), (1, k), *[(a, int(rng.integers(K))) for a in (2, 3, 4)]] for k in truth.tolist()
+    ]
+    marks = candidates(said, "weighted", mass=0.95)
+    assert (marks.argmax(axis=1) == truth).mean() > 0.97
+    assert marks.sum(axis=1).mean() < candidates(said, "union").sum(axis=1).mean() - 1
+
+
+def test_too_many_annotators_for_tables_of_errors_are_refused():
+    people, names = [f"p{i}" for i in range(30_000)], [str(k) for k in range(50)]
+    table = voted([[(0, k % 50)] for k in range(200)], [k % 50 for k in range(200)])
+    with pytest.raises(UserError, match="would need 30000 tables of 50x50"):
+        run(table, classes(names, annotators=people), annotations={"rule": "weighted"})
+    told = run(table, classes(names, annotators=people)).summary["annotators"]
+    assert told["majority_wrong"] == {"expected": None, "actual": 0.0}
+    assert told["best"][0]["estimated_accuracy"] is None
