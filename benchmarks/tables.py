@@ -17,13 +17,25 @@ every metric of every run, the commit, the processor and the versions. Test accu
 same splits for all methods of a seed. Paths of data are given by their file names. Three seeds tell large differences
 only.
 """
+INGEST = "ingest"
+INGEST_HEAD = """# Measured speed and memory of bringing images in
+
+By `benchmarks/ingest.py`. Seconds are those of the named stages as programs, their start included; a peak is the sum of
+the peaks of a stage's processes.
+"""
 
 
 def main() -> None:
     """Print the page."""
     print(HEAD)
-    for path in sorted(RESULTS.rglob("*.json")):
-        print("\n".join(table(path)))
+    paths = sorted(RESULTS.rglob("*.json"))
+    for path in paths:
+        if not path.name.startswith(INGEST):
+            print("\n".join(table(path)))
+    print(INGEST_HEAD)
+    for path in paths:
+        if path.name.startswith(INGEST):
+            print("\n".join(ingest_table(path)))
 
 
 def table(path: Path) -> list[str]:
@@ -47,6 +59,29 @@ def table(path: Path) -> list[str]:
         f"Commit {content['commit'][:9]}, torch {content['torch']}, {content['processor']}.",
         "",
     ]
+
+
+def ingest_table(path: Path) -> list[str]:
+    """The lines of one result file of benchmarks/ingest.py."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    columns = {
+        "images": "images",
+        "seconds": "seconds",
+        "images_per_second": "images/s",
+        "peak_mib": "peak, MiB",
+        "bytes_per_image": "bytes/image",
+    }
+    lines = [f"## {path.relative_to(RESULTS).with_suffix('')}", f"`{content['command']}`", ""]
+    lines += [
+        "| " + " | ".join([*columns.values(), "stages"]) + " |",
+        "|" + "---|" * (len(columns) + 1),
+    ]
+    for run in content["runs"]:
+        cells = [f"{run[name]:,}" for name in columns]
+        lines.append("| " + " | ".join([*cells, " + ".join(run["timed"])]) + " |")
+    libraries = ", ".join(f"{name} {content[name]}" for name in ("numpy", "pillow", "pyarrow"))
+    where = f"{content['processor']}, {content['cores']} cores"
+    return [*lines, "", f"Commit {content['commit'][:9]}, {libraries}, {where}.", ""]
 
 
 if __name__ == "__main__":
