@@ -102,7 +102,8 @@ def run_stages(workspace: Path, params: dict[str, Any], stages: tuple[str, ...])
         YAML().dump(params, file)
     for stage in stages:
         command = [sys.executable, "-m", f"stages.{stage}"]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        environment = {**os.environ, "PYTHONPATH": path}
         done = subprocess.run(
             command, cwd=workspace, env=environment, capture_output=True, text=True, check=False
         )

@@ -6,6 +6,7 @@ they are and are brought to unit length here, in float32, also under autocast.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ from torch.nn.functional import normalize, one_hot
 from pipeline_lib.losses.common import entropy, sharpen, wide
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch import Tensor
 
 SMALLEST_TARGET = 1e-4  # official code: smaller targets count as 0
@@ -44,11 +47,23 @@ def soft_neighbours(
     log_share_BS = torch.log_softmax(similarities(query_BD, support_SD, temperature), dim=1)
     index_BS = class_S.expand_as(log_share_BS)
     lowest_BK = log_share_BS.new_full((len(query_BD), num_classes), -torch.inf)
-    top_BK = lowest_BK.scatter_reduce(1, index_BS, log_share_BS.detach(), "amax")
+    with _in_any_order():
+        top_BK = lowest_BK.scatter_reduce(1, index_BS, log_share_BS.detach(), "amax")
     share_BS = (log_share_BS - top_BK.gather(1, index_BS)).exp()
     with torch.autocast(query_BD.device.type, enabled=False):
         sum_BK = share_BS @ one_hot(class_S, num_classes).to(share_BS.dtype)
     return top_BK + sum_BK.log()
+
+
+@contextlib.contextmanager
+def _in_any_order() -> Iterator[None]:
+    """Allow what torch refuses on a GPU as nondeterministic: a largest value depends on no order."""
+    mode = torch.get_deterministic_debug_mode()
+    torch.set_deterministic_debug_mode("default")
+    try:
+        yield
+    finally:
+        torch.set_deterministic_debug_mode(mode)
 
 
 def smooth(log_p_BK: Tensor, smoothing: float) -> Tensor:

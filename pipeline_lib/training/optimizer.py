@@ -70,3 +70,9 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
         state.setdefault(int(number), {})[name] = tensor
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+    # Saved contiguous. On a GPU the fast kernels need the layout of the weights, here channels last;
+    # with others a resumed run would differ in the last bits.
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
+            if value.shape == parameter.shape and value.ndim:
+                values[name] = torch.empty_like(parameter).copy_(value)

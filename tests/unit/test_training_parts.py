@@ -135,6 +135,21 @@ def test_a_restored_optimizer_steps_as_the_old_one(kind: str) -> None:
     assert torch.equal(first, second)
 
 
+@pytest.mark.parametrize("kind", ["sgd", "adam", "adamw", "lars"])
+def test_a_restored_optimizer_has_the_layout_of_the_weights(kind: str) -> None:
+    weight = torch.nn.Parameter(torch.randn(4, 3, 2, 2).to(memory_format=torch.channels_last))
+    old = build_optimizer(train_with(optimizer=kind), [weight])
+    weight.grad = torch.randn_like(weight)
+    old.step()
+    new = build_optimizer(train_with(optimizer=kind), [weight])
+    saved = {name: tensor.contiguous() for name, tensor in optimizer_tensors(old).items()}
+    restore_optimizer(new, saved)
+    for name, value in new.state[weight].items():
+        if value.ndim:
+            assert value.stride() == weight.stride(), name
+            assert torch.equal(value, old.state[weight][name])
+
+
 def make_pool(size: int, seed: int = 1) -> Pool:
     images = torch.arange(size, dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 4, 4)
     views = {
