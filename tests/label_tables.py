@@ -40,6 +40,12 @@ def labels(counts: Sequence[int]) -> pa.Table:
     return table({"label": truth, "true_label": truth}, len(truth))
 
 
+def replaced(rows: pa.Table, **columns: Sequence[Any]) -> pa.Table:
+    """The table with other values in some columns."""
+    given = {name: rows[name] for name in rows.column_names} | columns
+    return pa.table(given, schema=LABELS)
+
+
 def voted(votes: Sequence[Sequence[tuple[int, int]]], truth: Sequence[int | None]) -> pa.Table:
     """Images of which annotators said something: pairs of an annotator and a class."""
     columns = {

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline_lib.errors import UserError
 from pipeline_lib.protocols.annotations import fewest
-from tests.label_tables import classes, mask, run, voted
+from tests.label_tables import classes, mask, replaced, run, voted
 
 K, PEOPLE = 4, 5
 RULES = ["union", "at_least", "weighted"]
@@ -29,16 +29,10 @@ def candidates(
     """Candidate sets of the images, without a validation part; their number stays on record."""
     tested = [[(0, k)] for k in range(K)]
     table = voted([*votes, *tested], [None] * len(votes) + list(range(K)))
-    # Labeled so that every class has a training image, and one to test with.
-    split = [None] * len(votes) + ["test"] * K
-    table = table.set_column(
-        table.column_names.index("split"), "split", pa.array(split, pa.string())
-    )
-    extra = voted([[]] * K, [None] * K)
-    label = extra.column_names.index("label")
-    extra = extra.set_column(label, "label", pa.array(range(K), pa.int16()))
-    table = pa.concat_tables([table, extra])
-    table = table.set_column(0, "id", pa.array(range(len(table)), pa.int32()))
+    table = replaced(table, split=[None] * len(votes) + ["test"] * K)
+    # One more of each class, labeled, so that none is without training images.
+    table = pa.concat_tables([table, replaced(voted([[]] * K, [None] * K), label=range(K))])
+    table = replaced(table, id=range(len(table)))
     about = classes(list(names), annotators=list(people))
     result = run(
         table,

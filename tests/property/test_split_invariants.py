@@ -2,73 +2,31 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Never
-
 import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from ruamel.yaml import YAML
 from scipy.stats import binom
 
-from pipeline_lib.datasets.ingest import LABELS
-from pipeline_lib.params.sections import Split
-from pipeline_lib.protocols.split import Tables, split
+from pipeline_lib.protocols.split import Tables
+from tests import label_tables
+from tests.label_tables import classes, labels, mask
 
-ROOT = Path(__file__).resolve().parents[2]
-PARAMS = YAML(typ="safe").load((ROOT / "params.yaml").read_text())["split"]
 SEEDS = st.integers(0, 2**31)
 RATES = st.floats(0, 0.8)
 COUNTS = st.lists(st.integers(4, 40), min_size=3, max_size=6)
 
 
-def params(**changes) -> Split:
-    options = dict(PARAMS)
-    for name, value in changes.items():
-        options[name] = PARAMS[name] | value if isinstance(value, dict) else value
-    return Split.model_validate(options)
-
-
-def labels(counts: list[int]) -> pa.Table:
-    truth = np.repeat(np.arange(len(counts)), counts)
-    truth = np.random.default_rng(0).permutation(truth)
-    nothing = [None] * len(truth)
-    columns = dict.fromkeys(LABELS.names, nothing) | {
-        "id": np.arange(len(truth)),
-        "source": [f"{number}.png" for number in range(len(truth))],
-        "label": truth,
-        "true_label": truth,
-    }
-    return pa.table(columns, schema=LABELS)
-
-
 def run(
     table: pa.Table, seed: int, kind: str = "partial", limit: int | None = None, **changes
 ) -> Tables:
-    number = len(set(table["label"].to_pylist()))
-    return split(table, classes(number), kind, params(**changes), seed, limit, no_pixels)
-
-
-def classes(number: int) -> dict:
-    names = [str(k) for k in range(number)]
-    return {"dataset": "digits", "classes": names, "annotators": [], "superclasses": None}
-
-
-def no_pixels(ids: object) -> Never:
-    raise AssertionError(ids)
+    names = [str(k) for k in range(len(set(table["label"].to_pylist())))]
+    return label_tables.run(table, classes(names), kind, seed=seed, limit=limit, **changes)
 
 
 def ids(table: pa.Table) -> set[int]:
     return set(table["id"].to_pylist())
-
-
-def mask(table: pa.Table, classes: int) -> np.ndarray:
-    rows = np.zeros((table.num_rows, classes), bool)
-    for row, candidates in enumerate(table["candidates"].to_pylist()):
-        rows[row, candidates] = True
-    return rows
 
 
 @settings(deadline=None, max_examples=40)
