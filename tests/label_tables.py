@@ -10,7 +10,7 @@ import pyarrow as pa
 from ruamel.yaml import YAML
 
 from pipeline_lib.datasets.ingest import LABELS
-from pipeline_lib.params.sections import Split
+from pipeline_lib.params.split import Split
 from pipeline_lib.protocols.split import Tables, split
 
 if TYPE_CHECKING:

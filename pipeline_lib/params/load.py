@@ -13,7 +13,8 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from pipeline_lib.errors import UserError
 from pipeline_lib.params.methods import KINDS, Methods
 from pipeline_lib.params.section import Section
-from pipeline_lib.params.sections import Data, Evaluate, Model, Report, Split, Train
+from pipeline_lib.params.sections import Data, Evaluate, Model, Report, Train
+from pipeline_lib.params.split import Split
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

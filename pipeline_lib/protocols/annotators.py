@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pipeline_lib.params.sections import Annotators
+    from pipeline_lib.params.split import Annotators
     from pipeline_lib.protocols.labels import Labels, Part, Task
 
 

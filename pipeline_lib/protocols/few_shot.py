@@ -14,7 +14,7 @@ from pipeline_lib.protocols.shares import ranks, rounded, seats, sizes, strata
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pipeline_lib.params.sections import FewShot
+    from pipeline_lib.params.split import FewShot
     from pipeline_lib.protocols.labels import Labels, Part, Task
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from pipeline_lib.params.sections import Split
+    from pipeline_lib.params.split import Split
 
     Pixels = Callable[[NDArray[np.int32]], Iterator[tuple[NDArray[np.intp], NDArray[np.uint8]]]]
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pipeline_lib.params.sections import Split
+    from pipeline_lib.params.split import Split
     from pipeline_lib.protocols.labels import Labels, Weakened
     from pipeline_lib.protocols.parts import Parts
     from pipeline_lib.records import Kind

@@ -13,7 +13,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from pipeline_lib.params.methods import KINDS
-from pipeline_lib.params.sections import Data, Split
+from pipeline_lib.params.sections import Data
+from pipeline_lib.params.split import Split
 
 ROOT = Path(__file__).parents[2]
 STAGES = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]

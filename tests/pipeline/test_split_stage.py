@@ -12,7 +12,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from pipeline_lib.errors import UserError
-from pipeline_lib.params.sections import Split
+from pipeline_lib.params.split import Split
 
 ROOT = Path(__file__).resolve().parents[2]
 PROTOCOLS = [

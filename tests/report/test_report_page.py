@@ -19,7 +19,7 @@ from pipeline_lib.artifacts import publish_table, verify
 from pipeline_lib.errors import UserError
 from pipeline_lib.evaluation import tables
 from pipeline_lib.params.load import load
-from pipeline_lib.params.sections import Annotations, Split
+from pipeline_lib.params.split import Annotations, Split
 from pipeline_lib.report.inputs import read_inputs
 from pipeline_lib.report.labels import protocol_words
 from pipeline_lib.report.page import render

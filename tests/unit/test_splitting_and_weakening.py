@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 from pipeline_lib.datasets.ingest import LABELS
 from pipeline_lib.errors import UserError
-from pipeline_lib.params.sections import Split
+from pipeline_lib.params.split import Split
 from pipeline_lib.protocols.shares import allot
 from pipeline_lib.protocols.split import Tables, split
 
