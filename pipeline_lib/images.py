@@ -9,7 +9,7 @@ import io
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,6 +24,16 @@ FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
 # Checked before a pixel is decoded: 200 megapixels fit in a file of 24 kB.
 MAX_PIXELS = 64_000_000
 Image.MAX_IMAGE_PIXELS = None  # Pillow's limit only warns; ours replaces it
+# By EXIF orientation. ImageOps.exif_transpose would fail where it cannot write odd metadata back.
+TO_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 # Tags of TIFF
 BITS_PER_SAMPLE, PHOTOMETRIC_INTERPRETATION, WHITE_IS_ZERO = 258, 262, 0
 
@@ -73,8 +83,10 @@ def load(encoded: bytes) -> Image.Image:
     try:
         with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
             _refuse_what_is_too_large(image)
-            ImageOps.exif_transpose(image, in_place=True)
-            return _to_eight_bits(image)
+            image.load()  # some formats tell the orientation behind the pixels
+            turn = TO_UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+            plain = _to_eight_bits(image)
+            return plain if turn is None else plain.transpose(turn)
     except UnreadableImageError:
         raise
     except UnidentifiedImageError as error:

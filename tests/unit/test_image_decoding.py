@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -169,6 +170,26 @@ def test_a_rotated_jpeg_is_turned_upright(orientation: int):
     expected = np.array(UPRIGHT[orientation]) * 40 - 20
     assert pixels.shape == expected.shape
     assert np.abs(pixels.astype(int) - expected).max() <= 2
+
+
+SIDEWAYS = struct.pack("<HHIHH", 0x112, 3, 1, 6, 0)
+ODD = {
+    "text for a number": struct.pack("<HHI4s", 0x11A, 2, 4, b"72"),
+    "a number for text": struct.pack("<HHIf", 0x131, 11, 1, 7.0),
+    "a number too large": struct.pack("<HHIi", 0x128, 9, 1, -5),
+    "a pointer to nowhere": struct.pack("<HHII", 0x8769, 4, 1, 99_999),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*:UserWarning:PIL")
+@pytest.mark.parametrize("entry", ODD)
+def test_odd_metadata_does_not_keep_an_image_from_being_read(entry: str):
+    """Cameras and programs write many such; the orientation beside it counts all the same."""
+    metadata = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + SIDEWAYS + ODD[entry] + bytes(4)
+    shades = np.kron([[20, 60], [100, 140], [180, 220]], np.ones((16, 16)))
+    pixels = decode(saved(array(shades), "JPEG", quality=100, exif=metadata), "gray")
+    assert pixels.shape == (32, 48, 1)
+    assert np.abs(pixels[::16, ::16, 0].astype(int) - [[180, 100, 20], [220, 140, 60]]).max() <= 2
 
 
 @pytest.mark.parametrize("form", ["GIF", "PNG", "WEBP"])
