@@ -2,10 +2,11 @@
 
     python -m benchmarks.gpu_checks methods --archive cifar10-jpeg.tar.gz -o methods.json --seconds 150
 
-`methods`: every method trains on the GPU as on the CPU. `resume`: a training that was killed gives the
-same bytes as one that was not. `steps`: milliseconds, launches, and the cost of determinism. `tutorial`:
-the Masterful tutorial over seeds. All of them work on CIFAR-10 as an archive of image files, which is read
-once into `--workspace`. `--set` is DVC's -S, for every run of the check; `--device cpu` tries it out.
+`methods`: every method trains on the GPU as on the CPU. `resume`: a training that was killed, and one
+that reads its images from a file, give the same bytes as one that does neither. `steps`: milliseconds,
+launches, and the cost of determinism. `tutorial`: the Masterful tutorial over seeds. All of them work on
+CIFAR-10 as an archive of image files, which is read once into `--workspace`. `--set` is DVC's -S, for
+every run of the check; `--device cpu` tries it out.
 """
 
 from __future__ import annotations
@@ -294,7 +295,9 @@ def resume(options: argparse.Namespace) -> None:
     def run(name: str) -> None:
         started = time.monotonic()
         row: dict[str, Any] = {"recipe": name, "precision": "bf16"}
-        whole, cut = (options.workspace / f"resume-{name}-{kind}" for kind in ("whole", "cut"))
+        whole, cut, mapped = (
+            options.workspace / f"resume-{name}-{kind}" for kind in ("whole", "cut", "mapped")
+        )
         said = {}
 
         def leave_alone() -> None:
@@ -305,25 +308,38 @@ def resume(options: argparse.Namespace) -> None:
             kill_halfway(cut, 3 * epoch, options.until)
             said["cut"] = run_stages(cut, params(name), ("train",), options.until)
 
+        def read_from_a_file() -> None:
+            small = recipes.overlay(params(name), {"train": {"memory_budget": 0.001}})
+            said["mapped"] = run_stages(mapped, small, ("train",), options.until)
+
         try:
             run_stages(branch(base, whole), params(name), ("configure", "split"), options.until)
             branch(whole, cut)
-            in_parallel(2, lambda train: train(), (leave_alone, interrupt))
+            branch(whole, mapped)
+            in_parallel(3, lambda train: train(), (leave_alone, interrupt, read_from_a_file))
         except FailedError as error:
             report.add("runs", row | {"passed": False, "error": str(error)})
             return
-        one, other = hashes(whole, outs), hashes(cut, outs)
-        different = sorted(file for file in one | other if one.get(file) != other.get(file))
+        one = hashes(whole, outs)
+        different = sorted(
+            f"{folder.name}/{file}"
+            for folder in (cut, mapped)
+            for file, digest in (one | hashes(folder, outs)).items()
+            if one.get(file) != digest
+        )
         resumed = re.search(r"resuming after step (\d+) of (\d+)", said["cut"])
         report.add(
             "runs",
             row
             | {
                 "resumed": resumed.group() if resumed else "no",
+                "mapped": "read from a temporary file" in said["mapped"],
                 "files": len(one),
                 "different": len(different),
                 "which": different,
-                "passed": bool(resumed) and not different,
+                "passed": bool(resumed)
+                and "read from a temporary file" in said["mapped"]
+                and not different,
                 "seconds": round(time.monotonic() - started, 1),
             },
         )
