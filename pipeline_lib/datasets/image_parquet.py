@@ -15,6 +15,7 @@ from pipeline_lib.datasets.files import fetch
 from pipeline_lib.datasets.files.forms import split_candidates
 from pipeline_lib.datasets.files.layout import SPLITS, is_clutter
 from pipeline_lib.datasets.files.shards import Columns, Said, open_shard, read_rows, read_said
+from pipeline_lib.datasets.files.sheet import brief, quoted
 from pipeline_lib.datasets.progress import progress, say
 from pipeline_lib.errors import UserError, listed
 from pipeline_lib.records import Row
@@ -114,7 +115,7 @@ def _check(shards: dict[str, Path], names: list[str]) -> None:
         )
         raise UserError(msg)
     if ignored:
-        say(f"ignored the columns {listed(sorted(ignored))}")
+        say(f"ignored the columns {listed(map(brief, sorted(ignored)))}")
 
 
 def _row(
@@ -144,9 +145,7 @@ def _candidates(said: Said, names: tuple[str, ...] | None, source: str) -> tuple
         for one in ([several] if isinstance(several, int) else several)
     ]
     if None in chosen:
-        msg = (
-            f"{source}: column candidates: {said!r}: a hole between the classes; remove it; {AGAIN}"
-        )
+        msg = f"{source}: column candidates: {quoted(said)}: a hole between the classes; remove it; {AGAIN}"
         raise UserError(msg)
     return tuple(dict.fromkeys(name for name in chosen if name is not None))
 
@@ -162,7 +161,7 @@ def _class(said: Said, names: tuple[str, ...] | None, source: str, column: str) 
             raise UserError(msg)
         return str(said) if names is None else names[said]
     if not isinstance(said, str) or said != said.strip():
-        msg = f"{source}: column {column}: {said!r} begins or ends with a space; remove it; {AGAIN}"
+        msg = f"{source}: column {column}: {quoted(said)} begins or ends with a space; remove it; {AGAIN}"
         raise UserError(msg)
     return said
 

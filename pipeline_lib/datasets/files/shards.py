@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline_lib.datasets.files.sheet import brief, quoted
 from pipeline_lib.errors import UserError, listed
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def read_rows(
             image = images[row].as_py() or b""
             if not image and paths is not None and (path := paths[row].as_py()):
                 msg = (
-                    f"{shown}:{number + row}: holds no image, only its path {path!r}; write the "
+                    f"{shown}:{number + row}: holds no image, only its path {quoted(path)}; write the "
                     f"images themselves (push_to_hub does), or use image_folder"
                 )
                 raise UserError(msg)
@@ -112,8 +113,9 @@ def _rows_per_batch(file: pq.ParquetFile) -> int:
 
 
 def _columns(schema: pa.Schema, shown: str) -> Columns:
-    if len(set(schema.names)) < len(schema.names):
-        msg = f"{shown}: columns need names, every one another; found {listed(schema.names)}"
+    if len(set(schema.names)) < len(schema.names) or "" in schema.names:
+        found = listed(quoted(name) for name in schema.names)
+        msg = f"{shown}: columns need names, every one another; found {found}"
         raise UserError(msg)
     names = _class_names(schema)
     images = [field.name for field in schema if _holds_images(field.type)]
@@ -136,8 +138,12 @@ def _only(name: str, alike: Sequence[str], schema: pa.Schema, what: str, shown: 
     """Choose the column of this name, else the only one like it."""
     if name in alike or len(alike) == 1:
         return name if name in alike else alike[0]
-    columns = listed(f"{field.name}: {_kind(field.type)}" for field in schema)
-    found = f"several columns hold {what} ({listed(alike)})" if alike else f"no column holds {what}"
+    columns = listed(f"{brief(field.name)}: {_kind(field.type)}" for field in schema)
+    found = (
+        f"several columns hold {what} ({listed(map(brief, alike))})"
+        if alike
+        else f"no column holds {what}"
+    )
     msg = f"{shown}: {found}; rename the one that is meant to `{name}` (there are {columns})"
     raise UserError(msg)
 
@@ -168,7 +174,7 @@ def _check_type(field: pa.Field, *, listing: bool, shown: str) -> None:
             if listing
             else "class names or numbers"
         )
-        msg = f"{shown}: column {field.name}: holds {_kind(field.type)}; use {wanted}"
+        msg = f"{shown}: column {brief(field.name)}: holds {_kind(field.type)}; use {wanted}"
         raise UserError(msg)
 
 
