@@ -23,6 +23,12 @@ INGEST_HEAD = """# Measured speed and memory of bringing images in
 By `benchmarks/ingest.py`. Seconds are those of the named stages as programs, their start included; a peak is the sum of
 the peaks of a stage's processes.
 """
+GPU = RESULTS / "gpu"
+GPU_HEAD = """# Measured on a GPU
+
+By `python -m benchmarks.gpu_checks`, whose options say what is compared with what. Losses are compared relative to
+those on the CPU; `mean` and `max` are over the history's lines.
+"""
 
 
 def main() -> None:
@@ -30,12 +36,36 @@ def main() -> None:
     print(HEAD)
     paths = sorted(RESULTS.rglob("*.json"))
     for path in paths:
-        if not path.name.startswith(INGEST):
+        if not path.name.startswith(INGEST) and path.parent != GPU:
             print("\n".join(table(path)))
+    print(GPU_HEAD)
+    for path in sorted(GPU.glob("*.json")):
+        print("\n".join(gpu_tables(path)))
     print(INGEST_HEAD)
     for path in paths:
         if path.name.startswith(INGEST):
             print("\n".join(ingest_table(path)))
+
+
+def gpu_tables(path: Path) -> list[str]:
+    """The lines of one result file: a table per kind of row, of whatever is a single value."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    lines = [f"## {path.relative_to(RESULTS).with_suffix('')}", f"`{content['command']}`", ""]
+    for name, rows in content.items():
+        if not isinstance(rows, list) or not rows:
+            continue
+        columns = [
+            key
+            for key in dict.fromkeys(key for row in rows for key in row)
+            if not any(isinstance(row.get(key), list | dict) for row in rows)
+        ]
+        lines += [f"### {name}", "", "| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+        lines += [
+            "| " + " | ".join(str(row.get(key, "")) for key in columns) + " |" for row in rows
+        ]
+        lines.append("")
+    made = f"{content['device']}, torch {content['torch']}, Python {content['python']}"
+    return [*lines, f"Commit {content['commit'][:9]}, {made}, {content['processor']}.", ""]
 
 
 def table(path: Path) -> list[str]:

@@ -3,6 +3,8 @@
 import shutil
 from pathlib import Path
 
+from dvc.utils.serialize import modify_yaml
+
 from tests.pipeline.conftest import ROOT, Project
 
 
@@ -12,8 +14,8 @@ def test_fewer_labeled_images_than_a_batch_are_repeated(tmp_path: Path) -> None:
     shutil.copy2(ROOT / "params.yaml", tmp_path)
     project = Project(tmp_path)
     project.set(method="supervised", train={"epochs": 1, "steps_per_epoch": 2, "batch_size": 64})
-    few = {"labels": 10, "labels_per_class": None, "unlabeled": None, "labeled_in_unlabeled": True}
-    project.set(split={"few_shot": few})
+    with modify_yaml(tmp_path / "params.yaml") as params:
+        params["split"]["few_shot"]["labels"] = 10
     for stage in ("configure", "download", "ingest", "split", "train"):
         done = project.stage(stage)
         assert done.returncode == 0, done.stdout
