@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Measure:
-    """A row of the table of metrics; a share is shown in percent."""
+    """A row of the table of metrics; a share is shown in percent, and None as left out."""
 
     name: str
-    value: float
+    value: float | None
     explanation: str
     share: bool = True
 
@@ -65,7 +65,7 @@ def facts(inputs: Inputs) -> list[tuple[str, str]]:
 
 
 def measures(metrics: Mapping[str, Any]) -> list[Measure]:
-    """The metrics beside the headline; those that the run does not have are left out."""
+    """The metrics beside the headline; those that the method does not have are left out."""
     test, val, train = (metrics.get(part, {}) for part in ("test", "val", "train"))
     rows = [
         ("Median of the last evaluations", test.get("median_accuracy"), _median(test), True),
@@ -73,7 +73,6 @@ def measures(metrics: Mapping[str, Any]) -> list[Measure]:
             (f"After the phase {name}", value, "accuracy on the test images", True)
             for name, value in test.get("phases", {}).items()
         ),
-        ("Top-5 accuracy", test.get("top5_accuracy"), "truth among the five likeliest", True),
         ("Balanced accuracy", test.get("balanced_accuracy"), "mean over the classes", True),
         ("Macro F1", test.get("macro_f1"), "mean over the classes, precision counts too", True),
         ("Calibration error", test.get("ece"), "ECE: how far confidence is from accuracy", True),
@@ -93,7 +92,15 @@ def measures(metrics: Mapping[str, Any]) -> list[Measure]:
             True,
         ),
     ]
-    return [Measure(*row) for row in rows if row[1] is not None]
+    return [_top(test), *(Measure(*row) for row in rows if row[1] is not None)]
+
+
+def _top(test: Mapping[str, Any]) -> Measure:
+    top = test.get("top5_accuracy")
+    words = "truth among the five likeliest"
+    return Measure(
+        "Top-5 accuracy", top, words if top is not None else f"{words}; there are no more classes"
+    )
 
 
 def _median(test: Mapping[str, Any]) -> str:

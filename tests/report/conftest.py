@@ -287,9 +287,11 @@ def _write_test(
     tables.publish_per_class(folder / "per_class.csv", scores, run.classes)
     tables.publish_calibration(folder / "calibration.csv", bins)
     right = int((predicted_N == truth_N).sum())
+    top = metrics.top_accuracy(probabilities_NK, truth_N)
     return {
         "accuracy": right / len(truth_N),
         "accuracy_ci95": list(wilson_95(right, len(truth_N))),
+        **({"top5_accuracy": top} if size > metrics.TOP else {}),
         "balanced_accuracy": metrics.balanced_accuracy(scores),
         "macro_f1": metrics.macro_f1(scores),
         "nll": metrics.nll(probabilities_NK, truth_N),

@@ -261,7 +261,18 @@ def test_nothing_trained_nothing_wrong_nothing_asked_for(make_run):
     ]
     text = read(run).text
     assert "the whole set of 2 classes" in text
-    assert "Top-5" not in text
+
+
+@pytest.mark.parametrize(("num_classes", "left_out"), [(2, True), (5, True), (6, False)])
+def test_the_page_says_that_the_best_five_of_five_classes_are_left_out(
+    make_run, num_classes, left_out
+):
+    """Row 8 of the faults."""
+    run = make_run(epochs=1, classes=tuple("abcdef"[:num_classes]))
+    said = "truth among the five likeliest; there are no more classes left out"
+    text = undrawn(run).text
+    assert "Top-5 accuracy truth among the five likeliest" in text
+    assert (said in text) == left_out
 
 
 def test_a_history_of_one_row_with_empty_columns(make_run):
