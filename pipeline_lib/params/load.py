@@ -81,6 +81,16 @@ class Params(Section):
             raise ValueError(msg)
         return self
 
+    @model_validator(mode="after")
+    def _a_fold_keeps_its_labels(self) -> Self:
+        if self.data.fold is not None and self.split.protocol not in {"auto", "given"}:
+            msg = (
+                f"data.fold: chooses the labels, and split.protocol {self.split.protocol} would weaken all of "
+                f"them; set split.protocol to auto, or data.fold to null"
+            )
+            raise ValueError(msg)
+        return self
+
     @property
     def method_params(self) -> Section:
         """The section of the chosen method."""

@@ -40,7 +40,7 @@ def describe(task: Task, cast: Callable[[Labels, Task], Votes]) -> dict[str, Any
         wrong["expected"] = _expected_wrong(image_P, class_P, count_P, posterior_NK)
     best, worst = _ranked(votes, labels, posterior_NK)
     return {
-        "rule": task.params.annotations.rule,
+        **task.params.annotations.model_dump(),
         "count": len(np.unique(votes.annotator_V)),
         "images": int((votes_N > 0).sum()),
         "votes": len(votes),

@@ -12,9 +12,9 @@ Beside counts, digests and parameters, data/split/summary.json holds
   them, `differ` (groups with different known labels), `across` (`train_val`, `train_test`, `val_test`:
   groups with images in both), `first` (ten of these: `[[source, part], [source, part]]`), `dropped`;
 - `annotators`, where labels come from annotators (a table's, or simulated ones), over the training images
-  before `data.limit`: `rule`, `count`, `images` with votes, `votes`, `votes_per_image` (as `sizes`; no
-  annotator counts twice for one class), `agreement` (share of the pairs of votes on an image that
-  agree), `krippendorff_alpha`,
+  before `data.limit`: `rule`, `at_least`, `mass`, `count`, `images` with votes, `votes`,
+  `votes_per_image` (as `sizes`; no annotator counts twice for one class), `agreement` (share of the
+  pairs of votes on an image that agree), `krippendorff_alpha`,
   `majority_wrong` (`expected`: share of wrong majority votes by Dawid and Skene's posterior; `actual`:
   against the known true labels, or null), and `best` and `worst` (at most 20 annotators each, none in
   both): `name`, `votes`, `estimated_accuracy`, `accuracy` (null where no true label is known).

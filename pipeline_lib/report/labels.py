@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 RULES = {
     "union": "Everything that an annotator named is a candidate.",
-    "at_least": "What enough annotators named is a candidate.",
-    "weighted": "The classes that are most probable by the annotators' reliability are candidates.",
+    "at_least": "What at least {at_least} annotators named is a candidate; else what most of them named.",
+    "weighted": "The fewest classes that are right with probability {mass:g}, by the annotators' estimated "
+    "reliability, are candidates.",
 }
 PARTS = {"train": "training", "val": "validation", "test": "test"}
 
@@ -47,7 +48,8 @@ def protocol_words(summary: Mapping[str, Any]) -> str:
     }.get(name)
     said = [_by_parameters(name, options) if words is None else words(options)]
     if "annotators" in summary:
-        said.append(RULES[summary["annotators"]["rule"]])
+        people = summary["annotators"]
+        said.append(RULES[people["rule"]].format_map(people))
     return " ".join(said)
 
 

@@ -222,6 +222,16 @@ def test_no_file(tmp_path):
             "split.few_shot: set either labels or labels_per_class",
         ),
         ({"split__few_shot__labels": ""}, "split.few_shot: set either labels or labels_per_class"),
+        ({"data__fold": "0"}, "data.fold: digits has no folds, only stl10; set it to null"),
+        (
+            {
+                "data__name": "stl10",
+                "data__fold": "0",
+                "split__protocol": "few_shot",
+                "method": "fixmatch",
+            },
+            "data.fold: chooses the labels, and split.protocol few_shot would weaken all of them; set",
+        ),
         ({"train__momentum": "0.0"}, "train.nesterov: needs a momentum above 0"),
         (
             {"model__name": "smal_cnn"},

@@ -202,6 +202,8 @@ def people(*names: str) -> dict[str, object]:
     ]
     return {
         "rule": "union",
+        "at_least": 2,
+        "mass": 0.95,
         "count": len(rows),
         "images": 50,
         "votes": 40 * len(rows),

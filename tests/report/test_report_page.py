@@ -317,7 +317,9 @@ def test_every_rule_for_annotators_has_words(rule):
     annotators = people("anna") | {"rule": rule}
     given = {"protocol": "given", "parameters": {}, "annotators": annotators}
     assert protocol_words(given).startswith("Labels are those of the data. ")
-    assert "candidate" in protocol_words(given)
+    words = protocol_words(given)
+    assert "candidate" in words
+    assert {"at_least": "2", "weighted": "0.95"}.get(rule, "") in words
 
 
 def test_a_protocol_that_somebody_added_is_told_by_its_parameters():
