@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import statistics
 from pathlib import Path
+from typing import Any
 
 RESULTS = Path(__file__).resolve().parent / "results"
 HEAD = """# Measured accuracies
@@ -23,6 +24,11 @@ INGEST_HEAD = """# Measured speed and memory of bringing images in
 By `benchmarks/ingest.py`. Seconds are those of the named stages as programs, their start included; a peak is the sum of
 the peaks of a stage's processes.
 """
+POOL = "pool"
+POOL_HEAD = """# Measured memory and time of images in memory and in a mapped file
+
+By `benchmarks/pool.py`, which says what is measured. Memory in MiB.
+"""
 GPU = RESULTS / "gpu"
 GPU_HEAD = """# Measured on a GPU
 
@@ -36,36 +42,52 @@ def main() -> None:
     print(HEAD)
     paths = sorted(RESULTS.rglob("*.json"))
     for path in paths:
-        if not path.name.startswith(INGEST) and path.parent != GPU:
+        if not path.name.startswith((INGEST, POOL)) and path.parent != GPU:
             print("\n".join(table(path)))
-    print(GPU_HEAD)
-    for path in sorted(GPU.glob("*.json")):
-        print("\n".join(gpu_tables(path)))
-    print(INGEST_HEAD)
-    for path in paths:
-        if path.name.startswith(INGEST):
-            print("\n".join(ingest_table(path)))
+    for head, lines_of, chosen in (
+        (GPU_HEAD, gpu_tables, [path for path in paths if path.parent == GPU]),
+        (INGEST_HEAD, ingest_table, [path for path in paths if path.name.startswith(INGEST)]),
+        (POOL_HEAD, pool_table, [path for path in paths if path.name.startswith(POOL)]),
+    ):
+        print(head)
+        for path in chosen:
+            print("\n".join(lines_of(path)))
 
 
 def gpu_tables(path: Path) -> list[str]:
-    """The lines of one result file: a table per kind of row, of whatever is a single value."""
+    """The lines of one result file: a table per kind of row."""
     content = json.loads(path.read_text(encoding="utf-8"))
     lines = [f"## {path.relative_to(RESULTS).with_suffix('')}", f"`{content['command']}`", ""]
     for name, rows in content.items():
-        if not isinstance(rows, list) or not rows:
-            continue
-        columns = [
-            key
-            for key in dict.fromkeys(key for row in rows for key in row)
-            if not any(isinstance(row.get(key), list | dict) for row in rows)
-        ]
-        lines += [f"### {name}", "", "| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-        lines += [
-            "| " + " | ".join(str(row.get(key, "")) for key in columns) + " |" for row in rows
-        ]
-        lines.append("")
+        if isinstance(rows, list) and rows:
+            lines += [f"### {name}", "", *plain_table(rows), ""]
     made = f"{content['device']}, torch {content['torch']}, Python {content['python']}"
     return [*lines, f"Commit {content['commit'][:9]}, {made}, {content['processor']}.", ""]
+
+
+def pool_table(path: Path) -> list[str]:
+    """The lines of one result file of benchmarks/pool.py."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    lines = [f"## {path.relative_to(RESULTS).with_suffix('')}", f"`{content['command']}`", ""]
+    where = f"{content['processor']}, {content['cores']} cores"
+    return [
+        *lines,
+        *plain_table(content["runs"]),
+        "",
+        f"Commit {content['commit'][:9]}, {where}.",
+        "",
+    ]
+
+
+def plain_table(rows: list[dict[str, Any]]) -> list[str]:
+    """Whatever is a single value in every row, a column each."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns = [n for n in names if not any(isinstance(row.get(n), list | dict) for row in rows)]
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    return [
+        *lines,
+        *("| " + " | ".join(str(row.get(name, "")) for name in columns) + " |" for row in rows),
+    ]
 
 
 def table(path: Path) -> list[str]:
