@@ -129,7 +129,8 @@ def _unlabeled(
     if count > len(others):
         msg = f"split.few_shot.unlabeled: {count}, but only {len(others)} images are left; take fewer or null"
         raise UserError(msg)
-    number_N = draws(labels, seed, "few_shot")
+    # Not the numbers that chose the labeled images: of a class with many of them, only large ones are left.
+    number_N = draws(labels, seed, "few_shot", "unlabeled")
     chosen_N = np.zeros_like(others_N)
     chosen_N[others[np.argsort(number_N[others], kind="stable")[:count]]] = True
     return chosen_N

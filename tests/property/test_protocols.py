@@ -245,6 +245,18 @@ class TestFewShot:
         assert few.items() <= many.items()
         assert set(few.values()) == set(range(len(counts)))
 
+    @pytest.mark.parametrize("labeled_too", [False, True])
+    def test_unlabeled_images_are_drawn_evenly_from_what_is_left(self, labeled_too: bool):
+        """Half of the images of three classes are labeled, and few of the fourth."""
+        options = {"labels": 600, "unlabeled": 1000, "labeled_in_unlabeled": labeled_too}
+        counts = [3000, 400, 400, 400]
+        result = run(labels(counts), about(counts), "few_shot", val_fraction=0.0, few_shot=options)
+        truth, role = truth_of(result), np.array(result.train["role"].to_pylist())
+        drawn_K = np.bincount(truth[role == "unlabeled"], minlength=4)
+        assert drawn_K.sum() == 1000
+        for drawn, left in zip(drawn_K, [2250 - 150, 150, 150, 150], strict=True):
+            assert within(drawn, 1000, left / 2550)
+
     def test_stratified_follows_the_classes(self):
         counts = [400, 200, 100, 50]
         options = {"labels": 60, "balance": "stratified"}
