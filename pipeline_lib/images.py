@@ -18,7 +18,8 @@ Channels: TypeAlias = Literal["rgb", "gray"]
 Resize: TypeAlias = Literal["stretch", "center_crop", "pad"]
 
 SUFFIXES = (
-    ".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm",
+    ".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff",
+    ".ppm", ".pgm", ".pbm", ".pnm",
 )  # fmt: skip
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
 # Checked before a pixel is decoded: 200 megapixels fit in a file of 24 kB.

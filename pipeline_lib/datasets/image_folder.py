@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pipeline_lib.artifacts import publish, verify
 from pipeline_lib.datasets.files import archives, fetch
 from pipeline_lib.datasets.files.forms import Supervision
-from pipeline_lib.datasets.files.layout import arrange, check_folders, is_clutter, is_image
+from pipeline_lib.datasets.files.layout import arrange, check_folders, endings, is_clutter, is_image
 from pipeline_lib.datasets.files.sheet import brief
 from pipeline_lib.datasets.files.supervision import read_supervision
 from pipeline_lib.datasets.progress import say
@@ -56,8 +56,10 @@ def read(raw: Path, data: Data) -> Iterator[Row]:
         names = [name for name in archive.names if not is_clutter(name)]
         places = arrange(filter(is_image, names), shown)
         check_folders((name for name in archive.folders if not is_clutter(name)), places)
-        if len(places) < len(names):
-            say(f"{shown}: ignored {len(names) - len(places)} files that are no images")
+        if others := [name for name in names if not is_image(name)]:
+            say(
+                f"{shown}: ignored {len(others)} files that are no images we read ({endings(others)})"
+            )
         given = _supervision(raw, data.table, places) if data.table else {}
         if not data.table:
             _check_classes(places, shown)

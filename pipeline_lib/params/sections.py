@@ -84,7 +84,7 @@ class Data(Section):
 
     @model_validator(mode="after")
     def _own_images_have_a_place(self) -> Self:
-        if self.name in OWN_IMAGES and self.path is None:
+        if self.name in OWN_IMAGES and not self.path:
             msg = f"data.path: {self.name} needs the folder, archive or URL of the images"
             raise ValueError(msg)
         if self.table and self.name == "image_parquet":

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import errno
 import gzip
+import json
 import os
 import shutil
 import tarfile
+import unicodedata
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -73,10 +76,75 @@ def test_a_full_disk_while_unpacking_is_said(tmp_path: Path, monkeypatch):
         pass
 
 
-def test_an_empty_folder_is_said_to_hold_no_image(workspace):
-    (workspace.photos / "cat").mkdir(parents=True)
+EMPTY = "photos: holds no image; names of images end in .jpg .jpeg"
+
+
+@pytest.mark.parametrize("name", ["", "cat", "notes.txt"])
+def test_an_empty_folder_is_said_to_hold_no_image(workspace, name: str):
+    if name.endswith(".txt"):
+        workspace.write(name, b"x")
+    else:
+        (workspace.photos / name).mkdir(parents=True)
+    assert workspace.refused("download").startswith(EMPTY)
+
+
+def test_an_empty_archive_is_said_to_hold_no_image(workspace):
+    with zipfile.ZipFile(workspace.root / "photos", "w"):
+        pass
+    assert workspace.refused("ingest", "download").startswith(EMPTY)
+
+
+def test_what_is_left_out_is_counted_by_ending(workspace, capsys):
+    workspace.two_classes(2)
+    for name in ("cat/a.HEIC", "cat/b.heic", "dog/film.mp4", "readme", ".hidden", "Thumbs.db"):
+        workspace.write(name, b"x")
+    workspace.run("download")
+    left = "left out 4 files that are no images we read (2 .heic, 1 .mp4, 1 without ending)"
+    assert f"photos: {left}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("names", [("Train", "Test"), ("Training", "Testing"), ("TRAIN", "valid")])
+def test_splits_are_found_whatever_their_letters(workspace, names: tuple[str, str]):
+    for place, split in enumerate(names):
+        for shade, name in enumerate(("cat", "dog")):
+            workspace.add(f"{split}/{name}/1.png", 2 * place + shade)
+    workspace.run("download", "ingest")
+    rows = workspace.read("labels.parquet")
+    assert {(row["source"].split("/")[0], row["split"]) for row in rows} == {
+        (names[0], "train"),
+        (names[1], "val" if names[1] == "valid" else "test"),
+    }
+    assert {row["label"] for row in rows} == {0, 1}
+
+
+def test_a_folder_beside_splits_that_is_none_is_named(workspace):
+    for name in ("train/cat/1.png", "train/dog/1.png", "extra/cat/1.png"):
+        workspace.add(name, len(name))
     message = workspace.refused("ingest", "download")
-    assert message.startswith("photos: holds no image; names of images end in .jpg .jpeg")
+    assert message.startswith("photos: extra/cat/1.png: lies too deep")
+    assert message.endswith("; no split is named 'extra'")
+
+
+def test_a_class_is_one_however_its_accent_is_written(workspace):
+    """Training images came from a Mac, test images did not."""
+    for split, form in (("train", "NFD"), ("test", "NFC")):
+        workspace.add(unicodedata.normalize(form, f"{split}/ch\u00e2t/1.png"), 1 + len(split))
+        workspace.add(f"{split}/dog/1.png", 100 + len(split))
+    workspace.run("download", "ingest")
+    classes = json.loads((workspace.root / "data/classes.json").read_text())["classes"]
+    assert classes == ["ch\u00e2t", "dog"]
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("~nobody_of_this_name/photos", "~nobody_of_this_name/photos: there is no such user"),
+        ("", "params.yaml: data.path: image_folder needs the folder, archive or URL"),
+    ],
+)
+def test_a_path_to_nowhere_is_refused(workspace, path: str, told: str):
+    workspace.set(data={"path": path})
+    assert workspace.refused("download").startswith(told)
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def kind(path: Path, shown: str) -> Literal["tar", "tar.gz", "zip"]:
     """
     with path.open("rb") as file:
         head = file.read(512)
-    if head.startswith(b"PK\x03\x04"):
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):  # the latter: an empty one
         return "zip"
     if head.startswith(b"\x1f\x8b"):
         return "tar.gz"

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pipeline_lib.artifacts import publish, sha256
 from pipeline_lib.datasets.files import archives, https
-from pipeline_lib.datasets.files.layout import is_clutter, is_image
+from pipeline_lib.datasets.files.layout import endings, holds_no_image, is_clutter, is_image
 from pipeline_lib.datasets.progress import progress, say
 from pipeline_lib.errors import UserError
 
@@ -59,8 +59,15 @@ def resolve(path: str) -> Path:
 
     DVC runs some experiments in a copy of the repository elsewhere; it then sets DVC_ROOT to the
     original, where the user's relative paths point.
+
+    Raises:
+        UserError: It begins with `~` and the name of nobody.
     """
-    return Path(os.environ.get("DVC_ROOT") or Path.cwd()) / Path(path).expanduser()
+    try:
+        return Path(os.environ.get("DVC_ROOT") or Path.cwd()) / Path(path).expanduser()
+    except RuntimeError as error:
+        msg = f"{path}: there is no such user; correct the path in params.yaml"
+        raise UserError(msg) from error
 
 
 def copy(source: Path, target: Path, shown: str) -> None:
@@ -81,14 +88,16 @@ def pack(folder: Path, target: Path, shown: str) -> None:
     """Pack the images under `folder` into a tar whose bytes depend on names and contents only.
 
     Raises:
-        UserError: A file cannot be read, or a link leads out of the folder.
+        UserError: There is no image, a file cannot be read, or a link leads out of the folder.
     """
     entries = sorted(_entries(folder, shown))
     folders = [name for name in entries if name.endswith("/")]
     files = [name for name in entries if not name.endswith("/")]
     images = [name for name in files if is_image(name)]
-    if len(images) < len(files):
-        say(f"{shown}: left out {len(files) - len(images)} files that are no images")
+    if not images:
+        raise holds_no_image(shown)
+    if others := [name for name in files if not is_image(name)]:
+        say(f"{shown}: left out {len(others)} files that are no images we read ({endings(others)})")
     with (
         tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as archive,
         progress("packing", "images", len(images)) as advance,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
@@ -14,13 +16,14 @@ if TYPE_CHECKING:
 
 SPLITS: dict[str, Literal["train", "val", "test"]] = {
     "train": "train",
+    "training": "train",
     "val": "val",
     "valid": "val",
     "validation": "val",
     "test": "test",
+    "testing": "test",
 }
-DEEPEST = 3
-CLUTTER = ("thumbs.db", "desktop.ini", "__macosx")
+CLUTTER = ("thumbs.db", "desktop.ini", "__macosx", "@eadir")
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,27 @@ def is_image(name: str) -> bool:
     return name.lower().endswith(SUFFIXES)
 
 
+def composed(name: str) -> str:
+    """Write accents as part of their letters: a Mac writes them apart, and they look the same."""
+    return unicodedata.normalize("NFC", name)
+
+
+def split_of(folder: str) -> Literal["train", "val", "test"] | None:
+    """Tell which split a folder is named after."""
+    return SPLITS.get(folder.casefold())
+
+
+def holds_no_image(shown: str) -> UserError:
+    """Say that there is nothing to read."""
+    return UserError(f"{shown}: holds no image; names of images end in {' '.join(SUFFIXES)}")
+
+
+def endings(names: Iterable[str]) -> str:
+    """Count files by their endings, most frequent first."""
+    counts = Counter(PurePosixPath(name.lower()).suffix or "without ending" for name in names)
+    return listed(f"{count} {ending}" for ending, count in counts.most_common())
+
+
 def arrange(names: Iterable[str], shown: str) -> list[Place]:
     """Read `<split>/<class>/<file>`, `<class>/<file>` or `<file>`, in one enclosing folder or none.
 
@@ -64,18 +88,21 @@ def arrange(names: Iterable[str], shown: str) -> list[Place]:
     """
     members = {name: PurePosixPath(name).parts for name in names}
     if not members:
-        msg = f"{shown}: holds no image; names of images end in {' '.join(SUFFIXES)}"
-        raise UserError(msg)
+        raise holds_no_image(shown)
     tops = {parts[0] for parts in members.values()}
     enclosed = (
-        len(tops) == 1 and not tops & SPLITS.keys() and all(len(p) > 1 for p in members.values())
+        len(tops) == 1
+        and not any(map(split_of, tops))
+        and all(len(parts) > 1 for parts in members.values())
     )
     inner = {name: parts[enclosed:] for name, parts in members.items()}
     folders = {parts[0] for parts in inner.values() if len(parts) > 1}
-    has_splits = bool(folders) and folders <= SPLITS.keys()
-    places = [
-        _place(name, parts, has_splits=has_splits, shown=shown) for name, parts in inner.items()
-    ]
+    others = sorted(folder for folder in folders if not split_of(folder))
+    has_splits = bool(folders) and not others
+    for name, parts in inner.items():
+        if len(parts) > (3 if has_splits else 2):
+            raise _too_deep(name, shown, others if len(others) < len(folders) else [])
+    places = [_place(name, parts, has_splits=has_splits) for name, parts in inner.items()]
     return sorted(places, key=lambda place: place.source)
 
 
@@ -92,21 +119,22 @@ def check_folders(folders: Iterable[str], places: Sequence[Place]) -> None:
     classes = {place.label for place in places if place.label is not None}
     above = {tuple(p.member.split("/")[:-2]) for p in places if p.label is not None}
     paths = [tuple(name.split("/")) for name in folders]
-    empty = {path[-1] for path in paths if path[:-1] in above} - classes - SPLITS.keys()
-    if empty:
-        names = listed(repr(name) for name in sorted(empty))
+    empty = {composed(path[-1]) for path in paths if path[:-1] in above} - classes
+    names = listed(repr(name) for name in sorted(empty) if not split_of(name))
+    if names:
         msg = f"classes without images: {names}; add images or remove the folder"
         raise UserError(msg)
 
 
-def _place(name: str, parts: tuple[str, ...], *, has_splits: bool, shown: str) -> Place:
-    source = "/".join(parts)
-    split = SPLITS[parts[0]] if has_splits and len(parts) > 1 else None
+def _place(name: str, parts: tuple[str, ...], *, has_splits: bool) -> Place:
+    split = split_of(parts[0]) if has_splits and len(parts) > 1 else None
     rest = parts[1:] if split else parts
-    if len(rest) >= DEEPEST:
-        msg = (
-            f"{shown}: {name}: lies too deep; arrange files as <split>/<class>/<file> "
-            f"(split: {', '.join(SPLITS)}), <class>/<file> or <file>"
-        )
-        raise UserError(msg)
-    return Place(name, source, split, rest[0] if len(rest) > 1 else None)
+    return Place(name, "/".join(parts), split, composed(rest[0]) if len(rest) > 1 else None)
+
+
+def _too_deep(name: str, shown: str, others: Sequence[str]) -> UserError:
+    strange = f"; no split is named {listed(map(repr, others), 3)}" if others else ""
+    return UserError(
+        f"{shown}: {name}: lies too deep; arrange files as <split>/<class>/<file> "
+        f"(split: {', '.join(SPLITS)}), <class>/<file> or <file>{strange}"
+    )
