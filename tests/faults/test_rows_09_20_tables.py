@@ -96,7 +96,7 @@ def test_row_19_what_spreadsheets_write_is_read(ingested):
     [
         (f"{HEAD}cat/01.png,cat,dog\n", ":3: 3 fields, but the header names 2 columns; put quotes"),
         (HEAD.encode() + b"cat/01.png,\xe9\n", ":3: not UTF-8 (byte 0xe9); save the table as UTF-8"),
-        ("00.jpg,cat\n", ":1: no column `file` (found '00.jpg', 'cat'); begin with a line like"),
+        ("00,cat\n", ":1: no column `file` (found '00', 'cat'); begin with a line like file,label"),
         (f"{HEAD}/cat/01.png,cat\n", ":3: '/cat/01.png': name files by their path inside data.path"),
         (f"{HEAD}../cat/01.png,cat\n", ":3: '../cat/01.png': name files by their path inside"),
     ],

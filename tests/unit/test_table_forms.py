@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import unicodedata
 from pathlib import Path
 
 import pyarrow as pa
@@ -127,12 +128,19 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("dialect", ["plain", "gzip", "windows"])
+@pytest.mark.parametrize(
+    "dialect", ["plain", "gzip", "windows", "semicolons", "tabs", "blank rows"]
+)
 def test_each_form_says_what_it_says(tmp_path: Path, form: str, dialect: str):
     text, expected = FORMS[form]
     content = text.encode()
     if dialect == "windows":
         content = b"\xef\xbb\xbf" + content.replace(b"\n", b"\r\n")
+    if not text.startswith("{"):
+        if dialect in {"semicolons", "tabs"}:
+            content = content.replace(b",", b";" if dialect == "semicolons" else b"\t")
+        if dialect == "blank rows":
+            content += b",,\n,,\n"
     assert said(tmp_path, gzip.compress(content) if dialect == "gzip" else content) == expected
 
 
@@ -183,6 +191,42 @@ def test_a_list_of_names_in_no_class_folder_gives_no_label(tmp_path: Path):
 def test_a_list_of_nothing_is_refused(tmp_path: Path):
     with pytest.raises(UserError, match=r"few\.txt: no rows"):
         said(tmp_path, "\n", "few.txt")
+
+
+def test_the_first_row_may_write_its_file_in_any_way(tmp_path: Path):
+    for file in ("1.png", "./cat/1.png", "cat\\1.png", ".\\cat\\1.png"):
+        assert said(tmp_path, f"{file},dog\n") == {"cat/1.png": Supervision("dog")}
+
+
+def test_a_list_of_names_may_have_columns_between_tabs(tmp_path: Path):
+    read = said(tmp_path, "file\tlabel\n1.png\tdog\n", "labels.txt")
+    assert read == {"cat/1.png": Supervision("dog")}
+
+
+def test_quotes_around_every_field_do_not_hide_the_semicolons(tmp_path: Path):
+    read = said(tmp_path, '"file";"label"\n"1.png";"dog"\n')
+    assert read == {"cat/1.png": Supervision("dog")}
+
+
+@pytest.mark.parametrize("on_disk", ["NFC", "NFD"])
+@pytest.mark.parametrize("in_table", ["NFC", "NFD"])
+def test_an_accent_is_the_same_however_it_is_written(tmp_path: Path, on_disk: str, in_table: str):
+    """A Mac writes the names of files with the accent apart from its letter."""
+    files = [unicodedata.normalize(on_disk, f"chaton/{name}.png") for name in ("\u00e9", "e")]
+    files.append(unicodedata.normalize(on_disk, "ch\u00e2t/1.png"))
+    text = unicodedata.normalize(in_table, "file,candidates\nchaton/\u00e9.png,ch\u00e2t|chaton\n")
+    assert said(tmp_path, text, files=files) == {files[0]: candidates("ch\u00e2t", "chaton")}
+    flat = unicodedata.normalize(in_table, "file,label\n\u00e9.png,ch\u00e2t\n")
+    assert said(tmp_path, flat, files=files) == {files[0]: Supervision("ch\u00e2t")}
+
+
+def test_two_files_that_differ_in_their_accent_only_stay_two(tmp_path: Path):
+    files = ["cat/\u00e9.png", "cat/e\u0301.png", "dog/1.png"]
+    text = "file,label\ncat/\u00e9.png,cat\ncat/e\u0301.png,dog\n"
+    read = said(tmp_path, text, files=files)
+    assert read == {files[0]: Supervision("cat"), files[1]: Supervision("dog")}
+    with pytest.raises(UserError, match="is the name of several images"):
+        said(tmp_path, "file,label\ne\u0301.png,cat\n", files=files)
 
 
 def test_a_path_is_found_before_a_name_without_folder(tmp_path: Path):

@@ -1,18 +1,20 @@
-"""Tables of comma-separated values, with a header or without one, and lists of names."""
+"""Tables with a comma, a semicolon or a tab between the values, and lists of names."""
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import difflib
 from functools import partial
 from typing import TYPE_CHECKING
 
+from pipeline_lib.datasets.files.layout import is_image
 from pipeline_lib.datasets.files.sheet import FILE, Sheet, brief, quoted, refuse_spaces
 from pipeline_lib.datasets.files.text import open_text
 from pipeline_lib.errors import UserError, listed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from pipeline_lib.datasets.files.sheet import Numbered
@@ -20,42 +22,55 @@ if TYPE_CHECKING:
 # What people call the column of the files.
 ALIKE = ("path", "filename", "file_name", "filepath", "image", "image_path", "name", "img")
 LIST_ENDINGS = (".txt", ".txt.gz")
+SAID = {",": "a comma", ";": "a semicolon", "\t": "a tab"}
 
 
-def read_csv(path: Path, shown: str, is_image: Callable[[str], bool]) -> Sheet:
+def read_csv(path: Path, shown: str) -> Sheet:
     """Read a table whose first row names the columns, or names an image and its classes.
 
     Args:
         path: a text that `check_text` has passed.
         shown: what messages call it.
-        is_image: tells whether a text is the name of an image.
 
     Raises:
         UserError: The first row does neither.
     """
-    if shown.endswith(LIST_ENDINGS) and not _has_header(path, shown):
+    delimiter, names_columns = _dialect(path)
+    if shown.endswith(LIST_ENDINGS) and not names_columns:
         return Sheet(shown, partial(_lines, path, shown), form="names")
-    number, first = next(_records(path, shown), (1, ()))
+    number, first = next(_records(path, shown, delimiter), (1, ()))
     if FILE in first:
         _check_header(first, f"{shown}:{number}")
         columns = dict.fromkeys(first, number)
-        return Sheet(shown, partial(_below, path, shown, first), columns)
+        return Sheet(shown, partial(_below, path, shown, delimiter, first), columns)
     if first and is_image(first[0]):
-        rows = partial(_records, path, shown)
+        rows = partial(_records, path, shown, delimiter)
         is_list = all(len(fields) == 1 for _, fields in rows())
         return Sheet(shown, rows, form="names" if is_list else "classes")
     raise UserError(_no_header(first, f"{shown}:{number}"))
 
 
-def _records(
-    path: Path, shown: str, header: Sequence[str] = ()
-) -> Iterator[tuple[int, tuple[str, ...]]]:
-    """Give every row that is not empty, with the line on which it ends."""
+def _dialect(path: Path) -> tuple[str, bool]:
+    """Tell what stands between the fields by the first line that has several, and if it names columns."""
     with open_text(path) as file:
-        reader = csv.reader(file, strict=True)
+        line = next((line for line in file if any(map(line.__contains__, SAID))), "")
+    for delimiter in SAID:
+        with contextlib.suppress(csv.Error):
+            fields = next(csv.reader([line], delimiter=delimiter), [])
+            if FILE in fields or (len(fields) > 1 and is_image(fields[0])):
+                return delimiter, FILE in fields
+    return ",", False
+
+
+def _records(
+    path: Path, shown: str, delimiter: str, header: Sequence[str] = ()
+) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Give every row that says anything, with the line on which it ends."""
+    with open_text(path) as file:
+        reader = csv.reader(file, delimiter=delimiter, strict=True)
         try:
             for fields in reader:
-                if fields:
+                if any(fields):
                     if any(field != field.strip() for field in fields):
                         refuse_spaces(fields, f"{shown}:{reader.line_num}", header)
                     yield reader.line_num, tuple(fields)
@@ -64,15 +79,15 @@ def _records(
             raise UserError(msg) from error
 
 
-def _below(path: Path, shown: str, header: Sequence[str]) -> Iterator[Numbered]:
+def _below(path: Path, shown: str, delimiter: str, header: Sequence[str]) -> Iterator[Numbered]:
     """Give the rows below the header, all as long as it is."""
-    records = _records(path, shown, header)
+    records = _records(path, shown, delimiter, header)
     next(records)
     for number, fields in records:
         if len(fields) != len(header):
             msg = (
                 f"{shown}:{number}: {len(fields)} fields, but the header names {len(header)} columns; "
-                f'put quotes (") around a field that holds a comma'
+                f'put quotes (") around a field that holds {SAID[delimiter]}'
             )
             raise UserError(msg)
         yield number, fields
@@ -85,11 +100,6 @@ def _lines(path: Path, shown: str) -> Iterator[tuple[int, tuple[str]]]:
             if name := line.rstrip("\r\n"):
                 refuse_spaces((name,), f"{shown}:{number}")
                 yield number, (name,)
-
-
-def _has_header(path: Path, shown: str) -> bool:
-    _, line = next(_lines(path, shown), (1, ("",)))
-    return FILE in line[0].split(",")
 
 
 def _check_header(names: Sequence[str], where: str) -> None:

@@ -19,6 +19,12 @@ MEANT = {
     "labels": LABEL, "class": LABEL, "classes": CANDIDATES, "category": LABEL, "target": LABEL,
     "candidate": CANDIDATES,
 }  # fmt: skip
+# Names of columns that hold no classes, or those that nobody is to train on.
+NOBODY = {
+    "true_label", "true", "truth", "ground_truth", "groundtruth", "gt", "gold",
+    "split", "fold", "subset", "id", "index", "unnamed: 0", "url", "width", "height", "size",
+    "confidence", "score", "date", "time", "timestamp", "comment", "comments", "note", "notes",
+}  # fmt: skip
 Style: TypeAlias = Literal["label", "candidates", "long", "annotators", "classes", "names"]
 
 
@@ -73,13 +79,19 @@ def _check_annotators(others: Sequence[str], sheet: Sheet) -> None:
     """Refuse a column that is hardly named after an annotator."""
     for name in others:
         plain = name.strip().casefold()
+        where = sheet.where(sheet.columns[name]) if sheet.is_text else sheet.shown
+        if plain in NOBODY:
+            msg = (
+                f"{where}: column {brief(name)}: would be taken for an annotator; remove it "
+                f"(true labels are the classes of the folders)"
+            )
+            raise UserError(msg)
         known = plain if plain in {LABEL, CANDIDATES, ANNOTATOR} else None
         meant = known or (MEANT.get(plain) if len(others) == 1 else None)
         if not meant and len(others) == 1:
             meant = next(iter(difflib.get_close_matches(plain, (LABEL, CANDIDATES), 1, 0.75)), None)
         if meant:
             wanted = "file, annotator, label" if meant == ANNOTATOR else f"`{meant}`"
-            where = sheet.where(sheet.columns[name]) if sheet.is_text else sheet.shown
             msg = (
                 f"{where}: column {brief(name)}: is {wanted} meant? rename it; "
                 f"a column per annotator is named otherwise"

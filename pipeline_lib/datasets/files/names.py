@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from pipeline_lib.datasets.files.layout import composed
 from pipeline_lib.datasets.files.sheet import quoted
 from pipeline_lib.errors import UserError
 
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 class Names:
     """Finds images by their path, or by its last part where a single image has it.
 
-    A path may hold the enclosing folder, which `Place.source` leaves out.
+    A path may hold the enclosing folder, which `Place.source` leaves out. An accent is the same whether it
+    is a character of its own, as in folders of a Mac, or part of its letter.
     """
 
     def __init__(self, places: Sequence[Place]) -> None:
@@ -26,6 +28,8 @@ class Names:
         self._sources = {place.source: place.source for place in places}
         enclosed = (place for place in places if place.member != place.source)
         self._sources |= {place.member: place.source for place in enclosed}
+        for name, source in list(self._sources.items()):
+            self._sources.setdefault(composed(name), source)
 
     @cached_property
     def _tails(self) -> tuple[dict[str, str], dict[str, str]]:
@@ -33,14 +37,10 @@ class Names:
         first: dict[str, str] = {}
         second: dict[str, str] = {}
         for place in self._places:
-            tail = place.source.rsplit("/", 1)[-1]
+            tail = composed(place.source.rsplit("/", 1)[-1])
             if first.setdefault(tail, place.source) != place.source:
                 second.setdefault(tail, place.source)
         return first, second
-
-    def __contains__(self, name: str) -> bool:
-        """Whether an image has this name, or several do."""
-        return name in self._sources or name in self._tails[0]
 
     def find(self, cell: Cell, where: str) -> str:
         """Give the `Place.source` of the image that a table names.
@@ -53,7 +53,7 @@ class Names:
         if not cell or not isinstance(cell, str):
             msg = f"{where}: no file name; remove the row or name its file"
             raise UserError(msg)
-        name = cell.replace("\\", "/").removeprefix("./")
+        name = composed(cell.replace("\\", "/").removeprefix("./"))
         if name.startswith("/") or name[1:3] == ":/" or ".." in name.split("/"):
             msg = (
                 f"{where}: {quoted(cell)}: name files by their path inside data.path, "

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pipeline_lib.datasets.files import forms
 from pipeline_lib.datasets.files.forms import SEPARATOR, Supervision, style_of
+from pipeline_lib.datasets.files.layout import composed
 from pipeline_lib.datasets.files.names import Names
 from pipeline_lib.datasets.files.sheet import FILE, brief, quoted
 from pipeline_lib.datasets.files.tables import read_sheet
@@ -47,7 +48,7 @@ def read_supervision(path: Path, shown: str, places: Sequence[Place]) -> dict[st
         UserError: The first mistake: file, line or row, and what to do.
     """
     names = Names(places)
-    sheet = read_sheet(path, shown, names.__contains__)
+    sheet = read_sheet(path, shown)
     classes = {place.label for place in places if place.label is not None}
     style = style_of(sheet)
     if style == "names":
@@ -138,7 +139,13 @@ def _rows(sheet: Sheet) -> Iterator[tuple[int, Cell, tuple[Cell, ...]]]:
     """Give number, file and the other cells of each row."""
     at = list(sheet.columns).index(FILE) if sheet.columns else 0
     for number, cells in sheet.rows():
-        yield number, cells[at], cells[:at] + cells[at + 1 :]
+        yield number, cells[at], tuple(map(_composed, cells[:at] + cells[at + 1 :]))
+
+
+def _composed(cell: Cell) -> Cell:
+    if isinstance(cell, tuple):
+        return tuple(map(composed, cell))
+    return cell and composed(cell)
 
 
 def _check_classes(

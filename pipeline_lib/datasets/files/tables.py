@@ -10,19 +10,17 @@ from pipeline_lib.datasets.files.parquet_table import read_parquet
 from pipeline_lib.datasets.files.text import check_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from pipeline_lib.datasets.files.sheet import Sheet
 
 
-def read_sheet(path: Path, shown: str, is_image: Callable[[str], bool]) -> Sheet:
+def read_sheet(path: Path, shown: str) -> Sheet:
     """Read CSV or JSON lines (plain or gzipped), Parquet, or a list of names.
 
     Args:
         path: the file.
         shown: what messages call it; `.txt` says that it is a list of names.
-        is_image: tells whether a text is the name of an image.
 
     Raises:
         UserError: Not a table, or one with a mistake: file, line, and what to do.
@@ -33,4 +31,4 @@ def read_sheet(path: Path, shown: str, is_image: Callable[[str], bool]) -> Sheet
         return read_parquet(path, shown)
     if check_text(path, shown) == "{":
         return read_json_lines(path, shown)
-    return read_csv(path, shown, is_image)
+    return read_csv(path, shown)
