@@ -6,6 +6,7 @@ what training sees, and `label` is for measuring only.
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
@@ -13,7 +14,7 @@ from urllib.parse import urlsplit
 from pipeline_lib.artifacts import publish, verify
 from pipeline_lib.datasets.files import fetch
 from pipeline_lib.datasets.files.forms import split_candidates
-from pipeline_lib.datasets.files.layout import SPLITS, is_clutter
+from pipeline_lib.datasets.files.layout import SPLITS, composed, is_clutter
 from pipeline_lib.datasets.files.shards import Columns, Said, open_shard, read_rows, read_said
 from pipeline_lib.datasets.files.sheet import brief, quoted
 from pipeline_lib.datasets.progress import progress, say
@@ -101,10 +102,13 @@ def _check(shards: dict[str, Path], names: list[str]) -> None:
     """Read every label once, so that a mistake shows before images are decoded."""
     empty: list[str] = []
     ignored: set[str] = set()
+    forms: dict[str, str] = {}
     for name in names:
         with open_shard(shards[name], name) as (file, columns):
             ignored.update(columns.ignored)
             for number, (label, candidates) in enumerate(read_said(file, columns)):
+                _note_form(label, columns.label, columns, name, forms)
+                _note_form(candidates, columns.candidates, columns, name, forms)
                 row = _row(f"{name}:{number}", b"", label, candidates, columns, None)
                 if row.candidates == ():
                     empty.append(row.source_id)
@@ -114,8 +118,22 @@ def _check(shards: dict[str, Path], names: list[str]) -> None:
             f"name all classes there if nothing is known; {AGAIN}"
         )
         raise UserError(msg)
+    if len(forms) > 1:
+        places = " and ".join(f"{form} in {place}" for form, place in sorted(forms.items()))
+        msg = f"classes are {places}; write the names of the classes everywhere; {AGAIN}"
+        raise UserError(msg)
     if ignored:
         say(f"ignored the columns {listed(map(brief, sorted(ignored)))}")
+
+
+def _note_form(
+    said: Said, column: str | None, columns: Columns, name: str, forms: dict[str, str]
+) -> None:
+    """Note where classes are numbers that nothing names, and where they have names."""
+    one = next(iter(said), None) if isinstance(said, list) else said
+    if column and one not in NOTHING:
+        bare = isinstance(one, int) and column not in columns.names
+        forms.setdefault("numbers" if bare else "names", f"{name}: column {brief(column)}")
 
 
 def _row(
@@ -163,11 +181,11 @@ def _class(said: Said, names: tuple[str, ...] | None, source: str, column: str) 
     if not isinstance(said, str) or said != said.strip():
         msg = f"{source}: column {column}: {quoted(said)} begins or ends with a space; remove it; {AGAIN}"
         raise UserError(msg)
-    return said
+    return composed(said)
 
 
 def _split(name: str) -> Literal["train", "val", "test"] | None:
-    """Read the split off a name like `data/train-00000-of-00002.parquet` or `test/0000.parquet`."""
+    """Read the split off a name like `data/train-00000-of-00002.parquet`, `test/0000.parquet`, `x_test.parquet`."""
     path = PurePosixPath(name.lower())
-    words = [*path.parts[:-1], path.stem.replace("_", "-").replace(".", "-").split("-")[0]]
+    words = [*path.parts[:-1], *re.split(r"[-_. ]", path.stem)]
     return next((SPLITS[word] for word in words if word in SPLITS), None)

@@ -152,6 +152,40 @@ def test_integers_without_names_are_classes_and_a_file_of_images_only_is_unlabel
     assert [row.label for row in rows(tmp_path, tmp_path / "set")] == ["10", "2", None, None]
 
 
+def test_numbers_with_names_and_without_are_no_classes_of_one_set(tmp_path: Path):
+    write(tmp_path / "set/a.parquet", {"image": pictures(2), "label": [0, 1]}, {"label": CLASSES})
+    write(tmp_path / "set/b.parquet", {"image": pictures(2), "label": [0, 1]})
+    with pytest.raises(UserError) as caught:
+        rows(tmp_path, tmp_path / "set")
+    assert str(caught.value).startswith(
+        "classes are names in a.parquet: column label and numbers in b.parquet: column label; write"
+    )
+    write(tmp_path / "set/b.parquet", {"image": pictures(2), "label": [-1, None]})
+    assert [row.label for row in rows(tmp_path, tmp_path / "set")] == ["cat", "dog", None, None]
+
+
+def test_candidates_have_the_names_of_the_label_unless_they_have_their_own(tmp_path: Path):
+    columns = {"image": pictures(2), "label": [0, 1], "candidates": [[0, 2], [1]]}
+    write(tmp_path / "set/a.parquet", columns, {"label": CLASSES})
+    read = rows(tmp_path, tmp_path / "set")
+    assert [row.candidates for row in read] == [("cat", "emu"), ("dog",)]
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        ("birds-train-00000-of-00001", "train"),
+        ("my_birds_test", "test"),
+        ("birds.validation", "val"),
+        ("birds/Training/0000", "train"),
+        ("contest", None),
+    ],
+)
+def test_a_split_is_a_word_of_the_name(tmp_path: Path, name: str, split: str | None):
+    write(tmp_path / f"set/{name}.parquet", {"image": pictures(1), "label": [0]})
+    assert [row.split for row in rows(tmp_path, tmp_path / "set")] == [split]
+
+
 def test_links_to_files_are_followed_as_the_hub_s_cache_consists_of_them(tmp_path: Path):
     write(tmp_path / "blobs/x", {"image": pictures(1), "label": [0]})
     (tmp_path / "set").mkdir()

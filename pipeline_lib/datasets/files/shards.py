@@ -33,7 +33,8 @@ class Columns:
         image: struct with `bytes`, or the bytes themselves.
         label: one class per image, by number or name; None if no image has one.
         candidates: several classes per image; None if there is no such column.
-        names: of each of these columns, the classes that its numbers stand for; none for text.
+        names: of each of these columns, the classes that its numbers stand for; none for text. Numbers of
+            candidates that have no names of their own are those of the label.
         ignored: the other columns.
     """
 
@@ -130,6 +131,8 @@ def _columns(schema: pa.Schema, shown: str) -> Columns:
         )
     for name in filter(None, (label, candidates)):
         _check_type(schema.field(name), listing=name == candidates, shown=shown)
+    if candidates and label in names:
+        names.setdefault(candidates, names[label])
     ignored = tuple(name for name in others if name != label)
     return Columns(image, label, candidates, names, ignored)
 
