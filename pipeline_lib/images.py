@@ -68,7 +68,7 @@ def load(encoded: bytes) -> Image.Image:
 
     - The camera's rotation (EXIF orientation 1 to 8) is applied.
     - Transparent pixels are laid on white: an alpha channel, also of a gray image or a palette, and
-      the one transparent colour of a PNG or GIF.
+      the one transparent colour of a PNG or GIF (of a PNG with 16 bits a colour, all with its high bytes).
     - Gray stays gray, 1 bit becomes 0 and 255, a palette the colours that it names.
     - CMYK becomes RGB without an ink profile, R = (255 - C)(255 - K) / 255; in a JPEG it is taken as
       inverted, as Adobe and nearly everybody writes it. YCbCr and Lab become RGB.
@@ -84,6 +84,7 @@ def load(encoded: bytes) -> Image.Image:
     try:
         with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
             _refuse_what_is_too_large(image)
+            _scale_transparent_colour(image)
             image.load()  # some formats tell the orientation behind the pixels
             turn = TO_UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
             plain = _to_eight_bits(image)
@@ -177,6 +178,17 @@ def _refuse_what_is_too_large(image: Image.Image) -> None:
     if image.width * image.height > MAX_PIXELS:
         msg = f"{image.width}x{image.height} pixels, the limit is {MAX_PIXELS}"
         raise UnreadableImageError(msg)
+
+
+def _scale_transparent_colour(image: Image.Image) -> None:
+    """Bring the one transparent colour of a PNG to 8 bits, as Pillow does with the pixels only."""
+    transparent = image.info.get("transparency")
+    tiles = getattr(image, "tile", ()) if image.format == "PNG" else ()
+    form = tiles[0].args if tiles else ""
+    if form in {"L;2", "L;4"} and isinstance(transparent, int):
+        image.info["transparency"] = transparent * (85 if form == "L;2" else 17)
+    elif form == "RGB;16B" and isinstance(transparent, tuple):
+        image.info["transparency"] = tuple(value >> 8 for value in transparent)
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:

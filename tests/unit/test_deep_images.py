@@ -19,17 +19,22 @@ SHADES = [0, 0, 1, 156, 255]
 
 def png16(kind: int, pixels: list, transparent: tuple[int, ...] = ()) -> bytes:
     """A PNG with 16 bits a channel and one row of pixels."""
+    row = np.array(pixels, ">u2").tobytes()
+    return png(16, kind, len(pixels), row, np.array(transparent, ">u2").tobytes())
+
+
+def png(bits: int, kind: int, width: int, row: bytes, transparent: bytes) -> bytes:
+    """A PNG of one row, as its bytes stand in the file."""
 
     def chunk(name: bytes, body: bytes) -> bytes:
         return (
             struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
         )
 
-    row = np.array(pixels, ">u2").tobytes()
     return (
         b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", struct.pack(">IIBBBBB", len(pixels), 1, 16, kind, 0, 0, 0))
-        + (chunk(b"tRNS", np.array(transparent, ">u2").tobytes()) if transparent else b"")
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, 1, bits, kind, 0, 0, 0))
+        + (chunk(b"tRNS", transparent) if transparent else b"")
         + chunk(b"IDAT", zlib.compress(b"\0" + row))
         + chunk(b"IEND", b"")
     )
@@ -123,6 +128,23 @@ def test_transparent_pixels_of_16_bits_lie_on_white():
 def test_one_transparent_shade_of_16_bits_is_white_and_its_neighbour_is_not():
     pixels = decode(png16(GRAY, [40_000, 40_001], transparent=(40_000,)), "gray")
     assert pixels[0, :, 0].tolist() == [255, 156]
+
+
+def test_one_transparent_colour_of_16_bits_is_white_with_all_of_its_high_bytes():
+    """Pillow keeps the high bytes only, so that neighbours cannot be told apart."""
+    pixels = [[40_000, 20_000, 300], [40_001, 20_000, 300], [40_000, 20_000, 700]]
+    read = decode(png16(COLOUR, pixels, transparent=(40_000, 20_000, 300)), "rgb")
+    assert read[0].tolist() == [[255] * 3, [255] * 3, [156, 78, 2]]
+
+
+@pytest.mark.parametrize(("bits", "step"), [(1, 255), (2, 85), (4, 17)])
+@pytest.mark.parametrize("transparent", [0, 1])
+def test_one_transparent_shade_of_few_bits_is_white(bits: int, step: int, transparent: int):
+    values = [0, 1] * (4 // bits)
+    row = bytes([sum(value << (8 - bits * (1 + at)) for at, value in enumerate(values))])
+    content = png(bits, GRAY, len(values), row, struct.pack(">H", transparent))
+    expected = [255 if value == transparent else value * step for value in values]
+    assert decode(content, "gray")[0, :, 0].tolist() == expected
 
 
 @pytest.mark.parametrize("values", [np.float32([[0.5]]), np.int32([[70_000]])])
