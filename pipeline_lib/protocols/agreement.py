@@ -28,12 +28,13 @@ def describe(task: Task, cast: Callable[[Labels, Task], Votes]) -> dict[str, Any
         task: with the training images.
         cast: gives the votes on them.
     """
-    labels = task.training
-    votes, classes = cast(labels, task), labels.num_classes
+    votes, classes = cast(task.training, task), task.training.num_classes
+    votes_per_image = np.bincount(votes.image_V, minlength=len(task.training))
+    labels, votes = task.training.where(votes_per_image > 0), dawid_skene.voted(votes)
+    votes_N = votes_per_image[votes_per_image > 0]
     image_P, class_P, count_P = tally(votes, classes)
-    votes_N = np.bincount(votes.image_V, minlength=len(labels))
     posterior_NK = None
-    if dawid_skene.fits(len(votes.annotators), classes):
+    if dawid_skene.fits(len(votes.annotators), len(labels), classes):
         posterior_NK = dawid_skene.posterior(votes, len(labels), reliability(task, cast))
     wrong = {"expected": None, "actual": _share_wrong(votes, labels)}
     if posterior_NK is not None:
@@ -42,9 +43,9 @@ def describe(task: Task, cast: Callable[[Labels, Task], Votes]) -> dict[str, Any
     return {
         **task.params.annotations.model_dump(),
         "count": len(np.unique(votes.annotator_V)),
-        "images": int((votes_N > 0).sum()),
+        "images": len(labels),
         "votes": len(votes),
-        "votes_per_image": histogram(votes_N),
+        "votes_per_image": histogram(votes_per_image),
         "agreement": agreement(votes_N, count_P),
         "krippendorff_alpha": krippendorff_alpha(image_P, class_P, count_P, votes_N, classes),
         "majority_wrong": wrong,
@@ -96,12 +97,11 @@ def _expected_wrong(
     class_P: NDArray[np.int64],
     count_P: NDArray[np.int64],
     posterior_NK: NDArray[np.float64],
-) -> float | None:
+) -> float:
     """Mean probability that the majority is wrong."""
     winning_P, weight_W = _majority(image_P, count_P, len(posterior_NK))
     right_W = posterior_NK[image_P[winning_P], class_P[winning_P]]
-    total = len(np.unique(image_P))
-    return round(float(1 - (weight_W * right_W).sum() / total), 6) if total else None
+    return round(float(1 - (weight_W * right_W).sum() / len(posterior_NK)), 6)
 
 
 def _share_wrong(votes: Votes, labels: Labels) -> float | None:

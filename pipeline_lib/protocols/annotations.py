@@ -43,9 +43,7 @@ def candidate_sets(
         case "at_least":
             return _at_least(votes, shape, options.at_least)
         case "weighted":
-            posterior_NK = dawid_skene.posterior(votes, len(labels), reliability(task, cast))
-            voted_N = np.bincount(votes.image_V, minlength=len(labels)) > 0
-            return fewest(posterior_NK, options.mass) & voted_N[:, None]
+            return _weighted(votes, shape, reliability(task, cast), options.mass)
 
 
 @lru_cache(maxsize=1)
@@ -53,16 +51,17 @@ def reliability(task: Task, cast: Callable[[Labels, Task], Votes]) -> Reliabilit
     """Estimate the annotators' error rates on the training images, once for all who ask.
 
     Raises:
-        UserError: There are too many annotators and classes.
+        UserError: There are too many annotators, images and classes.
     """
-    votes, classes = cast(task.training, task), task.training.num_classes
-    if not dawid_skene.fits(len(votes.annotators), classes):
+    votes, classes = dawid_skene.voted(cast(task.training, task)), task.training.num_classes
+    people, images = len(votes.annotators), int(votes.image_V.max(initial=-1)) + 1
+    if not dawid_skene.fits(people, images, classes):
         msg = (
-            f"split.annotations.rule: weighted would need {len(votes.annotators)} tables of {classes}x"
-            f"{classes}, one per annotator, which is too much; take union or at_least"
+            f"split.annotations.rule: weighted would need {people} tables of {classes}x{classes}, one per "
+            f"annotator, and one of {images}x{classes}, which is too much; take union or at_least"
         )
         raise UserError(msg)
-    return dawid_skene.estimate(votes, len(task.training), classes)
+    return dawid_skene.estimate(votes, images, classes)
 
 
 def tally(
@@ -89,6 +88,18 @@ def _at_least(votes: Votes, shape: tuple[int, int], number: int) -> NDArray[np.b
     needed_N = np.minimum(most_votes(image_P, count_P, shape[0]), number)
     enough_P = count_P >= needed_N[image_P]
     return marks(*shape, image_P[enough_P], class_P[enough_P])
+
+
+def _weighted(
+    votes: Votes, shape: tuple[int, int], reliability: Reliability, mass: float
+) -> NDArray[np.bool_]:
+    """Take the fewest probable classes of the images that have votes."""
+    voted_N = np.bincount(votes.image_V, minlength=shape[0]) > 0
+    votes = dawid_skene.voted(votes)
+    candidates_NK = np.zeros(shape, bool)
+    posterior_MK = dawid_skene.posterior(votes, int(voted_N.sum()), reliability)
+    candidates_NK[voted_N] = fewest(posterior_MK, mass)
+    return candidates_NK
 
 
 def fewest(posterior_NK: NDArray[np.float64], mass: float) -> NDArray[np.bool_]:

@@ -8,14 +8,15 @@ classes T_ik, the classes' shares p_k and the annotators' error rates pi_akl = P
     M (2.3):  pi_akl = sum_i T_ik n_ial / sum_{i,l} T_ik n_ial
     M (2.4):  p_k    = sum_i T_ik / I
 
-It starts with the share of votes for each class, as the paper does. One thing is added, since an
-annotator may have voted a few times only: each row of pi holds one vote more, shared out as the votes
-of all annotators are for that class (which hold one more themselves, shared out evenly).
+It starts with the share of votes for each class, as the paper does, and a class that nobody named keeps
+the share 0. One thing is added, since an annotator may have voted a few times only: each row of pi holds
+one vote more, shared out as the votes of all annotators are for that class (which hold one more
+themselves, shared out evenly). Images without votes take no part: they would only slow it down.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 ROUNDS = 100
 TOLERANCE = 1e-6
 DECIMALS = 6
-LARGEST = 50_000_000  # entries of pi: 400 MB
+LARGEST = 50_000_000  # entries of pi, and of T: 400 MB
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,25 @@ class Reliability:
     confusion_AKK: NDArray[np.float64]
 
 
-def fits(annotators: int, num_classes: int) -> bool:
-    """Whether the tables of error rates are of a size to work with."""
-    return annotators * num_classes**2 <= LARGEST
+def fits(annotators: int, images: int, num_classes: int) -> bool:
+    """Whether error rates and posteriors are of a size to work with."""
+    return max(annotators * num_classes, images) * num_classes <= LARGEST
+
+
+def voted(votes: Votes) -> Votes:
+    """The same votes, of images that are numbered without those that have none."""
+    numbers_V = np.unique(votes.image_V, return_inverse=True)[1]
+    return replace(votes, image_V=numbers_V.astype(np.int32))
 
 
 def estimate(votes: Votes, images: int, num_classes: int) -> Reliability:
-    """Alternate M and E until no posterior moves by more than TOLERANCE, ROUNDS times at most."""
+    """Alternate M and E until no posterior moves by more than TOLERANCE, ROUNDS times at most.
+
+    Args:
+        votes: on every one of the images.
+        images: how many there are.
+        num_classes: K.
+    """
     posterior_NK = vote_shares(votes, images, num_classes)
     for _ in range(ROUNDS):
         reliability = maximise(votes, posterior_NK)
@@ -68,10 +81,10 @@ def posterior(votes: Votes, images: int, reliability: Reliability) -> NDArray[np
 
 
 def vote_shares(votes: Votes, images: int, num_classes: int) -> NDArray[np.float64]:
-    """Share of the votes on an image for each class; images without votes have none."""
+    """Share of the votes on an image for each class, (N, K)."""
     at_V = votes.image_V * np.int64(num_classes) + votes.class_V
     count_NK = np.bincount(at_V, minlength=images * num_classes).reshape(images, num_classes)
-    shares_NK: NDArray[np.float64] = count_NK / count_NK.sum(axis=1, keepdims=True).clip(1)
+    shares_NK: NDArray[np.float64] = count_NK / count_NK.sum(axis=1, keepdims=True)
     return shares_NK
 
 
@@ -85,15 +98,17 @@ def maximise(votes: Votes, posterior_NK: NDArray[np.float64]) -> Reliability:
         count_AK = np.bincount(at_V, weight_V, minlength=people * classes)
         count_AKK[:, k] = count_AK.reshape(people, classes)
     pooled_KK = _normalised(count_AKK.sum(axis=0) + 1 / classes)
-    prior_K = _normalised(posterior_NK.sum(axis=0) + 1 / classes)
+    prior_K = _normalised(posterior_NK.sum(axis=0))
     return Reliability(prior_K, _normalised(count_AKK + pooled_KK))
 
 
 def expect(votes: Votes, images: int, reliability: Reliability) -> NDArray[np.float64]:
-    """Estimate the true classes (2.5); images without votes get the prior."""
+    """Estimate the true classes (2.5)."""
     log_AKK = np.log(reliability.confusion_AKK)
     log_NK = np.empty((images, len(reliability.prior_K)))
-    for k, prior in enumerate(np.log(reliability.prior_K)):
+    with np.errstate(divide="ignore"):  # a class that nobody named
+        prior_K = np.log(reliability.prior_K)
+    for k, prior in enumerate(prior_K):
         said_V = log_AKK[votes.annotator_V, k, votes.class_V]
         log_NK[:, k] = prior + np.bincount(votes.image_V, said_V, minlength=images)
     log_NK -= log_NK.max(axis=1, keepdims=True)

@@ -13,7 +13,7 @@ from pipeline_lib.protocols.labels import Votes
 
 
 def some_votes(images: int, people: int, classes: int, seed: int, share: float = 0.6) -> Votes:
-    """Annotators of different reliability; not everybody sees every image."""
+    """Annotators of different reliability; not everybody sees every image, but somebody does."""
     rng = np.random.default_rng(seed)
     truth = rng.integers(classes, size=images)
     skill = rng.uniform(0.4, 0.95, size=people)
@@ -21,7 +21,7 @@ def some_votes(images: int, people: int, classes: int, seed: int, share: float =
         (i, a, truth[i] if rng.random() < skill[a] else rng.integers(classes))
         for i in range(images)
         for a in range(people)
-        if rng.random() < share
+        if rng.random() < share or a == i % people
     ]
     image, annotator, named = np.array(rows).T
     return Votes(image, annotator, named, [f"person {a}" for a in range(people)])
@@ -32,8 +32,7 @@ def first_posterior(votes: Votes, images: int, classes: int) -> np.ndarray:
     for i, _, c in triples(votes):
         posterior[i, c] += 1
     for i in range(images):
-        if posterior[i].sum():
-            posterior[i] /= posterior[i].sum()
+        posterior[i] /= posterior[i].sum()
     return posterior
 
 
@@ -56,8 +55,7 @@ def m_step(votes: Votes, posterior: np.ndarray) -> tuple[np.ndarray, np.ndarray]
         for k in range(classes):
             error[a, k] += together[k]
             error[a, k] /= error[a, k].sum()
-    prior = np.array([(posterior[:, k].sum() + 1 / classes) for k in range(classes)])
-    return prior / prior.sum(), error
+    return np.array([posterior[:, k].mean() for k in range(classes)]), error
 
 
 def e_step(votes: Votes, images: int, prior: np.ndarray, error: np.ndarray) -> np.ndarray:
@@ -95,6 +93,14 @@ def test_it_converges_to_where_plain_loops_do_and_improves_on_the_majority():
     for _ in range(400):
         posterior = e_step(votes, images, *m_step(votes, posterior))
     np.testing.assert_allclose(found, posterior, atol=3e-5)
+
+
+def test_a_class_that_nobody_named_explains_nothing():
+    """Where annotators disagree it would do as well as any other, and better than what they named."""
+    named = some_votes(100, 3, 4, seed=5, share=1.0)
+    found = dawid_skene.posterior(named, 100, dawid_skene.estimate(named, 100, 6))
+    assert (found[:, 4:] == 0).all()
+    np.testing.assert_allclose(found.sum(axis=1), 1, atol=4e-6)
 
 
 def test_a_liar_is_found_out():

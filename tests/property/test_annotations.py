@@ -107,11 +107,30 @@ def test_the_weighted_rule_trusts_the_reliable():
     assert marks.sum(axis=1).mean() < candidates(said, "union").sum(axis=1).mean() - 1
 
 
+@pytest.mark.parametrize("rule", RULES)
+def test_images_that_nobody_looked_at_change_nothing(rule):
+    rng = np.random.default_rng(3)
+    truth = rng.integers(K, size=60)
+    said = [
+        [(a, int(k if rng.random() < 0.6 else rng.integers(K))) for a in range(3)] for k in truth
+    ]
+    alone, among = candidates(said, rule), candidates([*said, *[[]] * 2000], rule)
+    assert (among[:60] == alone).all()
+    assert among[60:].all()
+
+
 def test_too_many_annotators_for_tables_of_errors_are_refused():
     people, names = [f"p{i}" for i in range(30_000)], [str(k) for k in range(50)]
     table = voted([[(0, k % 50)] for k in range(200)], [k % 50 for k in range(200)])
-    with pytest.raises(UserError, match="would need 30000 tables of 50x50"):
+    with pytest.raises(UserError, match="would need 30000 tables of 50x50, one per"):
         run(table, classes(names, annotators=people), annotations={"rule": "weighted"})
     told = run(table, classes(names, annotators=people)).summary["annotators"]
     assert told["majority_wrong"] == {"expected": None, "actual": 0.0}
     assert told["best"][0]["estimated_accuracy"] is None
+
+
+def test_too_many_images_for_posteriors_are_refused(monkeypatch):
+    monkeypatch.setattr("pipeline_lib.protocols.dawid_skene.LARGEST", 4 * K**2)
+    said = [[(0, k % K), (1, k % K)] for k in range(5 * K)]
+    with pytest.raises(UserError, match=rf"and one of \d+x{K}, which is too much"):
+        candidates(said, "weighted", people="uv")
