@@ -15,6 +15,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pipeline_lib.datasets.files.layout import is_image
 from pipeline_lib.datasets.files.sheet import brief, quoted
 from pipeline_lib.errors import UserError, listed
+from pipeline_lib.images import SUFFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -35,12 +36,18 @@ class Person(BaseModel):
     email: str | None = None
 
 
+class Value(BaseModel):
+    """What was chosen; answers of other types hold something else."""
+
+    choices: list[str] = []
+
+
 class Result(BaseModel):
     """One answer."""
 
     type: str = ""
     from_name: str = ""
-    value: dict[str, Any] = {}
+    value: Value = Value()
 
 
 class Annotation(BaseModel):
@@ -183,13 +190,8 @@ def _said(task: Task, control: str) -> Iterator[tuple[str, str]]:
     for annotation in task.annotations:
         for one in () if annotation.was_cancelled else annotation.result:
             if one.type == "choices" and one.from_name == control:
-                names = one.value.get("choices")
-                several = names if isinstance(names, list) else []
-                yield from (
-                    (_annotator(annotation.completed_by), name.strip())
-                    for name in several
-                    if isinstance(name, str) and name.strip()
-                )
+                who = _annotator(annotation.completed_by)
+                yield from ((who, name.strip()) for name in one.value.choices if name.strip())
 
 
 def _annotator(who: int | str | Person | None) -> str:
@@ -232,7 +234,8 @@ def _url(task: Task, number: int, shown: str) -> str:
         return paths.get("image") or next(iter(paths.values()))
     found = listed(f"{brief(key)}: {quoted(value, 40)}" for key, value in task.data.items())
     problem = "several values are" if paths else "no value is"
-    msg = f"{shown}: task {number}: {problem} the path of an image ({found or 'it has none'}); name it `image`"
+    advice = "name it `image`" if paths else f"paths of images end in {' '.join(SUFFIXES)}"
+    msg = f"{shown}: task {number}: {problem} the path of an image ({found or 'it has none'}); {advice}"
     raise UserError(msg)
 
 

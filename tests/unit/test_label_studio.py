@@ -149,6 +149,22 @@ BAD = {
         {},
         "task 1, annotations, 0, result: Input should be a valid list",
     ),
+    "a choice that is no list": (
+        [task("1.jpg", annotation({**answer(), "value": {"choices": "cat"}}))],
+        {},
+        "task 1, annotations, 0, result, 0, value, choices: Input should be a valid list",
+    ),
+    "a choice that is no text": (
+        [task("1.jpg", annotation({**answer(), "value": {"choices": [3]}}))],
+        {},
+        "task 1, annotations, 0, result, 0, value, choices, 0: Input should be a valid string",
+    ),
+    "another format": (
+        [task("/data/upload/3/1a2b3c4d-1.heic", annotation(answer("cat")))],
+        {},
+        "task 1: no value is the path of an image (image: '/data/upload/3/1a2b3c4d-1.heic'); paths of "
+        "images end in .jpg .jpeg",
+    ),
     "no image": ([task("https://x.org/page")], {"control": None}, "no answers of type choices"),
     "text": (
         [task("some text", annotation(answer("cat")))],
