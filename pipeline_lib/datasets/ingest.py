@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from pipeline_lib.artifacts import publish, publish_json, write_rows
 from pipeline_lib.datasets.decoding import ENLARGED, MAX_SIDE, STRIP, Decoded, Target, decoding
+from pipeline_lib.datasets.files.sheet import brief
 from pipeline_lib.datasets.load import load_dataset
 from pipeline_lib.datasets.progress import progress, say
 from pipeline_lib.datasets.sayings import DIGEST_BYTES, LABELS, Sayings
@@ -147,10 +148,10 @@ class Intake:
             raise UserError(msg)
         names = sorted(self.sayings.classes)
         if len(names) < 2:
-            msg = f"a classifier needs at least two classes, found {listed(names) or 'none'}; check data.path"
+            msg = f"a classifier needs at least two classes, found {listed(map(brief, names)) or 'none'}; check data.path and data.table"
             raise UserError(msg)
         if len(names) > MAX_CLASSES:
-            msg = f"{len(names)} classes ({listed(names, 3)}), the limit is {MAX_CLASSES}; check data.path"
+            msg = f"{len(names)} classes ({listed(map(brief, names), 3)}), the limit is {MAX_CLASSES}; check data.path"
             raise UserError(msg)
 
 
@@ -197,8 +198,15 @@ def ingest(raw: Path, data: Data, out: Path, workers: int | None = None) -> str:
     if warning := intake.warning():
         say(warning)
     height, width, depth = intake.shape or (0, 0, 0)
-    skipped = f", {intake.rejected} skipped (data/rejected.parquet)" if intake.rejected else ""
-    return f"{intake.kept} images of {width}x{height}x{depth}, {len(described['classes'])} classes{skipped}"
+    counts = [_counted(described[kind], kind) for kind in ("classes", "annotators")]
+    if intake.rejected:
+        counts.append(f"{intake.rejected} skipped (data/rejected.parquet)")
+    return ", ".join([f"{intake.kept} images of {width}x{height}x{depth}", *filter(None, counts)])
+
+
+def _counted(names: Sequence[str], kind: str) -> str:
+    """Name the first ones: of what was taken for a class or an annotator by mistake, nothing else tells."""
+    return f"{len(names)} {kind} ({listed(map(brief, names))})" if names else ""
 
 
 def _describe(

@@ -247,3 +247,12 @@ def test_annotators_are_kept_apart_and_blanks_say_nothing(workspace):
     assert rows[CATS]["annotators"] == [0, 1], "of ann and eve, bob said nothing at all"
     assert rows["cat/01.png"]["annotations"] == []
     assert rows[CATS]["label"] is None
+
+
+def test_what_was_taken_for_a_class_or_an_annotator_is_told(workspace, capsys):
+    for number in range(4):
+        workspace.add(f"{number}.png", number)
+    workspace.table("file,quality\n0.png,NA\n1.png,good\n")
+    workspace.run("download", "ingest")
+    told = "4 images of 8x8x3, 2 classes (NA, good), 1 annotators (quality)"
+    assert f"image_folder: {told}\n" in capsys.readouterr().out

@@ -108,7 +108,7 @@ def test_shards_are_read_by_name_and_row_with_their_split_and_class(shards: Path
 def test_the_tables_are_those_of_the_pipeline(shards: Path, tmp_path: Path):
     raw, out = tmp_path / "raw", tmp_path / "out"
     snapshot(data(shards), raw)
-    assert ingest(raw, data(shards), out) == "8 images of 5x6x3, 3 classes"
+    assert ingest(raw, data(shards), out) == "8 images of 5x6x3, 3 classes (cat, dog, emu)"
     assert read_json(out / "classes.json")["classes"] == CLASSES
     labels = read_table(out / "labels.parquet")
     assert labels["label"].to_pylist() == [2, None, 0, 1, 1, 2, None, 0]
