@@ -44,6 +44,7 @@ BAD = {
     "space in the header": ("file, label\ncat/00.png,cat\n", "labels.csv:1: ' label' begins or ends with a space"),
     "unknown candidate": ("file,candidates\ncat/00.png,cat|dgo\n", "labels.csv:2: 'dgo' is not one of the classes cat, dog; did you mean 'dog'?"),
     "spaces between candidates": ("file,candidates\ncat/00.png,cat | dog\n", "labels.csv:2: column candidates: 'cat | dog': write class names with | between"),
+    "a list as pandas writes it": ("file,candidates\ncat/00.png,\"['cat', 'dog']\"\n", "labels.csv:2: column candidates: \"['cat', 'dog']\": write class names with | between, not as a list"),
     "hole between candidates": ("file,candidates\ncat/00.png,cat||dog\n", "labels.csv:2: column candidates: 'cat||dog'"),
     "nearly a label": ("file,lable\ncat/00.png,cat\n", "labels.csv:1: column lable: is `label` meant? rename it"),
     "nearly candidates": ("file,candidate\ncat/00.png,cat|dog\n", "labels.csv:1: column candidate: is `candidates` meant? rename it"),

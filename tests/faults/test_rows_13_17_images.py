@@ -98,7 +98,7 @@ def test_row_16_every_kind_of_image_has_its_conversion(ingested, name, content, 
     assert tuple(pixel_of(ingested, name, content)) == expected
 
 
-def test_row_17_mixed_sizes_need_a_size_and_a_policy(ingested):
+def test_row_17_mixed_sizes_need_a_size_and_a_policy(ingested, capsys):
     ingested.add("dog/strip.png", 9, (10_000, 2))
     ingested.add("dog/dot.png", 9, (1, 1))
     ingested.run("download")
@@ -112,3 +112,7 @@ def test_row_17_mixed_sizes_need_a_size_and_a_policy(ingested):
         assert {len(pixels) for pixels in of.values()} == {8 * 8 * 3}
         assert of["dog/dot.png"] == bytes([9]) * 192, "a dot is a square"
         assert of["dog/strip.png"][0] == corner
+        warned = (
+            "resized images that may be of no use: 1 longer than 20:1 (dog/strip.png), 1 enlarged"
+        )
+        assert warned in capsys.readouterr().out

@@ -146,8 +146,11 @@ def split_candidates(value: Cell, where: str) -> tuple[str, ...]:
     """Take a candidate set apart.
 
     Raises:
-        UserError: There are holes or spaces between the classes.
+        UserError: There are holes or spaces between the classes, or it is a list as Python writes it.
     """
+    if isinstance(value, str) and value[:1] + value[-1:] in {"[]", "{}", "()"}:
+        msg = f"{where}: {quoted(value)}: write class names with {SEPARATOR} between, not as a list in text"
+        raise UserError(msg)
     names = value.split(SEPARATOR) if isinstance(value, str) and value else value or ()
     if "" in names or any(name != name.strip() for name in names):
         msg = f"{where}: {quoted(value)}: write class names with {SEPARATOR} between, no spaces"
