@@ -78,23 +78,22 @@ class ImageMemory:
         self.room -= size
         try:
             return torch.empty(shape, dtype=torch.uint8, device=self.device)
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:  # an OutOfMemoryError of a GPU is one, too
             msg = f"train.memory_budget: {size / GIB:.3g} GiB of {what} images do not fit on {self.device}; lower it"
             raise UserError(msg) from error
 
     def _mapped(self, shape: tuple[int, ...], images: str) -> Tensor:
         """A nameless file of that size as a tensor on the CPU."""
         left = f"train.memory_budget leaves {self.room / GIB:.3g} GiB"
-        self.folder.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(self.folder).free
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.folder) as file:
-                _reserve(file.fileno(), math.prod(shape), free)
+                _reserve(file.fileno(), math.prod(shape), shutil.disk_usage(self.folder).free)
                 pixels_NCHW = np.memmap(file, np.uint8, "r+", shape=shape)
         except OSError as error:
             msg = (
-                f"{self.folder}: no room for {images} ({error.strerror}, {free / GIB:.3g} GiB free), and "
-                f"{left}; free space, raise it, or set PIPELINE_RESUME_DIR to a folder on another disk"
+                f"{self.folder}: no room for {images} ({error.strerror}), and {left}; free space, raise "
+                f"it, or set PIPELINE_RESUME_DIR to a folder on another disk"
             )
             raise UserError(msg) from error
         self.say(f"{images} are read from a temporary file in {self.folder}: {left}")
@@ -104,6 +103,6 @@ class ImageMemory:
 def _reserve(descriptor: int, size: int, free: int) -> None:
     """Claim the disk space now: a write to a mapped file that finds none ends the process without a word."""
     if size > free:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {free / GIB:.3g} GiB free")
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(descriptor, 0, size)

@@ -68,11 +68,15 @@ class Slot:
         """Keep other processes from training the same configuration, and outlive DVC by nothing.
 
         Raises:
-            UserError: Another process is training it.
+            UserError: Another process is training it, or there can be no such folder.
         """
         if "DVC_STAGE" in os.environ and sys.platform == "linux":
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            msg = f"{self.folder}: {error.strerror}; set PIPELINE_RESUME_DIR to a folder that can be written to"
+            raise UserError(msg) from error
         with (self.folder / "lock").open("a+") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

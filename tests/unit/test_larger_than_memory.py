@@ -21,6 +21,7 @@ from pipeline_lib.errors import UserError
 from pipeline_lib.free_memory import GIB, free_bytes
 from pipeline_lib.memory import ImageMemory
 from pipeline_lib.pixels import Stored, read_pixels
+from pipeline_lib.training.resume import Slot
 from tests import toy_training
 
 CPU = torch.device("cpu")
@@ -126,7 +127,7 @@ def test_too_little_disk_is_told_before_anything_is_written(
         ImageMemory(1e-12, CPU, tmp_path, print).load(images, np.arange(COUNT), STORED, "toy")
     message = str(error.value)
     assert message.startswith(f"{tmp_path}: no room for {COUNT * ONE / GIB:.3g} GiB of toy images")
-    assert os.strerror(errno.ENOSPC) in message
+    assert f"({os.strerror(errno.ENOSPC)}: {(COUNT * ONE - 1) / GIB:.3g} GiB free)" in message
     assert "PIPELINE_RESUME_DIR" in message
     assert "\n" not in message
 
@@ -141,6 +142,21 @@ def test_space_that_is_refused_after_all_is_told_too(images: Path, tmp_path: Pat
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_is_told(images: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    folder = tmp_path / "file/resume"
+    with pytest.raises(UserError, match=r"no room for .*Not a directory.*PIPELINE_RESUME_DIR"):
+        ImageMemory(1e-12, CPU, folder, print).load(images, np.arange(COUNT), STORED, "toy")
+    with pytest.raises(UserError, match="Not a directory; set PIPELINE_RESUME_DIR"):
+        Slot(folder, {}).held().__enter__()
+
+
+def test_a_budget_of_more_than_there_is_is_told(images: Path, tmp_path: Path) -> None:
+    huge = Stored((1 << 28, 1 << 28, 3), "pixels", "stretch")
+    with pytest.raises(UserError, match=r"GiB of toy images do not fit on cpu; lower it"):
+        ImageMemory(1e12, CPU, tmp_path, print).load(images, np.arange(COUNT), huge, "toy")
 
 
 @pytest.mark.parametrize("method", ["cr_dpll", "mixmatch", "paws", "two_phase"])
