@@ -39,7 +39,7 @@ class Pool:
         device: torch.device,
     ) -> None:
         self.images_NCHW = images_NCHW
-        self.candidates_NK = candidates_NK.to(device).float()
+        self.candidates_NK = candidates_NK.to(device)
         self.view = view
         self.seed = seed
         self.device = device
@@ -53,7 +53,7 @@ class Pool:
             position_B = self._positions(name, stream, step)
             images_BCHW = self.images_NCHW[position_B].to(self.device)
             index[name] = position_B.to(self.device)
-            candidates[name] = self.candidates_NK[index[name]]
+            candidates[name] = self.candidates_NK[index[name]].float()
             views[name] = tuple(
                 self.view(view)(
                     images_BCHW, torch_generator(self.seed, "augment", name, number, step)

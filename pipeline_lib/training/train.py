@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow.compute as pc
 import torch
 
 from pipeline_lib.artifacts import SIDECAR, read_json, read_table
@@ -45,6 +46,9 @@ IMAGES = Path("data/images.parquet")
 CLASSES = Path("data/classes.json")
 TRAIN = Path("data/split/train.parquet")
 VAL = Path("data/split/val.parquet")
+BLOCK = (
+    8192  # images whose candidates are read at a time: all classes of all images are many numbers
+)
 
 
 @dataclass(frozen=True)
@@ -143,17 +147,15 @@ def _repetitions(method: Method) -> list[str]:
 def _read_part(path: Path, classes: dict[str, Any], memory: ImageMemory, what: str) -> Part:
     table = read_table(path)
     ids_N = table["id"].to_numpy()
-    candidates = table["candidates"].combine_chunks()
-    candidates_NK = torch.zeros(len(ids_N), len(classes["classes"]), dtype=torch.bool)
-    rows = np.repeat(
-        np.arange(len(ids_N)), candidates.value_lengths().to_numpy(zero_copy_only=False)
-    )
-    columns = candidates.flatten().to_numpy(zero_copy_only=False).astype(np.int64)
-    candidates_NK[torch.from_numpy(rows), torch.from_numpy(columns)] = True
+    candidates_NK = np.zeros((len(ids_N), len(classes["classes"])), bool)
+    for start in range(0, len(ids_N), BLOCK):
+        lists = table["candidates"].slice(start, BLOCK).combine_chunks()
+        rows = start + pc.list_parent_indices(lists).to_numpy()
+        candidates_NK[rows, pc.list_flatten(lists).to_numpy()] = True
     return Part(
         torch.from_numpy(ids_N.astype(np.int64)),
         memory.load(IMAGES, ids_N, Stored.described_by(classes), what),
-        candidates_NK,
+        torch.from_numpy(candidates_NK),
         tuple(table["role"].to_pylist()),
     )
 

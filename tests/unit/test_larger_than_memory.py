@@ -161,11 +161,13 @@ def test_a_budget_of_more_than_there_is_is_told(images: Path, tmp_path: Path) ->
 
 @pytest.mark.parametrize("method", ["cr_dpll", "mixmatch", "paws", "two_phase"])
 def test_training_from_a_file_gives_the_same_bytes(monkeypatch, tmp_path: Path, method) -> None:
+    """And where candidates are read in several blocks."""
     results = {}
     for budget in (None, 1e-9):
         folder = tmp_path / str(budget)
         folder.mkdir()
         monkeypatch.chdir(folder)
+        monkeypatch.setattr("pipeline_lib.training.train.BLOCK", 8192 if budget is None else 20)
         toy_training.write_inputs()
         results[budget], said = toy_training.outcome(
             toy_training.params(method, memory_budget=budget)
