@@ -78,14 +78,16 @@ def _own_or_drawn_test(
 ) -> NDArray[np.bool_]:
     known_N = labels.truth_N != UNKNOWN
     test_N: NDArray[np.bool_] = own_test_N & known_N
+    able_N = known_N & (labels.split_N != VAL)
     if not own_test_N.any():
-        able_N = known_N & (labels.split_N != VAL)
         able = labels.where(able_N)
         room_S = (sizes(able) - 1).clip(0)
         quota_S = allot(max(1, rounded(fraction * len(able))), sizes(able), most=room_S)
         test_N[able_N] = _pick(able, quota_S, seed, "test")
     if not test_N.any():
         msg = "no image has a known label to test with; add files as test/<class>/<file>"
+        if not own_test_N.any() and able_N.any():
+            msg = "no class has two images of known label, one to train and one to test with; add images"
         raise UserError(msg)
     return test_N
 

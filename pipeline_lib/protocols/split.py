@@ -93,7 +93,7 @@ def split(
     has_truth_N = parts.val.truth_N != UNKNOWN
     measurable = parts.val.where(has_truth_N) if val_protocol is clean else parts.val
     val = val_protocol.weaken(measurable, task, "val")
-    _check_classes(train)
+    _check_classes(train, name)
     noisy = _check_noise(train, val, allowed=params.allow_noisy_candidates)
     summary = summarize(name, kind, params, parts, train, val) | noisy | {"duplicates": duplicates}
     cast_votes = getattr(protocol, "cast_votes", None)
@@ -152,14 +152,15 @@ def load_protocol(name: str) -> LabelProtocol:
     return cast("LabelProtocol", importlib.import_module(f"pipeline_lib.protocols.{name}"))
 
 
-def _check_classes(train: Weakened) -> None:
+def _check_classes(train: Weakened, protocol: str) -> None:
     """Refuse a class of which training would see nothing."""
     names, candidates_NK = train.labels.class_names, train.candidates_NK
     telling_N = candidates_NK.sum(axis=1) < len(names)
     if not telling_N.any():
+        advice = "" if protocol == "given" else f"let split.{protocol} keep more of the labels, or "
         msg = (
-            "no training image says anything of its class: all candidate sets hold all classes; "
-            "lower split.uniform_candidates.rate, or give labels"
+            f"no training image says anything of its class: all candidate sets hold all classes; "
+            f"{advice}give labels"
         )
         raise UserError(msg)
     seen_K = candidates_NK[telling_N].any(axis=0)

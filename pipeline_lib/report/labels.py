@@ -99,8 +99,13 @@ def _annotators(options: Mapping[str, Any]) -> str:
 
 
 def _few_shot(options: Mapping[str, Any]) -> str:
-    per_class = options["labels_per_class"]
-    count = f"{per_class:,} images of each class" if per_class else f"{options['labels']:,} images"
+    count = f"{options['labels'] or options['labels_per_class']:,} images"
+    if options["labels_per_class"]:
+        count += {
+            "balanced": " of each class",
+            "stratified": " per class on average",
+            "long_tailed": " of the first class",
+        }[options["balance"]]
     shared = {
         "balanced": "",
         "stratified": ", in proportion to the classes",
@@ -137,7 +142,7 @@ def _images(inputs: Inputs) -> list[Note]:
     twins = summary["duplicates"]
     found.append(Note("Images with the same pixels", f"{twins['images']:,}", _twins(twins)))
     if twins["dropped"]:
-        dropped = "duplicates of images in another part"
+        dropped = "one image of each group was kept"
         found.append(Note("Duplicates dropped", f"{twins['dropped']:,}", dropped))
     left_out = summary["left_out"]["train"]
     if left_out:

@@ -339,6 +339,16 @@ def test_a_protocol_that_somebody_added_is_told_by_its_parameters():
         ("annotators", {"count": 1}, "1 simulated annotator labels every image"),
         ("annotators", {"confusion": {"a": {"b": 1.0}}}, "each with errors by true class."),
         ("few_shot", {"labels": None, "labels_per_class": 4}, "4 images of each class kept"),
+        (
+            "few_shot",
+            {"labels": None, "labels_per_class": 4, "balance": "long_tailed"},
+            "4 images of the first class kept their label, falling",
+        ),
+        (
+            "few_shot",
+            {"labels": None, "labels_per_class": 4, "balance": "stratified"},
+            "4 images per class on average kept their label, in proportion",
+        ),
         ("few_shot", {"balance": "long_tailed"}, "by a factor of 10 in all; the others are unlabeled."),
         ("few_shot", {"balance": "stratified", "unlabeled": 1000}, "classes; 1,000 others are"),
         ("mixed", {}, "10 % of the images kept their label, 40 % got candidates"),
@@ -366,7 +376,7 @@ def test_the_page_says_what_was_noticed_about_the_labels(make_run):
         "Sets without the true label 5 87.5% of the training sets of known class hold it",
         "Images with the same pixels 7 3 groups, 2 across training and test, 1 across validation "
         "and test, 1 with different labels",
-        "Duplicates dropped 4",
+        "Duplicates dropped 4 one image of each group was kept",
         "Left out of training 11",
         "Images rejected 2 unreadable; data/rejected.parquet says why",
     ):

@@ -263,6 +263,10 @@ class TestParts:
         table = rows({"candidates": [0, 1], "count": 9}, {"candidates": [1, 2], "count": 9})
         assert refusal(table).startswith("no image has a known label to test with")
 
+    def test_one_image_of_each_class_is_refused(self):
+        table = rows(*[{"class": k} for k in range(3)])
+        assert refusal(table).startswith("no class has two images of known label")
+
     def test_a_class_without_training_images_is_refused(self):
         table = rows(
             *[{"class": k, "split": "train", "count": 5} for k in range(2)],
@@ -319,8 +323,17 @@ class TestUniform:
             split(table, classes(NAMES[:2]), "partial", params(), 1, None, no_pixels)
 
     def test_sets_that_say_nothing_at_all_are_refused(self):
-        message = refusal(folders(), uniform_candidates={"rate": 1.0})
-        assert message.startswith("no training image says anything of its class")
+        said = "no training image says anything of its class: all candidate sets hold all classes; "
+        for protocol, options in (
+            ("uniform_candidates", {}),
+            ("mixed", {"labeled": 0, "partial": 1}),
+        ):
+            changes = {"protocol": protocol, protocol: options | {"rate": 1.0}}
+            assert refusal(folders(), **changes) == (
+                f"{said}let split.{protocol} keep more of the labels, or give labels"
+            )
+        silent = rows({"count": 9}, *[{"class": k, "split": "test"} for k in range(3)])
+        assert refusal(silent) == f"{said}give labels"
 
     def test_the_empirical_rate_counts_wrong_classes(self):
         table = folders()
