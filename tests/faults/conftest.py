@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -83,8 +84,11 @@ class Workspace:
         assert not list(self.root.glob("data/**/.tmp-*"))
         return str(caught.value)
 
-    def refused_as_a_user(self, stage: str) -> str:
-        """Run a stage in a process of its own; see one complaint, exit code 1 and nothing changed."""
+    def refused_as_a_user(self, stage: str, prepare: Callable[[], None] | None = None) -> str:
+        """Run a stage in a process of its own; see one complaint, exit code 1 and nothing changed.
+
+        That process does what it has to `prepare` first.
+        """
         (self.root / "params.yaml").write_text(json.dumps(self.params))
         before = self.files()
         done = subprocess.run(
@@ -95,6 +99,7 @@ class Workspace:
             text=True,
             timeout=120,
             check=False,
+            preexec_fn=prepare,
         )
         assert (done.returncode, "Traceback" in done.stderr) == (1, False), done.stderr
         assert self.files() == before, "a refused stage changed what earlier runs left"

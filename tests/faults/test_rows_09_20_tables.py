@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import subprocess
@@ -126,10 +127,19 @@ def test_row_20_a_pipe_in_the_folder_is_refused(ingested):
     assert message == "photos/cat/pipe.png: a pipe, a device or a link to nothing; remove it"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
+def as_anybody() -> None:
+    """Take from root, whoever else runs this, the right to read every file (capabilities(7))."""
+    bounding_set, overriding = 24, (1, 2)  # PR_CAPBSET_DROP; CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+    for capability in overriding if os.geteuid() == 0 else ():
+        ctypes.CDLL(None).prctl(bounding_set, capability, 0, 0, 0)
+
+
 def test_row_20_a_file_without_the_right_to_read_it_is_named(ingested):
-    (ingested.photos / "cat/00.png").chmod(0)
-    message = ingested.refused_as_a_user("download")
+    secret = ingested.photos / "cat/00.png"
+    secret.chmod(0)
+    if subprocess.run(["cat", secret], preexec_fn=as_anybody, capture_output=True).returncode == 0:
+        pytest.skip("here root reads every file, and cannot do without")
+    message = ingested.refused_as_a_user("download", as_anybody)
     assert message.startswith("photos/cat/00.png: cannot be read (Permission denied)")
 
 
