@@ -8,27 +8,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipeline_lib.artifacts import publish, verify
-from pipeline_lib.datasets.files import archives, fetch
-from pipeline_lib.datasets.files.forms import Supervision
+from pipeline_lib.artifacts import verify
+from pipeline_lib.datasets.files import archives, fetch, user_table
 from pipeline_lib.datasets.files.layout import arrange, check_folders, endings, is_clutter, is_image
 from pipeline_lib.datasets.files.sheet import brief
-from pipeline_lib.datasets.files.supervision import read_supervision
 from pipeline_lib.datasets.progress import say
 from pipeline_lib.errors import UserError, listed
-from pipeline_lib.records import Row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from pipeline_lib.datasets.files.forms import Supervision
     from pipeline_lib.datasets.files.layout import Place
     from pipeline_lib.params.sections import Data
+    from pipeline_lib.records import Row
 
 POLICY = "natural"
 CHANNELS = "rgb"
 ARCHIVE = "images.archive"
-TABLE = "table"
 
 
 def download(data: Data, raw: Path) -> None:
@@ -38,9 +36,7 @@ def download(data: Data, raw: Path) -> None:
         UserError: Something is not there, not readable, not an archive, or not what its sha256 says.
     """
     fetch.take(data, raw / ARCHIVE)
-    if data.table:
-        with publish(raw / TABLE) as temporary:
-            fetch.copy(fetch.resolve(data.table), temporary, data.table)
+    user_table.take(data, raw)
 
 
 def read(raw: Path, data: Data) -> Iterator[Row]:
@@ -50,8 +46,7 @@ def read(raw: Path, data: Data) -> Iterator[Row]:
         UserError: The archive or the table has a mistake (said before the first image is given).
     """
     shown = data.path or ""
-    for name in (ARCHIVE, TABLE) if data.table else (ARCHIVE,):
-        verify(raw / name)
+    verify(raw / ARCHIVE)
     with archives.open_archive(raw / ARCHIVE, shown) as archive:
         names = [name for name in archive.names if not is_clutter(name)]
         places = arrange(filter(is_image, names), shown)
@@ -60,12 +55,13 @@ def read(raw: Path, data: Data) -> Iterator[Row]:
             say(
                 f"{shown}: ignored {len(others)} files that are no images we read ({endings(others)})"
             )
-        given = _supervision(raw, data.table, places) if data.table else {}
+        given = user_table.read(raw, data, places)
         if not data.table:
             _check_classes(places, shown)
         _tell_of_strays(places, given, shown)
         for place in places:
-            yield _row(place, archive.read(place.member), given.get(place.source))
+            image = archive.read(place.member)
+            yield user_table.supervised(place, image, given.get(place.source), place.split)
 
 
 def _check_classes(places: Sequence[Place], shown: str) -> None:
@@ -90,26 +86,3 @@ def _tell_of_strays(places: Sequence[Place], given: Mapping[str, Supervision], s
             f"{shown}: {len(strays)} images lie in no class folder ({listed(strays, limit=3)}): they are "
             f"unlabeled, and split.protocol auto means given; move them if that is not meant"
         )
-
-
-def _supervision(raw: Path, shown: str, places: Sequence[Place]) -> dict[str, Supervision]:
-    """What the table says of the images."""
-    try:
-        return read_supervision(raw / TABLE, shown, places)
-    except UserError as error:
-        # What is read is the snapshot: the file that the message names may be correct by now.
-        msg = f"{error}; once corrected: dvc repro --force download && dvc repro"
-        raise UserError(msg) from error
-
-
-def _row(place: Place, image: bytes, given: Supervision | None) -> Row:
-    supervision = given or Supervision(label=place.label)
-    return Row(
-        source_id=place.source,
-        image=image,
-        label=supervision.label,
-        candidates=supervision.candidates,
-        annotations=supervision.annotations,
-        true_label=place.label,
-        split=place.split,
-    )

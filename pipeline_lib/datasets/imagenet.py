@@ -9,26 +9,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipeline_lib.artifacts import publish, publish_json, read_json, verify
-from pipeline_lib.datasets.files import archives, fetch, official
-from pipeline_lib.datasets.files.forms import Supervision
+from pipeline_lib.artifacts import publish_json, read_json, verify
+from pipeline_lib.datasets.files import archives, fetch, official, user_table
 from pipeline_lib.datasets.files.layout import arrange, is_clutter, is_image
-from pipeline_lib.datasets.files.supervision import read_supervision
 from pipeline_lib.errors import UserError
-from pipeline_lib.records import Row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
+    from pipeline_lib.datasets.files.forms import Supervision
     from pipeline_lib.datasets.files.layout import Place
     from pipeline_lib.params.sections import Data
+    from pipeline_lib.records import Row
 
 POLICY = "natural"
 CHANNELS = "rgb"
 ARCHIVE = "images.archive"
 OFFICIAL = "official.json"
-TABLE = "table"
 
 
 def download(data: Data, raw: Path) -> None:
@@ -48,9 +46,7 @@ def download(data: Data, raw: Path) -> None:
         publish_json(raw / OFFICIAL, official.describe(fetch.resolve(shown), shown))
     else:
         fetch.take(data, raw / ARCHIVE)
-    if data.table:
-        with publish(raw / TABLE) as temporary:
-            fetch.copy(fetch.resolve(data.table), temporary, data.table)
+    user_table.take(data, raw)
 
 
 def read(raw: Path, data: Data) -> Iterator[Row]:
@@ -67,7 +63,7 @@ def _official(raw: Path, data: Data) -> Iterator[Row]:
     folder = fetch.resolve(shown)
     official.verify(folder, read_json(raw / OFFICIAL), shown)
     places = (image.place for image in official.images(folder, shown))
-    given = _given(raw, data, places) if data.table else {}
+    given = user_table.read(raw, data, places)
     for image in official.images(folder, shown):
         yield _row(image.place, image.read(), given)
 
@@ -84,30 +80,11 @@ def _folders(raw: Path, data: Data) -> Iterator[Row]:
         if stray:
             msg = f"{shown}: {stray.source}: arrange ImageNet as train/<wnid>/<file> and val/<wnid>/<file>"
             raise UserError(msg)
-        given = _given(raw, data, places) if data.table else {}
+        given = user_table.read(raw, data, places)
         for place in places:
             yield _row(place, archive.read(place.member), given)
 
 
-def _given(raw: Path, data: Data, places: Iterable[Place]) -> dict[str, Supervision]:
-    """What the table says of the images."""
-    verify(raw / TABLE)
-    try:
-        return read_supervision(raw / TABLE, data.table or "", list(places))
-    except UserError as error:
-        # What is read is the snapshot: the file that the message names may be correct by now.
-        msg = f"{error}; once corrected: dvc repro --force download && dvc repro"
-        raise UserError(msg) from error
-
-
 def _row(place: Place, image: bytes, given: dict[str, Supervision]) -> Row:
-    said = given.get(place.source, Supervision(label=place.label))
-    return Row(
-        source_id=place.source,
-        image=image,
-        label=said.label,
-        candidates=said.candidates,
-        annotations=said.annotations,
-        true_label=place.label,
-        split="train" if place.split == "train" else "test",
-    )
+    said = given.get(place.source)
+    return user_table.supervised(place, image, said, "train" if place.split == "train" else "test")

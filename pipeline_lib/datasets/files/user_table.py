@@ -1,0 +1,69 @@
+"""The table beside the user's images: in the snapshot, and what it says of each image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pipeline_lib.artifacts import publish, verify
+from pipeline_lib.datasets.files import fetch
+from pipeline_lib.datasets.files.forms import Supervision
+from pipeline_lib.datasets.files.supervision import read_supervision
+from pipeline_lib.errors import UserError
+from pipeline_lib.records import Row
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+    from typing import Literal
+
+    from pipeline_lib.datasets.files.layout import Place
+    from pipeline_lib.params.sections import Data
+
+TABLE = "table"
+
+
+def take(data: Data, raw: Path) -> None:
+    """Copy the table into the snapshot, if there is one.
+
+    Raises:
+        UserError: It is not there, or not readable.
+    """
+    if data.table:
+        with publish(raw / TABLE) as temporary:
+            fetch.copy(fetch.resolve(data.table), temporary, data.table)
+
+
+def read(raw: Path, data: Data, places: Iterable[Place]) -> dict[str, Supervision]:
+    """Give what the table says, by `Place.source`: nothing where there is none.
+
+    Raises:
+        UserError: The table has a mistake.
+    """
+    if not data.table:
+        return {}
+    verify(raw / TABLE)
+    try:
+        return read_supervision(raw / TABLE, data.table, list(places))
+    except UserError as error:
+        # What is read is the snapshot: the file that the message names may be correct by now.
+        msg = f"{error}; once corrected: dvc repro --force download && dvc repro"
+        raise UserError(msg) from error
+
+
+def supervised(
+    place: Place,
+    image: bytes,
+    said: Supervision | None,
+    split: Literal["train", "val", "test"] | None,
+) -> Row:
+    """Take the supervision from the table, else from the folder; the folder is the truth."""
+    given = said or Supervision(label=place.label)
+    return Row(
+        source_id=place.source,
+        image=image,
+        label=given.label,
+        candidates=given.candidates,
+        annotations=given.annotations,
+        true_label=place.label,
+        split=split,
+    )
