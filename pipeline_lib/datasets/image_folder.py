@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 
 from pipeline_lib.artifacts import verify
 from pipeline_lib.datasets.files import archives, fetch, user_table
-from pipeline_lib.datasets.files.layout import arrange, check_folders, endings, is_clutter, is_image
+from pipeline_lib.datasets.files.layout import (
+    arrange,
+    check_folders,
+    endings,
+    is_clutter,
+    is_image,
+    is_unlabeled,
+)
 from pipeline_lib.datasets.files.sheet import brief
 from pipeline_lib.datasets.progress import say
 from pipeline_lib.errors import UserError, listed
@@ -79,9 +86,17 @@ def _check_classes(places: Sequence[Place], shown: str) -> None:
 
 
 def _tell_of_strays(places: Sequence[Place], given: Mapping[str, Supervision], shown: str) -> None:
-    """Mention images beside the class folders: a single one changes what the default settings do."""
-    strays = [brief(p.source) for p in places if p.label is None and p.source not in given]
-    if strays and any(place.label for place in places):
+    """Mention images without a class beside those with one: they change what the default settings do."""
+    if not any(place.label for place in places):
+        return
+    silent = [p for p in places if p.label is None and p.source not in given]
+    strays = [brief(p.source) for p in silent if not is_unlabeled(p.source.split("/")[0])]
+    if len(strays) < len(silent):
+        say(
+            f"{shown}: {len(silent) - len(strays)} images in a folder `unlabeled` have no class: "
+            f"split.protocol auto means given"
+        )
+    if strays:
         say(
             f"{shown}: {len(strays)} images lie in no class folder ({listed(strays, limit=3)}): they are "
             f"unlabeled, and split.protocol auto means given; move them if that is not meant"

@@ -125,6 +125,63 @@ def test_a_folder_beside_splits_that_is_none_is_named(workspace):
     assert message.endswith("; no split is named 'extra'")
 
 
+@pytest.mark.parametrize("name", ["unlabeled", "Unlabelled"])
+@pytest.mark.parametrize("form", ["folder", "zip"])
+def test_a_folder_of_unlabeled_images_beside_splits_is_for_training(
+    workspace, capsys, name: str, form: str
+):
+    for shade, file in enumerate((f"{name}/1.png", f"{name}/cat/2.png", f"{name}/0/3.png")):
+        workspace.add(file, 200 + shade)
+    for shade in range(6):
+        for split in ("train", "test"):
+            workspace.add(f"{split}/cat/{shade}.png", shade + 40 * (split == "test"))
+            workspace.add(f"{split}/dog/{shade}.png", 20 + shade + 40 * (split == "test"))
+    packed(workspace, form)
+    workspace.run("configure", "download", "ingest", "split")
+    told = "3 images in a folder `unlabeled` have no class: split.protocol auto means given\n"
+    out = capsys.readouterr().out
+    assert told in out
+    assert "lie in no class folder" not in out
+    rows = workspace.read("labels.parquet")
+    loose = [row for row in rows if row["source"].startswith(name)]
+    assert len(loose) == 3
+    assert {(row["split"], row["label"], row["true_label"]) for row in loose} == {
+        ("train", None, None)
+    }
+    classes = json.loads((workspace.root / "data/classes.json").read_text())["classes"]
+    assert classes == ["cat", "dog"]
+    trained = {row["id"]: row["role"] for row in workspace.read("split/train.parquet")}
+    held = {row["id"] for row in workspace.read("split/val.parquet")}
+    assert {row["id"] for row in loose} <= set(trained) | held
+    assert {trained[row["id"]] for row in loose if row["id"] in trained} == {"unlabeled"}
+    assert len(workspace.read("split/test.parquet")) == 12
+
+
+@pytest.mark.parametrize(
+    ("files", "classes"),
+    [
+        (("cat/1.png", "unlabeled/2.png"), ["cat", "unlabeled"]),
+        (("photos/cat/1.png", "photos/unlabeled/2.png"), ["cat", "unlabeled"]),
+        (("train/cat/1.png", "train/unlabeled/2.png", "test/cat/3.png"), ["cat", "unlabeled"]),
+        (("unlabeled/cat/1.png", "unlabeled/dog/2.png"), ["cat", "dog"]),
+        (("train/cat/1.png", "train/dog/2.png", "unlabeled/3.png"), ["cat", "dog"]),
+    ],
+)
+def test_a_class_may_be_named_unlabeled_where_no_split_is_beside_it(workspace, files, classes):
+    for shade, name in enumerate(files):
+        workspace.add(name, shade)
+    workspace.run("download", "ingest")
+    assert json.loads((workspace.root / "data/classes.json").read_text())["classes"] == classes
+
+
+def test_unlabeled_images_lie_at_most_one_folder_deep(workspace):
+    for shade, name in enumerate(("train/cat/1.png", "train/dog/2.png", "unlabeled/a/b/3.png")):
+        workspace.add(name, shade)
+    message = workspace.refused("ingest", "download")
+    assert message.startswith("photos: unlabeled/a/b/3.png: lies too deep; arrange files as")
+    assert "without classes: unlabeled" in message
+
+
 def test_a_class_is_one_however_its_accent_is_written(workspace):
     """Training images came from a Mac, test images did not."""
     for split, form in (("train", "NFD"), ("test", "NFC")):

@@ -23,6 +23,7 @@ SPLITS: dict[str, Literal["train", "val", "test"]] = {
     "test": "test",
     "testing": "test",
 }
+UNLABELED = ("unlabeled", "unlabelled")
 CLUTTER = ("thumbs.db", "desktop.ini", "__macosx", "@eadir")
 
 
@@ -60,6 +61,11 @@ def split_of(folder: str) -> Literal["train", "val", "test"] | None:
     return SPLITS.get(folder.casefold())
 
 
+def is_unlabeled(folder: str) -> bool:
+    """Whether a folder is named after training images without a class."""
+    return folder.casefold() in UNLABELED
+
+
 def holds_no_image(shown: str) -> UserError:
     """Say that there is nothing to read."""
     return UserError(f"{shown}: holds no image; names of images end in {' '.join(SUFFIXES)}")
@@ -74,7 +80,7 @@ def endings(names: Iterable[str]) -> str:
 def arrange(names: Iterable[str], shown: str) -> list[Place]:
     """Read `<split>/<class>/<file>`, `<class>/<file>` or `<file>`, in one enclosing folder or none.
 
-    Folders are splits only where all of the topmost ones have names of splits.
+    Folders are splits only where all of the topmost ones have names of splits; `unlabeled` may stand beside.
 
     Args:
         names: paths of the images.
@@ -97,8 +103,13 @@ def arrange(names: Iterable[str], shown: str) -> list[Place]:
     )
     inner = {name: parts[enclosed:] for name, parts in members.items()}
     folders = {parts[0] for parts in inner.values() if len(parts) > 1}
-    others = sorted(folder for folder in folders if not split_of(folder))
-    has_splits = bool(folders) and not others
+    some_split = any(map(split_of, folders))
+    others = sorted(
+        folder
+        for folder in folders
+        if not split_of(folder) and not (some_split and is_unlabeled(folder))
+    )
+    has_splits = some_split and not others
     for name, parts in inner.items():
         if len(parts) > (3 if has_splits else 2):
             raise _too_deep(name, shown, others if len(others) < len(folders) else [])
@@ -128,6 +139,8 @@ def check_folders(folders: Iterable[str], places: Sequence[Place]) -> None:
 
 def _place(name: str, parts: tuple[str, ...], *, has_splits: bool) -> Place:
     split = split_of(parts[0]) if has_splits and len(parts) > 1 else None
+    if has_splits and is_unlabeled(parts[0]):
+        return Place(name, "/".join(parts), "train", None)
     rest = parts[1:] if split else parts
     return Place(name, "/".join(parts), split, composed(rest[0]) if len(rest) > 1 else None)
 
@@ -136,5 +149,5 @@ def _too_deep(name: str, shown: str, others: Sequence[str]) -> UserError:
     strange = f"; no split is named {listed(map(repr, others), 3)}" if others else ""
     return UserError(
         f"{shown}: {name}: lies too deep; arrange files as <split>/<class>/<file> "
-        f"(split: {', '.join(SPLITS)}), <class>/<file> or <file>{strange}"
+        f"(split: {', '.join(SPLITS)}; without classes: unlabeled), <class>/<file> or <file>{strange}"
     )
