@@ -174,6 +174,8 @@ def _explain(details: ErrorDetails) -> str:
     if kind == "value_error":
         message = str(details["ctx"]["error"])
         return message if message.startswith(key) else f"{key}: {message}"
+    if kind == "string_type" and isinstance(given, int | float):
+        return f"{key.removesuffix('.[key]')}: {given!r} is no text; put it in quotes"
     message = details["msg"][0].lower() + details["msg"][1:]
     choices = _suggestion(given, _quoted(message)) if kind == "literal_error" else ""
     return f"{key}: {given!r}: {message}{choices}"

@@ -140,6 +140,16 @@ def test_an_unknown_method(refuse, given_, meant):
     )
 
 
+def test_names_of_classes_that_are_numbers(refuse):
+    """YAML reads 3 as a number; the digits' classes are called so."""
+    message = refuse(with_value("split.class_dependent.matrix", "{3: {'8': 0.4}}"))
+    assert message == "params.yaml: split.class_dependent.matrix.3: 3 is no text; put it in quotes"
+    message = refuse(with_value("split.class_dependent.superclasses", "{low: ['0', 1]}"))
+    assert message == (
+        "params.yaml: split.class_dependent.superclasses.low.1: 1 is no text; put it in quotes"
+    )
+
+
 @pytest.mark.parametrize("view", ["weak", "strong", "global"])
 def test_a_view_that_would_change_its_size(refuse, view):
     message = refuse(with_value(f"train.{view}_augment", "small_crop"))
