@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     Integers: TypeAlias = NDArray[np.int64]
 
 UNKNOWN = -1
+BLOCK = 8192
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class TrainingLabels:
     Attributes:
         ids_N: in the order of data/split/train.parquet.
         sources: what the user calls the images.
-        candidates: one list of class numbers per image.
+        candidates: one list of class numbers per image, in Arrow: of many images without label they are many.
         true_N: true class, or UNKNOWN.
         probabilities_NK: the method's soft labels, or its predictor's within the candidates.
         val_true_V: true class of the validation images, or UNKNOWN.
@@ -42,7 +43,7 @@ class TrainingLabels:
 
     ids_N: Integers
     sources: Sequence[str]
-    candidates: Sequence[Sequence[int]]
+    candidates: pa.ChunkedArray
     true_N: Integers
     probabilities_NK: NDArray[np.float32]
     val_true_V: Integers
@@ -68,7 +69,7 @@ def read_training_labels(data: Path, num_classes: int) -> TrainingLabels:
     return TrainingLabels(
         ids_N=ids_N,
         sources=hidden["source"].take(position_N).to_pylist(),
-        candidates=train["candidates"].to_pylist(),
+        candidates=train["candidates"],
         true_N=_labels(hidden["label"])[position_N.to_numpy()],
         probabilities_NK=_read_state(data / "label_state.parquet", ids_N, num_classes),
         val_true_V=_labels(oracle.filter(pc.equal(oracle["part"], "val"))["label"]),
@@ -101,7 +102,7 @@ def disambiguation(labels: TrainingLabels) -> dict[str, Any]:
     Over all training images, and over the ambiguous ones: those with more than one candidate. Images
     of unknown class do not count; None where nothing is left.
     """
-    ambiguous_N = np.array([len(row) > 1 for row in labels.candidates], dtype=bool)
+    ambiguous_N = pc.list_value_length(labels.candidates).to_numpy() > 1
     chosen_N = labels.probabilities_NK.argmax(axis=1)
     return {
         "disambiguation_accuracy": agreement(chosen_N, labels.true_N),
@@ -148,6 +149,17 @@ def label_curve(path: Path, labels: TrainingLabels) -> list[dict[str, Any]]:
     return [rows[epoch] for epoch in sorted(rows)]
 
 
+def _named(candidates: pa.ChunkedArray, classes: Sequence[str]) -> pa.ChunkedArray:
+    """The same lists with the names of the classes, piece by piece: one piece holds 2 GiB of text at most."""
+    names, pieces = pa.array(classes, pa.string()), []
+    for start in range(0, len(candidates), BLOCK):
+        lists = candidates.slice(start, BLOCK).combine_chunks()
+        ends = pc.list_value_length(lists).to_numpy(zero_copy_only=False).cumsum()
+        offsets = pa.array([0, *ends], pa.int32())
+        pieces.append(pa.ListArray.from_arrays(offsets, names.take(pc.list_flatten(lists))))
+    return pa.chunked_array(pieces, pa.list_(pa.string()))
+
+
 CLEANED_SCHEMA = pa.schema(
     {
         "id": pa.int32(),
@@ -166,7 +178,7 @@ def cleaned_labels(labels: TrainingLabels, classes: Sequence[str]) -> pa.Table:
         {
             "id": labels.ids_N,
             "source": labels.sources,
-            "candidates": [[classes[k] for k in row] for row in labels.candidates],
+            "candidates": _named(labels.candidates, classes),
             "label": [classes[k] for k in chosen_N],
             "confidence": labels.probabilities_NK.max(axis=1),
         },

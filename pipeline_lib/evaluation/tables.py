@@ -96,6 +96,7 @@ def publish_cleaned_labels(reports: Path, table: pa.Table) -> None:
     publish_table(reports / "labels.parquet", table)
     rows = (
         row | {"candidates": BETWEEN_CANDIDATES.join(row["candidates"])}
-        for row in table.to_pylist()
+        for batch in table.to_batches(max_chunksize=1024)
+        for row in batch.to_pylist()
     )
     publish_csv(reports / "labels.csv", table.column_names, rows, sidecar=False)

@@ -88,14 +88,17 @@ def test_nothing_is_claimed_where_no_class_is_known(tmp_path) -> None:
     assert {row["val_accuracy"] for row in curve} == {None}
 
 
-def test_cleaned_labels_name_classes_and_sources(tmp_path) -> None:
+@pytest.mark.parametrize("block", [1, 3, 8192])
+def test_cleaned_labels_name_classes_and_sources(tmp_path, monkeypatch, block) -> None:
+    monkeypatch.setattr(labels, "BLOCK", block)
     write(tmp_path)
     known = labels.read_training_labels(tmp_path, 3)
     table = labels.cleaned_labels(known, CLASSES)
     assert table.column_names == ["id", "source", "candidates", "label", "confidence"]
     assert table["source"].to_pylist() == ["7.png", "3.png", "5.png", "9.png"]
     assert table["label"].to_pylist() == ["cat", "dog", "cat", "eel"]
-    assert table["candidates"].to_pylist()[2] == ["cat", "dog", "eel"]
+    sets = [["cat", "dog"], ["dog"], ["cat", "dog", "eel"], ["dog", "eel"]]
+    assert table["candidates"].to_pylist() == sets
     assert table["confidence"].to_pylist() == pytest.approx([0.9, 1, 0.5, 0.6])
     assert table["id"].to_pylist() == [7, 3, 5, 9]
 
