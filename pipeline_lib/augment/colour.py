@@ -43,7 +43,7 @@ class BrightnessJitter:
 def brightness(images_BCHW: Tensor, factor_B: Tensor) -> Tensor:
     """Blend with black: 0 is black, 1 the image itself."""
     product = images_BCHW * _per_image(factor_B.float(), images_BCHW)
-    return product.clamp_(0, 255).to(torch.uint8)
+    return _cut(product)
 
 
 def color(images_BCHW: Tensor, factor_B: Tensor) -> Tensor:
@@ -61,13 +61,17 @@ def hue(images_BCHW: Tensor, shift_B: Tensor) -> Tensor:
     """
     if images_BCHW.shape[1] == 1:
         return images_BCHW
-    wide_BCHW = images_BCHW.int()
-    low_B1HW, high_B1HW = wide_BCHW.amin(1, keepdim=True), wide_BCHW.amax(1, keepdim=True)
-    red, green, blue = wide_BCHW.split(1, dim=1)
+    red, green, blue = images_BCHW.int().split(1, dim=1)
+    # One by one: on the CPU ten times as fast as a reduction over three channels.
+    low_B1HW = red.minimum(green).minimum(blue)
+    high_B1HW = red.maximum(green).maximum(blue)
     # Positions on the wheel in sixths of a turn times the chroma: whole numbers, then in 1/65536.
     chroma = high_B1HW - low_B1HW
-    position = torch.where(green == high_B1HW, 2 * chroma + blue - red, 4 * chroma + red - green)
-    position = torch.where(red == high_B1HW, green - blue, position).mul_(ONE)
+    # Chosen by products: torch's `where` takes four times as long on the CPU.
+    position = 4 * chroma + red - green
+    position += (green == high_B1HW).int().mul_(2 * chroma + blue - red - position)
+    position += (red == high_B1HW).int().mul_(green - blue - position)
+    position *= ONE
     sixths_B = (shift_B * (6 * ONE)).round().to(torch.int32)
     position += _per_image(sixths_B, images_BCHW) * chroma
     chroma *= ONE
@@ -132,7 +136,7 @@ def autocontrast(images_BCHW: Tensor) -> Tensor:
     low_BC1, range_BC1 = low_BC1.masked_fill(flat_BC1, 0), range_BC1.masked_fill(flat_BC1, 255)
     # Whole numbers below 2**16 divided: IEEE division then truncation gives the exact quotient.
     stretched_BCP = (pixels_BCP.float() - low_BC1).mul_(255).div_(range_BC1)
-    return stretched_BCP.to(torch.uint8).view_as(images_BCHW)
+    return _cut(stretched_BCP).view_as(images_BCHW)
 
 
 def equalize(images_BCHW: Tensor) -> Tensor:
@@ -161,7 +165,12 @@ def _blend(other: Tensor, images_BCHW: Tensor, factor_B: Tensor) -> Tensor:
     start = other.float()
     # Two separate roundings: a fused multiply-add would differ in the last grey level.
     difference = images_BCHW.float().sub(start).mul_(factor_B111)
-    return difference.add_(start).clamp_(0, 255).to(torch.uint8)
+    return _cut(difference.add_(start))
+
+
+def _cut(levels: Tensor) -> Tensor:
+    """Cut to 0..255 and truncated; by way of int32, three times as fast on the CPU as directly."""
+    return levels.clamp_(0, 255).int().to(torch.uint8)
 
 
 def _luma(images_BCHW: Tensor) -> Tensor:

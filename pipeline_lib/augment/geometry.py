@@ -73,7 +73,7 @@ class Crop:
         mirrored_B = crops.flip_B * (len(windows_NW) // 2)
         rows_BH = windows_NH.index_select(0, crops.top_B.to(device)) * self.width
         columns_BW = windows_NW.index_select(0, (crops.left_B + mirrored_B).to(device))
-        return _take(images_BCHW, rows_BH[:, :, None] + columns_BW[:, None, :])
+        return take(images_BCHW, rows_BH[:, :, None] + columns_BW[:, None, :])
 
 
 class Warps(NamedTuple):
@@ -143,7 +143,7 @@ def warp_nearest(images_BCHW: Tensor, matrix_B23: Tensor, fill: int) -> Tensor:
     x_BHW, y_BHW = x_BHW.clamp_(-1, width), y_BHW.clamp_(-1, height)
     padded = functional.pad(images_BCHW, (1, 1, 1, 1), value=fill)
     start = width + 3
-    return _take(padded, torch.add(x_BHW, y_BHW, alpha=width + 2) + start)
+    return take(padded, torch.add(x_BHW, y_BHW, alpha=width + 2) + start)
 
 
 def warp_bilinear(images_BCHW: Tensor, matrix_B23: Tensor) -> Tensor:
@@ -168,7 +168,7 @@ def warp_bilinear(images_BCHW: Tensor, matrix_B23: Tensor) -> Tensor:
     x_BHW, y_BHW = (position_B2HW >> 16).unbind(1)
     corner_B1HW = torch.add(x_BHW, y_BHW, alpha=stride)[:, None]
     padded = functional.pad(images_BCHW, (1, 2, 1, 2))
-    values_BC4HW = _take(padded, corner_B1HW + _corners(stride, images_BCHW.device))
+    values_BC4HW = take(padded, corner_B1HW + _corners(stride, images_BCHW.device))
     # Eight bits of the fraction are enough for one grey level and keep the products in 31 bits.
     far_B2HW = (position_B2HW >> 8) & 255
     across_B2HW, down_B2HW = torch.stack([256 - far_B2HW, far_B2HW], dim=1).unbind(2)
@@ -188,7 +188,7 @@ def _positions(images_BCHW: Tensor, matrix_B23: Tensor, offset: float) -> Tensor
     return torch.addcmul(torch.addcmul(start_B2, step_y_B2, row_H1), step_x_B2, column_W)
 
 
-def _take(images_BCHW: Tensor, index: Tensor) -> Tensor:
+def take(images_BCHW: Tensor, index: Tensor) -> Tensor:
     """Pixels at flat positions `index` [B, ..., H, W], the same for every channel: [B, C, ..., H, W]."""
     batch, channels = images_BCHW.shape[:2]
     flat_BCN = index.flatten(1)[:, None].long().expand(-1, channels, -1)

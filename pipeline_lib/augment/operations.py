@@ -140,7 +140,8 @@ def _apply_slot(images_BCHW: Tensor, op_B: Tensor, magnitude_B: Tensor) -> Tenso
         strict=True,
     )
     changed = [_apply_group(*group) for group in groups if len(group[1])]
-    return torch.empty_like(images_BCHW).index_copy_(0, index_B, torch.cat(changed))
+    back_B = order_B.argsort().to(images_BCHW.device)
+    return torch.cat(changed).index_select(0, back_B)
 
 
 def _apply_group(group: Op, images_BCHW: Tensor, op_B: Tensor, magnitude_B: Tensor) -> Tensor:

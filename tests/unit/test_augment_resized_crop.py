@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms import RandomResizedCrop
 
+from pipeline_lib.augment import resized_crop
 from pipeline_lib.augment.geometry import Flip
-from pipeline_lib.augment.resized_crop import CHUNK, Boxes, ResizedCrop
+from pipeline_lib.augment.resized_crop import Boxes, ResizedCrop
 
 # (channels, height, width), (out_height, out_width): same size, smaller, larger, not square
 SIZES = [
@@ -51,7 +52,7 @@ def by_pil(image_CHW: torch.Tensor, box: tuple[int, ...], out: tuple[int, int]) 
 
 @pytest.mark.parametrize(("shape", "out"), SIZES, ids=str)
 def test_crops_equal_pil_s(shape: tuple[int, int, int], out: tuple[int, int]) -> None:
-    count = 2 * CHUNK + 5
+    count = 133
     images = noise(count, *shape)
     crop = ResizedCrop(*shape[1:], *out, scale=(0.05, 1), flip=True)
     boxes = crop.sample(generator(), count)
@@ -185,12 +186,15 @@ def test_any_crop_lies_in_the_image_and_keeps_a_flat_one(
     assert torch.equal(crop.apply(flat, boxes), expected)
 
 
-def test_a_chunk_changes_nothing() -> None:
-    images = noise(CHUNK + 3, 3, 12, 12)
-    crop = ResizedCrop(12, 12, 12, 12, scale=(0.2, 1), flip=True)
-    boxes = crop.sample(generator(), CHUNK + 3)
-    last = crop.apply(images[-3:], Boxes(*(field[-3:] for field in boxes)))
-    assert torch.equal(crop.apply(images, boxes)[-3:], last)
+@pytest.mark.parametrize("shape", SIZES, ids=str)
+def test_a_table_of_weights_changes_nothing(monkeypatch, shape) -> None:
+    (channels, height, width), out = shape
+    images = noise(12, channels, height, width)
+    crop = ResizedCrop(height, width, *out, scale=(0.2, 1), flip=True)
+    boxes = crop.sample(generator(), 12)
+    from_table = crop.apply(images, boxes)
+    monkeypatch.setattr(resized_crop, "LARGEST_TABLE", 0)
+    assert torch.equal(crop.apply(images, boxes), from_table)
 
 
 def test_flip_mirrors_about_half_of_the_images() -> None:

@@ -1,0 +1,173 @@
+"""A step of training, here and in the straightforward way; results as JSON.
+
+    python -m benchmarks.training_step --archive cifar10-jpeg.tar.gz -o benchmarks/results/training_step.json
+
+From decoded images in memory to moved weights and averages: WRN-28-2, CIFAR-10's size, one thread, the processor's
+own instructions. The other side is `plain.py`: float32, loader in the same process (no worker: there is one core),
+a forward pass per view. They take turns; a ratio is that of two steps next to each other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import statistics
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline_lib.training.determinism import deterministic_torch, pin_processor
+
+pin_processor("this_machine", 1)
+
+import torch  # noqa: E402 - the line above comes before it
+from PIL import Image  # noqa: E402
+
+from benchmarks.images import cifar_images  # noqa: E402
+from benchmarks.ingest import environment  # noqa: E402
+from benchmarks.plain import EMA_DECAY, PLAIN, loaders, steps  # noqa: E402
+from pipeline_lib.augment.policies import AUTO, policy  # noqa: E402
+from pipeline_lib.models.build import Architecture, build  # noqa: E402
+from pipeline_lib.params.load import load  # noqa: E402
+from pipeline_lib.records import Clock, Problem  # noqa: E402
+from pipeline_lib.training.ema import Ema  # noqa: E402
+from pipeline_lib.training.optimizer import build_optimizer  # noqa: E402
+from pipeline_lib.training.pool import Pool  # noqa: E402
+from pipeline_lib.training.steps import take_step  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pipeline_lib.methods.base import Method
+
+CLASSES, LABELED, SEED = 10, 500, 1
+# Smaller than the papers' where a step of one core would take too long.
+BATCH = {"cr_dpll": 64, "mixmatch": 64, "fixmatch": 16, "paws": 16}
+CHANGES: dict[str, dict[str, Any]] = {
+    "paws": {"images_per_class": 4, "prediction_head": False, "finetune": "none"},
+}
+
+
+def problem(method: str, images_NHWC: NDArray[np.uint8]) -> Problem:
+    """Random labels will do: they cost the same."""
+    count = len(images_NHWC)
+    generator = torch.Generator().manual_seed(SEED)
+    labels_N = torch.arange(count) % CLASSES
+    candidates_NK = torch.nn.functional.one_hot(labels_N, CLASSES).bool()
+    roles: tuple[Any, ...] = ("partial",) * count
+    if method == "cr_dpll":
+        candidates_NK |= torch.rand(count, CLASSES, generator=generator) < 0.3
+    else:
+        candidates_NK[LABELED:] = True
+        roles = ("labeled_and_unlabeled",) * LABELED + ("unlabeled",) * (count - LABELED)
+    images_NCHW = torch.from_numpy(images_NHWC).permute(0, 3, 1, 2).contiguous()
+    return Problem(candidates_NK, roles, tuple("abcdefghij"), BATCH[method], images_NCHW)
+
+
+def ours(method: Method, precision: str) -> Iterator[float]:
+    """Train as the pipeline does; the loss of every step."""
+    task = method.problem
+    train = load().train.model_copy(update={"precision": precision, "optimizer": "sgd"})
+    shape: Any = tuple(task.images_NCHW.shape[1:])
+
+    def view(name: str) -> Any:  # noqa: ANN401 - of the pool's own type
+        chosen = dict(AUTO["natural"])
+        chosen["strong"] = "autoaugment" if "train" in method.streams else "randaugment"
+        return policy(chosen.get(name, name), shape)
+
+    views = {name: view(name) for name in ("weak", "strong", "global", "small")}
+    cpu = torch.device("cpu")
+    pool = Pool(task.images_NCHW, task.candidates_NK, views.__getitem__, SEED, cpu)
+    optimizer = build_optimizer(train, method.parameters())
+    ema = Ema(method, EMA_DECAY)
+    step = 0
+    while True:
+        output = take_step(
+            method, pool, optimizer, train, Clock(step + 10_000, 20_000, 100), SEED, step
+        )
+        ema.update()
+        step += 1
+        yield float(output.loss.detach())
+
+
+def sides(name: str, images_NHWC: NDArray[np.uint8]) -> dict[str, Iterator[float]]:
+    """Both ways, and ours in half precision."""
+    task = problem(name, images_NHWC)
+    section = getattr(load().methods, name).model_copy(update=CHANGES.get(name, {}))
+    kind = getattr(importlib.import_module(f"pipeline_lib.methods.{name}"), type(section).__name__)
+    architecture = Architecture(
+        "wrn_28_2", 16, 1.0, 0.0, "auto", 0.1, 3, 32, 32, CLASSES, (0.5,) * 3, (0.3,) * 3
+    )
+
+    def method() -> Method:
+        torch.manual_seed(SEED)
+        built: Method = kind(section, task, build(architecture)).train()
+        built.enter(built.phases(load().train, 100)[0])
+        return built
+
+    own = method()
+    head = own.projection if name == "paws" else torch.nn.Linear(128, CLASSES)
+    plain = PLAIN[name](task.candidates_NK, section, head)
+    images = [Image.fromarray(image) for image in images_NHWC]
+    optimizer = torch.optim.SGD(plain.parameters(), lr=0.03, momentum=0.9, foreach=False)
+    return {
+        "plain": steps(plain.train(), loaders(images, own.streams, workers=0), optimizer),
+        "fp32": ours(method(), "fp32"),
+        "bf16": ours(method(), "bf16"),
+    }
+
+
+def timed(step: Callable[[], float]) -> float:
+    """Seconds."""
+    started = time.perf_counter()
+    step()
+    return time.perf_counter() - started
+
+
+def compared(name: str, images_NHWC: NDArray[np.uint8], rounds: int) -> dict[str, Any]:
+    """One row: milliseconds per step each way, and how many times faster ours is."""
+    ways = sides(name, images_NHWC)
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    for number in range(rounds + 1):
+        for way, training in ways.items():
+            taken = timed(lambda training=training: next(training))
+            if number:  # the first one warms up
+                seconds[way].append(taken)
+    row: dict[str, Any] = {"method": name, "batch size": BATCH[name]}
+    row |= {f"{way} ms": round(1000 * statistics.median(taken)) for way, taken in seconds.items()}
+    for way in ("fp32", "bf16"):
+        ratios = [a / b for a, b in zip(seconds["plain"], seconds[way], strict=True)]
+        row[f"{way} times faster"] = round(statistics.median(ratios), 2)
+        row[f"{way} least"], row[f"{way} most"] = round(min(ratios), 2), round(max(ratios), 2)
+    return row
+
+
+def main() -> None:
+    """Measure every method, print what came out and write it down."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--archive", type=Path, help="of CIFAR-10 as image files")
+    parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--methods", default=",".join(BATCH))
+    parser.add_argument("-o", "--output", type=Path)
+    options = parser.parse_args()
+    deterministic_torch(1)
+    images_NHWC = cifar_images(options.archive, options.images)
+    runs = []
+    for name in options.methods.split(","):
+        runs.append(compared(name, images_NHWC, options.rounds))
+        print(*(f"{key} {value}" for key, value in runs[-1].items()), flush=True)
+    if options.output:
+        said = f"python -m benchmarks.training_step --images {options.images} --rounds {options.rounds}"
+        instructions = torch.backends.cpu.get_cpu_capability()
+        made = {**environment(), "torch": torch.__version__, "instructions": instructions}
+        content = {"command": said, **made, "seed": SEED, "runs": runs}
+        options.output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
