@@ -1,7 +1,7 @@
 """The user's own images: a folder or an archive, and an optional table of labels.
 
-For a file that the table lists, the table is the supervision, and the class of its folder, if it has
-one, is kept to measure with. A file that the table does not list keeps the class of its folder.
+For a file that the table lists, the table is the supervision, and the class of its folder, else the
+table's `true_label`, is kept to measure with. A file that the table does not list keeps the class of its folder.
 """
 
 from __future__ import annotations

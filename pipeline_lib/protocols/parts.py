@@ -85,7 +85,10 @@ def _own_or_drawn_test(
         quota_S = allot(max(1, rounded(fraction * len(able))), sizes(able), most=room_S)
         test_N[able_N] = _pick(able, quota_S, seed, "test")
     if not test_N.any():
-        msg = "no image has a known label to test with; add files as test/<class>/<file>"
+        msg = (
+            "no image has a known label to test with; add files as test/<class>/<file>, or a column "
+            "`true_label` to data.table, filled for some of the images"
+        )
         if not own_test_N.any() and able_N.any():
             msg = "no class has two images of known label, one to train and one to test with; add images"
         raise UserError(msg)

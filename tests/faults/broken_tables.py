@@ -17,7 +17,7 @@ FILES = [
 
 # What people and programs put into tables.
 WORDS = [
-    "file", "label", "candidates", "annotator", "ann", "cat", "dog", "cat|dog", "|", "cat||dog", " cat", "1.png",
+    "file", "label", "candidates", "annotator", "true_label", "ann", "cat", "dog", "cat|dog", "|", "cat||dog", " cat", "1.png",
     "train/cat/1.png", "test/dog/2.png", "train/dog/1.png", "./train/cat/2.png", "train\\dog\\2.png", "/etc/passwd",
     "../1.png", "C:\\1.png", "", " ", '"', '""', '"cat', "'", ";", "\t", "\x00", "\ufeff", "\u2028", "\u00e9", "-1",
     "0", "7", "1e999", "NaN", "null", "true", "#N/A", "=1+1", "\U0001f408", "\u202e", "x" * 3000, "9" * 5000,
@@ -30,6 +30,7 @@ CSV = [
     "file,annotator,label\ntrain/cat/1.png,ann,cat\ntrain/cat/1.png,bob,dog\ntrain/dog/2.png,,\n",
     "train/cat/1.png,cat,dog\ntrain/cat/2.png\ntrain/dog/1.png,dog\n",
     "train/cat/1.png\ntrain/dog/1.png\n",
+    "file,label,true_label\ntrain/cat/1.png,dog,cat\ntrain/dog/1.png,dog,\n",
 ]
 JSON = [
     "".join(json.dumps(row) + "\n" for row in rows)
@@ -37,6 +38,7 @@ JSON = [
         [{"file": "train/cat/1.png", "label": "cat"}, {"file": "train/dog/1.png", "label": None}],
         [{"file": "train/cat/1.png", "candidates": ["cat", "dog"]}, {"file": "train/dog/2.png"}],
         [{"file": "train/cat/1.png", "annotator": "ann", "label": "cat"}],
+        [{"file": "train/cat/1.png", "candidates": ["dog"], "true_label": "cat"}, {"file": "train/dog/1.png"}],
         [{"file": "train/cat/1.png", "ann": "cat", "bob": "dog"}, {"file": "train/dog/2.png", "ann": "dog"}],
     )
 ]  # fmt: skip
@@ -74,6 +76,7 @@ TABLES = [
     parquet(file=pa.array(NAMED).dictionary_encode(), candidates=[["cat"], ["dog", "cat"], None]),
     parquet(file=NAMED, ann=["cat", "", "dog"], bob=pa.array([None] * 3, pa.string())),
     parquet(file=NAMED, annotator=[1, 2, 2], label=["cat", "dog", "dog"]),
+    parquet(file=NAMED, label=["cat", "cat", "cat"], true_label=["cat", None, "dog"]),
 ]
 STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 SHARDS = [
@@ -90,6 +93,7 @@ def composed(draw: st.DrawFn, words: list[str]) -> str:
         "file,label",
         "file,candidates",
         "file,ann,bob",
+        "file,true_label,candidates",
         "label,file,annotator",
         "train/cat/1.png,cat",
     ]

@@ -19,7 +19,13 @@ BAD = {
     "no header": ("00,cat\n01,cat\n", "labels.csv:1: no column `file` (found '00', 'cat'); begin with a line like file,label"),
     "unknown file in the first row": ("00.jpg,cat\n01.jpg,cat\n", "labels.csv:1: '00.jpg' is not one of the images in data.path"),
     "semicolons and a ragged row": ("file;label\ncat/00.png;cat;dog\n", "labels.csv:2: 3 fields, but the header names 2 columns; put quotes (\") around a field that holds a semicolon"),
-    "truth beside annotators": ("file,ann,bob,true_label\ncat/00.png,cat,dog,cat\n", "labels.csv:1: column true_label: would be taken for an annotator; remove it"),
+    "another truth than the folder's": ("file,candidates,true_label\ncat/00.png,cat|dog,cat\ncat/01.png,cat|dog,dog\n", "labels.csv:3: column true_label: 'dog', but cat/01.png lies in the folder of 'cat'; correct one of them, or leave the cell blank"),
+    "a truth that is no class": ("file,ann,true_label\ncat/00.png,cat,caat\n", "labels.csv:2: 'caat' is not one of the classes cat, dog; did you mean 'cat'?"),
+    "two truths": ("file,annotator,label,true_label\nstray.png,ann,cat,cat\nstray.png,ann,dog,\nstray.png,bob,cat,dog\n", "labels.csv:4: column true_label: 'dog', but 'cat' on labels.csv:2, of the same stray.png; correct one of them"),
+    "only the truth": ("file,true_label\ncat/00.png,cat\n", "labels.csv: only columns `file` and `true_label`; add `label`, `candidates`, or one column per annotator"),
+    "truth under another name": ("file,candidates,Ground Truth\ncat/00.png,cat,cat\n", "labels.csv:1: column Ground Truth: is `true_label` meant? rename it, or remove it"),
+    "truth beside annotators, under another name": ("file,ann,bob,gold\ncat/00.png,cat,dog,cat\n", "labels.csv:1: column gold: is `true_label` meant? rename it, or remove it"),
+    "a blank of a program": ("file,label\ncat/00.png,cat\ncat/01.png,NaN\n", "labels.csv:3: 'NaN' is how programs write a blank; leave the cell of an unlabeled image blank"),
     "numbers beside annotators": ("ID,file,ann,bob\n7,cat/00.png,cat,dog\n", "labels.csv:1: column ID: would be taken for an annotator; remove it"),
     "splits": ("file,split\ncat/00.png,train\n", "labels.csv:1: column split: would be taken for an annotator; remove it"),
     "nothing": ("", "labels.csv:1: no column `file` (it is empty)"),
@@ -43,6 +49,7 @@ BAD = {
     "space after": ("file,label\ncat/00.png,cat \n", "labels.csv:2: column label: 'cat ' begins or ends with a space"),
     "space in the header": ("file, label\ncat/00.png,cat\n", "labels.csv:1: ' label' begins or ends with a space"),
     "unknown candidate": ("file,candidates\ncat/00.png,cat|dgo\n", "labels.csv:2: 'dgo' is not one of the classes cat, dog; did you mean 'dog'?"),
+    "semicolons between candidates": ("file,candidates\ncat/00.png,cat;dog\n", "labels.csv:2: 'cat;dog' is not one of the classes cat, dog"),
     "spaces between candidates": ("file,candidates\ncat/00.png,cat | dog\n", "labels.csv:2: column candidates: 'cat | dog': write class names with | between"),
     "a list as pandas writes it": ("file,candidates\ncat/00.png,\"['cat', 'dog']\"\n", "labels.csv:2: column candidates: \"['cat', 'dog']\": write class names with | between, not as a list"),
     "hole between candidates": ("file,candidates\ncat/00.png,cat||dog\n", "labels.csv:2: column candidates: 'cat||dog'"),
@@ -72,6 +79,7 @@ BAD = {
 def test_a_mistake_in_a_table_is_one_line_with_its_place(workspace, mistake: str):
     text, expected = BAD[mistake]
     workspace.two_classes(3)
+    workspace.add("stray.png", 50)
     workspace.table(text)
     message = workspace.refused("ingest", "download")
     assert message.startswith(expected)
@@ -92,6 +100,7 @@ BAD_LINES = {
     "truth value": ('{"file": "cat/01.png", "label": true}', "label: True; use text"),
     "object within": ('{"file": "cat/01.png", "label": {"choice": "cat"}}', "label: {'choice': 'cat'}; use text"),
     "list within a list": ('{"file": "cat/01.png", "label": [["cat"]]}', "label: [['cat']]; use text"),
+    "list of truths": ('{"file": "cat/01.png", "label": "cat", "true_label": ["cat"]}', "column true_label: a list of classes outside of the column `candidates`"),
     "list of labels": ('{"file": "cat/01.png", "label": ["cat", "dog"]}', "a list of classes outside of the column `candidates`"),
     "space": ('{"file": "cat/01.png", "label": "cat "}', "column label: 'cat ' begins or ends with a space"),
     "half a character": ('{"file": "cat/01.png", "label": "\\ud83d"}', "no JSON ('utf-8' codec can't encode character"),
@@ -231,6 +240,55 @@ def test_flat_files_take_their_classes_from_the_table(workspace):
     assert {row["true_label"] for row in rows} == {None}
 
 
+# Table of flat files -> what the message must say, from its beginning.
+BAD_FLAT = {
+    "semicolons": ("0.png,cat\n1.png,dog\n2.png,dog\n3.png,cat;dog\n", ":5: column candidates: 'cat;dog': write 'cat|dog'"),
+    "slashes and a truth": ("0.png,cat/emu,cat\n1.png,cat,emu\n", ":2: column candidates: 'cat/emu': write 'cat|emu'"),
+    "commas and spaces": ('0.png,dog\n1.png,"cat, dog"\n2.png,cat\n', ":3: column candidates: 'cat, dog': write 'cat|dog'"),
+    "a blank of pandas": ("0.png,cat\n1.png,dog\n2.png,nan\n", ":4: 'nan' is how programs write a blank; leave the cell of an unlabeled image blank (in `candidates`: name all classes), or rename the class"),
+    "a blank of R among candidates": ("0.png,cat\n1.png,dog|NA\n", ":3: 'NA' is how programs write a blank"),
+    "a blank of Python as the truth": ("0.png,cat,cat\n1.png,dog,None\n", ":3: 'None' is how programs write a blank"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", BAD_FLAT)
+def test_what_is_hardly_a_class_is_refused_where_no_folder_names_them(workspace, mistake: str):
+    rows, expected = BAD_FLAT[mistake]
+    for number in range(4):
+        workspace.add(f"{number}.png", number)
+    truth = ",true_label" if "truth" in mistake else ""
+    workspace.table(f"file,candidates{truth}\n{rows}")
+    message = workspace.refused("ingest", "download")
+    assert message.startswith(f"labels.csv{expected}")
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("rows", "classes"),
+    [
+        ("0.png,cat;dog\n1.png,emu\n", ["cat;dog", "emu"]),
+        ("0.png,cat|dog\n1.png,cat/dog\n", ["cat", "cat/dog", "dog"]),
+        ("0.png,nandu\n1.png,none\n", ["nandu", "none"]),
+    ],
+)
+def test_classes_may_hold_other_marks_and_words(workspace, rows: str, classes: list[str]):
+    for number in range(2):
+        workspace.add(f"{number}.png", number)
+    workspace.table(f"file,candidates\n{rows}")
+    workspace.run("download", "ingest")
+    assert json.loads((workspace.root / "data/classes.json").read_text())["classes"] == classes
+
+
+@pytest.mark.parametrize("name", ["nan", "None"])
+def test_a_folder_may_name_a_class_as_it_likes(workspace, name: str):
+    for shade, file in enumerate((f"{name}/0.png", "cat/1.png")):
+        workspace.add(file, shade)
+    workspace.table(f"file,label\n1.png,{name}\n")
+    workspace.run("download", "ingest")
+    labels = {row["source"]: row["label"] for row in workspace.read("labels.parquet")}
+    assert labels["cat/1.png"] == labels[f"{name}/0.png"]
+
+
 def test_flat_files_need_a_table(workspace):
     workspace.add("0.png")
     message = workspace.refused("ingest", "download")
@@ -253,7 +311,7 @@ def test_annotators_are_kept_apart_and_blanks_say_nothing(workspace):
 def test_what_was_taken_for_a_class_or_an_annotator_is_told(workspace, capsys):
     for number in range(4):
         workspace.add(f"{number}.png", number)
-    workspace.table("file,quality\n0.png,NA\n1.png,good\n")
+    workspace.table("file,quality\n0.png,bad\n1.png,good\n")
     workspace.run("download", "ingest")
-    told = "4 images of 8x8x3, 2 classes (NA, good), 1 annotators (quality)"
+    told = "4 images of 8x8x3, 2 classes (bad, good), 1 annotators (quality)"
     assert f"image_folder: {told}\n" in capsys.readouterr().out

@@ -51,10 +51,11 @@ fuzzing = settings(
 def read_table(content: bytes, folder: Path, shown: str = "labels.csv") -> int:
     """Read and attach a table; count what it says."""
     (folder / "table").write_bytes(content)
-    known = {place.source for place in FOLDERS}
+    known = {place.source: place.label for place in FOLDERS}
     said = read_supervision(folder / "table", shown, FOLDERS)
-    assert said.keys() <= known
-    for one in said.values():
+    assert said.keys() <= known.keys()
+    for source, one in said.items():
+        assert one.true_label in {None, known[source]}
         named = {one.label, *(one.candidates or ()), *(name for _, name in one.annotations or ())}
         assert named <= {"cat", "dog", None}
         assert one.candidates != ()
@@ -115,7 +116,18 @@ def memory(field: str) -> int:
     return int(re.search(rf"{field}:\s+(\d+) kB", status)[1]) << 10
 
 
-COLUMNS = ["file", "file", "label", "candidates", "annotator", "ann", "bob", "lable", ""]
+COLUMNS = [
+    "file",
+    "file",
+    "label",
+    "candidates",
+    "annotator",
+    "true_label",
+    "ann",
+    "bob",
+    "lable",
+    "",
+]
 KINDS = {
     "CSV": (typed(CSV, WORDS), CSV, read_table),
     "JSON lines": (typed(JSON, [*TOKENS, *map(json.dumps, WORDS)]), JSON, read_table),

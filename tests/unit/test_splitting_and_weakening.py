@@ -261,7 +261,10 @@ class TestParts:
 
     def test_no_image_to_test_is_refused(self):
         table = rows({"candidates": [0, 1], "count": 9}, {"candidates": [1, 2], "count": 9})
-        assert refusal(table).startswith("no image has a known label to test with")
+        assert refusal(table) == (
+            "no image has a known label to test with; add files as test/<class>/<file>, or a column "
+            "`true_label` to data.table, filled for some of the images"
+        )
 
     def test_one_image_of_each_class_is_refused(self):
         table = rows(*[{"class": k} for k in range(3)])

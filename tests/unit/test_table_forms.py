@@ -21,11 +21,15 @@ UNLABELED = Supervision()
 
 
 def said(
-    tmp_path: Path, text: str | bytes, shown: str = "labels.csv", files: list[str] = FILES
+    tmp_path: Path,
+    text: str | bytes,
+    shown: str = "labels.csv",
+    files: list[str] = FILES,
+    folder: str = "",
 ) -> dict[str, Supervision]:
     path = tmp_path / "table"  # as in the snapshot, where its name is gone
     path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return read_supervision(path, shown, arrange(files, "photos"))
+    return read_supervision(path, shown, arrange(files, "photos"), folder)
 
 
 def candidates(*names: str) -> Supervision:
@@ -47,7 +51,48 @@ VOTES = {
     "dog/3.png": annotations(("bob", "dog")),
     "dog/4.png": annotations(),
 }
+TRUE_SETS = {
+    "cat/1.png": Supervision(candidates=("dog", "cat"), true_label="cat"),
+    "dog/3.png": candidates("cat"),
+}
+TRUE_LABELS = {
+    "cat/1.png": Supervision("dog", true_label="cat"),
+    "cat/2.png": Supervision("cat", true_label="cat"),
+    "dog/3.png": candidates("cat"),
+    "dog/4.png": Supervision(true_label="dog"),
+    "emu/5.png": UNLABELED,
+}
+TRUE_VOTES = {
+    "cat/1.png": Supervision(annotations=(("ann", "cat"), ("bob", "dog")), true_label="cat"),
+    "dog/3.png": annotations(("bob", "dog")),
+    "dog/4.png": Supervision(annotations=(), true_label="dog"),
+}
 FORMS = {
+    "candidates and truth": (
+        "file,true_label,candidates\ncat/1.png,cat,dog|cat\ndog/3.png,,cat\n",
+        TRUE_SETS,
+    ),
+    "candidates and truth, JSON": (
+        lines(
+            {"file": "dog/3.png", "candidates": "cat"},
+            {"file": "cat/1.png", "candidates": ["dog", "cat"], "true_label": "cat"},
+        ),
+        TRUE_SETS,
+    ),
+    "label and truth: a label counts as the truth only where the truth is told": (
+        "file,label,true_label\ncat/1.png,dog,cat\ncat/2.png,cat,cat\ndog/3.png,cat,\ndog/4.png,,dog\n"
+        "emu/5.png,,\n",
+        TRUE_LABELS,
+    ),
+    "annotators and truth": (
+        "true_label,file,bob,ann\ncat,cat/1.png,dog,cat\n,dog/3.png,dog,\ndog,dog/4.png,,\n",
+        TRUE_VOTES,
+    ),
+    "long and truth, which one row may tell": (
+        "file,annotator,label,true_label\ncat/1.png,bob,dog,\ncat/1.png,ann,cat,cat\ndog/3.png,bob,dog,\n"
+        "dog/4.png,,,dog\ncat/1.png,ann,cat,cat\n",
+        TRUE_VOTES,
+    ),
     "label": ("file,label\ncat/1.png,cat\ndog/3.png,\nemu/5.png,dog\n", LABELS),
     "label, other order": ("label,file\ncat,cat/1.png\n,dog/3.png\ndog,emu/5.png\n", LABELS),
     "label, JSON": (
@@ -145,6 +190,17 @@ def test_each_form_says_what_it_says(tmp_path: Path, form: str, dialect: str):
 
 
 PARQUET = {
+    "truth": (
+        {
+            "true_label": ["cat", None, "emu"],
+            "label": ["dog", None, ""],
+        },
+        {
+            "cat/1.png": Supervision("dog", true_label="cat"),
+            "dog/3.png": UNLABELED,
+            "emu/5.png": Supervision(true_label="emu"),
+        },
+    ),
     "label": ({"label": ["cat", None, "dog"]}, LABELS),
     "blank label": ({"label": ["cat", "", "dog"]}, LABELS),
     "index of pandas": ({"label": ["cat", None, "dog"], "__index_level_0__": [4, 5, 6]}, LABELS),
@@ -240,6 +296,41 @@ def test_the_enclosing_folder_may_be_written_or_left_out(tmp_path: Path):
     assert set(said(tmp_path, text, files=files)) == {"cat/1.png", "cat/2.png"}
 
 
+@pytest.mark.parametrize(
+    "cell", ["photos/cat/1.png", ".\\photos\\cat\\1.png", "cat/1.png", "./cat/1.png"]
+)
+def test_the_name_of_the_folder_itself_may_be_written_or_left_out(tmp_path: Path, cell: str):
+    read = said(tmp_path, f"file,label\n{cell},dog\n", folder="photos")
+    assert read == {"cat/1.png": Supervision("dog")}
+
+
+def test_the_same_image_is_found_by_both_names(tmp_path: Path):
+    with pytest.raises(UserError, match=r"labels\.csv:3: cat/1\.png is named on labels\.csv:2"):
+        said(tmp_path, "file,label\ncat/1.png,cat\nphotos/cat/1.png,cat\n", folder="photos")
+
+
+@pytest.mark.parametrize("enclosed", ["", "photos/"])
+def test_a_folder_within_a_folder_of_its_name_is_not_mistaken_for_it(tmp_path: Path, enclosed: str):
+    inner = ["photos/1.png", "photos/2.png", "cat/1.png", "1.png"]
+    files = [enclosed + name for name in inner]
+    told = r"'photos/1\.png' is the name of several images \(photos/1\.png, 1\.png\)"
+    with pytest.raises(UserError, match=told):
+        said(tmp_path, "file,label\nphotos/1.png,cat\n", files=files, folder="photos")
+    for cell, source in {
+        "photos/photos/1.png": "photos/1.png",
+        "photos/2.png": "photos/2.png",
+        "photos/cat/1.png": "cat/1.png",
+        "1.png": "1.png",
+    }.items():
+        read = said(tmp_path, f"file,label\n{cell},cat\n", files=files, folder="photos")
+        assert read == {source: Supervision("cat")}
+
+
+def test_another_folder_in_front_is_refused(tmp_path: Path):
+    with pytest.raises(UserError, match=r"'pictures/cat/1\.png' is not one of the images"):
+        said(tmp_path, "file,label\npictures/cat/1.png,cat\n", folder="photos")
+
+
 def test_the_table_introduces_classes_where_no_folder_does(tmp_path: Path):
     read = said(tmp_path, "file,candidates\na.png,x|y\n", files=["a.png", "b.png"])
     assert read == {"a.png": candidates("x", "y")}
@@ -250,6 +341,8 @@ def test_equal_rows_are_one_object(tmp_path: Path):
     read = said(tmp_path, "file,ann\ncat/1.png,cat\ncat/2.png,cat\n")
     assert read["cat/1.png"] is read["cat/2.png"]
     read = said(tmp_path, "file,annotator,label\ncat/1.png,ann,cat\ncat/2.png,ann,cat\n")
+    assert read["cat/1.png"] is read["cat/2.png"]
+    read = said(tmp_path, "file,ann,true_label\ncat/1.png,cat,cat\ncat/2.png,cat,cat\n")
     assert read["cat/1.png"] is read["cat/2.png"]
 
 

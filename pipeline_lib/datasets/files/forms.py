@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from pipeline_lib.datasets.files.sheet import FILE, Cell, Sheet, brief, quoted
@@ -14,27 +14,34 @@ if TYPE_CHECKING:
 
 SEPARATOR = "|"
 LABEL, CANDIDATES, ANNOTATOR = "label", "candidates", "annotator"
+TRUTH = "true_label"
 # Names of a single column that hardly anybody gives to an annotator.
 MEANT = {
     "labels": LABEL, "class": LABEL, "classes": CANDIDATES, "category": LABEL, "target": LABEL,
     "candidate": CANDIDATES,
 }  # fmt: skip
-# Names of columns that hold no classes, or those that nobody is to train on.
+# Names of columns that hold the truth, which nobody is to train on, or no classes.
+TRUE = {
+    TRUTH, "true label", "truelabel", "true", "truth", "ground_truth", "ground truth", "groundtruth",
+    "gt", "gold",
+}  # fmt: skip
 NOBODY = {
-    "true_label", "true", "truth", "ground_truth", "groundtruth", "gt", "gold",
     "split", "fold", "subset", "id", "index", "unnamed: 0", "url", "width", "height", "size",
     "confidence", "score", "date", "time", "timestamp", "comment", "comments", "note", "notes",
 }  # fmt: skip
+# How programs write that there is nothing.
+BLANKS = {"NA", "N/A", "#N/A", "<NA>", "NaN", "nan", "None", "null", "NULL"}
 Style: TypeAlias = Literal["label", "candidates", "long", "annotators", "classes", "names"]
 
 
 @dataclass(frozen=True)
 class Supervision:
-    """What is said of one image; nothing at all means unlabeled."""
+    """What is said of one image; nothing but a true label means unlabeled."""
 
     label: str | None = None
     candidates: tuple[str, ...] | None = None
     annotations: tuple[tuple[str, str], ...] | None = None
+    true_label: str | None = None
 
 
 def style_of(sheet: Sheet) -> Style:
@@ -45,9 +52,16 @@ def style_of(sheet: Sheet) -> Style:
     """
     if sheet.form != "columns":
         return sheet.form
-    others = [name for name in sheet.columns if name != FILE]
+    others = saying(sheet)
+    for name in others:
+        if name.strip().casefold() in TRUE:
+            msg = f"{_place(name, sheet)}: column {brief(name)}: is `{TRUTH}` meant? rename it, or remove it"
+            raise UserError(msg)
     if not others:
-        msg = f"{sheet.shown}: only a column `file`; add `label`, `candidates`, or one column per annotator"
+        found = (
+            f"columns `{FILE}` and `{TRUTH}`" if TRUTH in sheet.columns else f"a column `{FILE}`"
+        )
+        msg = f"{sheet.shown}: only {found}; add `label`, `candidates`, or one column per annotator"
         raise UserError(msg)
     if set(others) == {ANNOTATOR, LABEL}:
         return "long"
@@ -57,6 +71,15 @@ def style_of(sheet: Sheet) -> Style:
             return "label" if style == LABEL else "candidates"
     _check_annotators(others, sheet)
     return "annotators"
+
+
+def saying(sheet: Sheet) -> list[str]:
+    """Name the columns that say what training may see."""
+    return [name for name in sheet.columns if name not in {FILE, TRUTH}]
+
+
+def _place(name: str, sheet: Sheet) -> str:
+    return sheet.where(sheet.columns[name]) if sheet.is_text else sheet.shown
 
 
 def _check_alone(style: str, others: Sequence[str], sheet: Sheet) -> None:
@@ -79,12 +102,9 @@ def _check_annotators(others: Sequence[str], sheet: Sheet) -> None:
     """Refuse a column that is hardly named after an annotator."""
     for name in others:
         plain = name.strip().casefold()
-        where = sheet.where(sheet.columns[name]) if sheet.is_text else sheet.shown
+        where = _place(name, sheet)
         if plain in NOBODY:
-            msg = (
-                f"{where}: column {brief(name)}: would be taken for an annotator; remove it "
-                f"(true labels are the classes of the folders)"
-            )
+            msg = f"{where}: column {brief(name)}: would be taken for an annotator; remove it"
             raise UserError(msg)
         known = plain if plain in {LABEL, CANDIDATES, ANNOTATOR} else None
         meant = known or (MEANT.get(plain) if len(others) == 1 else None)
@@ -102,7 +122,7 @@ def _check_annotators(others: Sequence[str], sheet: Sheet) -> None:
 def as_label(columns: Sequence[str], values: Sequence[Cell], where: str) -> Supervision:
     """One class, or nothing."""
     del columns
-    return Supervision(label=_text(values[0], where) or None)
+    return Supervision(label=one_text(values[0], where) or None)
 
 
 def as_candidates(columns: Sequence[str], values: Sequence[Cell], where: str) -> Supervision:
@@ -115,7 +135,7 @@ def as_candidates(columns: Sequence[str], values: Sequence[Cell], where: str) ->
 
 def as_annotators(columns: Sequence[str], values: Sequence[Cell], where: str) -> Supervision:
     """One class per annotator, or nothing of some."""
-    texts = (_text(value, where) for value in values)
+    texts = (one_text(value, where) for value in values)
     pairs = ((who, text) for who, text in zip(columns, texts, strict=True) if text)
     return Supervision(annotations=tuple(sorted(pairs)))
 
@@ -123,7 +143,7 @@ def as_annotators(columns: Sequence[str], values: Sequence[Cell], where: str) ->
 def as_classes(columns: Sequence[str], values: Sequence[Cell], where: str) -> Supervision:
     """Any number of classes: one is a label, several are candidates."""
     del columns
-    names = tuple(dict.fromkeys(text for value in values if (text := _text(value, where))))
+    names = tuple(dict.fromkeys(text for value in values if (text := one_text(value, where))))
     if len(names) > 1:
         return Supervision(candidates=names)
     return Supervision(label=names[0] if names else None)
@@ -135,11 +155,21 @@ def as_annotation(values: Sequence[Cell], where: str) -> tuple[str, str] | None:
     Raises:
         UserError: A class that nobody has named.
     """
-    who, name = (_text(value, where) for value in values)
+    who, name = (one_text(value, where) for value in values)
     if name and not who:
         msg = f"{where}: {quoted(name)} has no annotator; name whoever said it"
         raise UserError(msg)
     return (who, name) if who and name else None
+
+
+def with_truth(said: Supervision, truth: str | None) -> Supervision:
+    """Add what is true beside what is said, where a table has a column for it.
+
+    A label becomes a candidate set of one where the truth is blank: by itself it would count as the truth.
+    """
+    if truth is None and said.label is not None:
+        return replace(said, label=None, candidates=(said.label,))
+    return replace(said, true_label=truth)
 
 
 def split_candidates(value: Cell, where: str) -> tuple[str, ...]:
@@ -158,7 +188,12 @@ def split_candidates(value: Cell, where: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _text(value: Cell, where: str) -> str | None:
+def one_text(value: Cell, where: str) -> str | None:
+    """Take the text of a cell that holds one class.
+
+    Raises:
+        UserError: It is a list.
+    """
     if isinstance(value, tuple):
         msg = f"{where}: a list of classes outside of the column `candidates`; rename the column"
         raise UserError(msg)

@@ -19,17 +19,24 @@ if TYPE_CHECKING:
 class Names:
     """Finds images by their path, or by its last part where a single image has it.
 
-    A path may hold the enclosing folder, which `Place.source` leaves out. An accent is the same whether it
-    is a character of its own, as in folders of a Mac, or part of its letter.
+    A path may begin with the enclosing folder, which `Place.source` leaves out. An accent is the same whether
+    it is a character of its own, as in folders of a Mac, or part of its letter.
     """
 
-    def __init__(self, places: Sequence[Place]) -> None:
+    def __init__(self, places: Sequence[Place], folder: str = "") -> None:
+        """Take the images; `folder` encloses them where none does in an archive."""
         self._places = places
         self._sources = {place.source: place.source for place in places}
-        enclosed = (place for place in places if place.member != place.source)
-        self._sources |= {place.member: place.source for place in enclosed}
         for name, source in list(self._sources.items()):
             self._sources.setdefault(composed(name), source)
+        renamed = [place for place in places if place.member != place.source]
+        if renamed and not renamed[0].member.endswith(f"/{renamed[0].source}"):
+            self._sources |= {
+                place.member: place.source for place in renamed
+            }  # of official archives
+        elif renamed:
+            folder = renamed[0].member.split("/")[0]
+        self._enclosing = f"{composed(folder)}/" if folder else ""
 
     @cached_property
     def _tails(self) -> tuple[dict[str, str], dict[str, str]]:
@@ -48,8 +55,10 @@ class Names:
         Raises:
             UserError: No image has this name, or more than one.
         """
-        if isinstance(cell, str) and cell in self._sources:
-            return self._sources[cell]
+        name = cell if isinstance(cell, str) and cell in self._sources else self._path(cell, where)
+        return self._within(name, cell, where) or self._by_tail(name, cell, where)
+
+    def _path(self, cell: Cell, where: str) -> str:
         if not cell or not isinstance(cell, str):
             msg = f"{where}: no file name; remove the row or name its file"
             raise UserError(msg)
@@ -60,11 +69,25 @@ class Names:
                 f"as in {quoted(self._example)}"
             )
             raise UserError(msg)
-        if name in self._sources:
-            return self._sources[name]
-        return self._by_tail(name, cell, where)
+        return name
 
-    def _by_tail(self, name: str, cell: str, where: str) -> str:
+    def _within(self, name: str, cell: Cell, where: str) -> str | None:
+        """Find a path as it is, or below the enclosing folder; nobody can tell which where both are there."""
+        found = self._sources.get(name)
+        if self._enclosing and name.startswith(self._enclosing):
+            below = self._sources.get(name.removeprefix(self._enclosing))
+            if found and below:
+                raise self._several(cell, where, found, below)
+            return found or below
+        return found
+
+    def _several(self, cell: Cell, where: str, first: str, second: str) -> UserError:
+        return UserError(
+            f"{where}: {quoted(cell)} is the name of several images ({first}, {second}); "
+            f"write its folder too"
+        )
+
+    def _by_tail(self, name: str, cell: Cell, where: str) -> str:
         first, second = self._tails
         tail = name.rsplit("/", 1)[-1]
         if name not in first:
@@ -76,11 +99,7 @@ class Names:
             msg = f"{where}: {quoted(cell)} is not one of the images in data.path; {hint}"
             raise UserError(msg)
         if name in second:
-            msg = (
-                f"{where}: {quoted(cell)} is the name of several images ({first[name]}, "
-                f"{second[name]}); write its folder too"
-            )
-            raise UserError(msg)
+            raise self._several(cell, where, first[name], second[name])
         return first[name]
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from typing import TYPE_CHECKING
 
 from pipeline_lib.datasets.files import forms
@@ -14,7 +15,7 @@ from pipeline_lib.datasets.files.tables import read_sheet
 from pipeline_lib.errors import UserError, listed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence, Set
+    from collections.abc import Callable, Collection, Iterator, Sequence, Set
     from pathlib import Path
 
     from pipeline_lib.datasets.files.forms import Style
@@ -27,18 +28,22 @@ ROW_READERS: dict[Style, Callable[[Sequence[str], Sequence[Cell], str], Supervis
     "annotators": forms.as_annotators,
     "classes": forms.as_classes,
 }
+OTHER_SEPARATORS = re.compile(r"\s*[;,/]\s*")
 
 
-def read_supervision(path: Path, shown: str, places: Sequence[Place]) -> dict[str, Supervision]:
+def read_supervision(
+    path: Path, shown: str, places: Sequence[Place], folder: str = ""
+) -> dict[str, Supervision]:
     """Read a table of labels, find the image of every row, and check every class name.
 
     A file is named as the user sees it, as the archive does, or without its folder. Where folders
-    name classes, these are all the classes; where none does, the table introduces them.
+    name classes, these are all the classes, and the true ones; where none does, the table introduces them.
 
     Args:
         path: the table.
         shown: what messages call it.
         places: the images.
+        folder: that holds them, which a table may put in front of their paths.
 
     Returns:
         Supervision by `Place.source`, of the images of which the table says something. Equal ones are
@@ -47,42 +52,75 @@ def read_supervision(path: Path, shown: str, places: Sequence[Place]) -> dict[st
     Raises:
         UserError: The first mistake: file, line or row, and what to do.
     """
-    names = Names(places)
+    names = Names(places, folder)
     sheet = read_sheet(path, shown)
-    classes = {place.label for place in places if place.label is not None}
+    truths = Truths(sheet, places)
     style = style_of(sheet)
     if style == "names":
         said = _rest_unlabeled(sheet, names, places)
     elif style == "long":
-        said = _gathered(sheet, names, classes)
+        said = _gathered(sheet, names, truths)
     else:
-        said = _one_row_each(sheet, names, classes, style)
+        said = _one_row_each(sheet, names, truths, style)
     if not said and next(sheet.rows(), None) is None:
         msg = f"{shown}: no rows; remove data.table if there is nothing to say"
         raise UserError(msg)
     return said
 
 
+class Truths:
+    """The column `true_label`, if there is one, and the folders: where they name classes, they are the truth."""
+
+    def __init__(self, sheet: Sheet, places: Sequence[Place]) -> None:
+        self.classes = {place.label for place in places if place.label is not None}
+        self.are_told = forms.TRUTH in sheet.columns
+        labels = ((place.source, place.label) for place in places) if self.are_told else ()
+        self._folders = {source: label for source, label in labels if label is not None}
+
+    def check(self, cell: Cell, source: str, where: str) -> str | None:
+        """Give the true label that a row tells, or None.
+
+        Raises:
+            UserError: It is no class, or the folder of the image is named after another one.
+        """
+        truth = forms.one_text(cell, f"{where}: column {forms.TRUTH}") or None
+        if truth is None:
+            return None
+        _check_classes([truth], self.classes, (), where)
+        folder = self._folders.get(source, truth)
+        if truth != folder:
+            msg = (
+                f"{where}: column {forms.TRUTH}: {quoted(truth)}, but {brief(source)} lies in the folder of "
+                f"{quoted(folder)}; correct one of them, or leave the cell blank"
+            )
+            raise UserError(msg)
+        return truth
+
+
 def _one_row_each(
-    sheet: Sheet, names: Names, classes: Set[str], style: Style
+    sheet: Sheet, names: Names, truths: Truths, style: Style
 ) -> dict[str, Supervision]:
     read_row = ROW_READERS[style]
-    columns = [name for name in sheet.columns if name != FILE]
+    columns = forms.saying(sheet)
     said: dict[str, Supervision] = {}
     known: dict[tuple[Cell, ...], Supervision] = {}
     empty: list[int] = []
-    for number, cell, values in _rows(sheet):
-        source = names.find(cell, sheet.where(number))
+    for number, cell, values, true_cell in _rows(sheet):
+        where = sheet.where(number)
+        source = names.find(cell, where)
         if source in said:
-            first = next(n for n, c, _ in _rows(sheet) if names.find(c, "") == source)
-            msg = f"{sheet.where(number)}: {brief(source)} is named on {sheet.where(first)} already; keep one row"
+            first = sheet.where(_first_row(sheet, names, source))
+            msg = f"{where}: {brief(source)} is named on {first} already; keep one row"
             raise UserError(msg)
-        if values not in known:
-            supervision = read_row(columns, values, sheet.where(number))
-            _check_classes(_names(supervision), classes, values, sheet.where(number))
-            known[values] = supervision
-        said[source] = known[values]
-        if known[values].candidates == ():
+        truth = truths.check(true_cell, source, where)
+        if (*values, truth) not in known:
+            supervision = read_row(columns, values, where)
+            _check_classes(_names(supervision), truths.classes, values, where)
+            if truths.are_told:
+                supervision = forms.with_truth(supervision, truth)
+            known[*values, truth] = supervision
+        said[source] = known[*values, truth]
+        if said[source].candidates == ():
             empty.append(number)
     if empty:
         msg = (
@@ -91,35 +129,72 @@ def _one_row_each(
             f"name all classes there if nothing is known"
         )
         raise UserError(msg)
+    if style == forms.CANDIDATES and not truths.classes:
+        _check_separators(sheet, known.values())
     return said
 
 
-def _gathered(sheet: Sheet, names: Names, classes: Set[str]) -> dict[str, Supervision]:
+def _check_separators(sheet: Sheet, sayings: Collection[Supervision]) -> None:
+    """Refuse cat;dog where no set has two classes, but cat and dog are classes."""
+    if any(len(one.candidates or ()) > 1 for one in sayings):
+        return
+    classes = {name for one in sayings for name in (*_names(one), one.true_label) if name}
+    parts = {name: OTHER_SEPARATORS.split(name) for name in classes}
+    joined = {name for name in classes if len(parts[name]) > 1 and classes.issuperset(parts[name])}
+    for number, _, values, _ in _rows(sheet) if joined else ():
+        for name in values if isinstance(values[0], str) else values[0] or ():
+            if name in joined:
+                meant = SEPARATOR.join(parts[name])
+                msg = f"{sheet.where(number)}: column {forms.CANDIDATES}: {quoted(name)}: write {quoted(meant)}"
+                raise UserError(msg)
+
+
+def _gathered(sheet: Sheet, names: Names, truths: Truths) -> dict[str, Supervision]:
     """Put together what several rows say of each image, in an order that is not the rows'."""
-    columns = [name for name in sheet.columns if name != FILE]
+    columns = forms.saying(sheet)
     who, what = columns.index(forms.ANNOTATOR), columns.index(forms.LABEL)
     pairs: dict[str, list[tuple[str, str]]] = {}
+    true: dict[str, str] = {}
     known: dict[tuple[Cell, ...], list[tuple[str, str]]] = {}
-    for number, cell, values in _rows(sheet):
-        source = names.find(cell, sheet.where(number))
+    for number, cell, values, true_cell in _rows(sheet):
+        where = sheet.where(number)
+        source = names.find(cell, where)
         if values not in known:
-            pair = forms.as_annotation((values[who], values[what]), sheet.where(number))
-            _check_classes(pair[1:] if pair else (), classes, values, sheet.where(number))
+            pair = forms.as_annotation((values[who], values[what]), where)
+            _check_classes(pair[1:] if pair else (), truths.classes, values, where)
             known[values] = [pair] if pair else []
         pairs.setdefault(source, []).extend(known[values])
-    one: dict[tuple[tuple[str, str], ...], Supervision] = {}
+        truth = truths.check(true_cell, source, where)
+        if truth and true.setdefault(source, truth) != truth:
+            first = sheet.where(_first_row(sheet, names, source, true[source]))
+            msg = (
+                f"{where}: column {forms.TRUTH}: {quoted(truth)}, but {quoted(true[source])} on {first}, "
+                f"of the same {brief(source)}; correct one of them"
+            )
+            raise UserError(msg)
+    one: dict[tuple[tuple[tuple[str, str], ...], str | None], Supervision] = {}
     said: dict[str, Supervision] = {}
     for source, several in pairs.items():
-        distinct = tuple(sorted(set(several)))
-        said[source] = one.setdefault(distinct, Supervision(annotations=distinct))
+        distinct, truth = tuple(sorted(set(several))), true.get(source)
+        supervision = Supervision(annotations=distinct, true_label=truth)
+        said[source] = one.setdefault((distinct, truth), supervision)
     return said
+
+
+def _first_row(sheet: Sheet, names: Names, source: str, truth: str | None = None) -> int:
+    """Find the first row of an image, or the first that tells this truth of it."""
+    return next(
+        number
+        for number, cell, _, true_cell in _rows(sheet)
+        if truth in {None, true_cell} and names.find(cell, "") == source
+    )
 
 
 def _rest_unlabeled(sheet: Sheet, names: Names, places: Sequence[Place]) -> dict[str, Supervision]:
     """Take the label from every training image that a list does not name."""
     listed_sources: set[str] = set()
     labeled = {place.source for place in places if place.label is not None}
-    for number, cell, _ in _rows(sheet):
+    for number, cell, _, _ in _rows(sheet):
         source = names.find(cell, sheet.where(number))
         if source not in labeled:
             msg = (
@@ -135,11 +210,14 @@ def _rest_unlabeled(sheet: Sheet, names: Names, places: Sequence[Place]) -> dict
     return {source: nothing for source in training if source not in listed_sources}
 
 
-def _rows(sheet: Sheet) -> Iterator[tuple[int, Cell, tuple[Cell, ...]]]:
-    """Give number, file and the other cells of each row."""
-    at = list(sheet.columns).index(FILE) if sheet.columns else 0
+def _rows(sheet: Sheet) -> Iterator[tuple[int, Cell, tuple[Cell, ...], Cell]]:
+    """Give number, file, what is said, and the true label of each row."""
+    columns = list(sheet.columns)
+    at = columns.index(FILE) if columns else 0
+    true_at = columns.index(forms.TRUTH) if forms.TRUTH in columns else None
     for number, cells in sheet.rows():
-        yield number, cells[at], tuple(map(_composed, cells[:at] + cells[at + 1 :]))
+        said = tuple(_composed(c) for i, c in enumerate(cells) if i not in {at, true_at})
+        yield number, cells[at], said, None if true_at is None else _composed(cells[true_at])
 
 
 def _composed(cell: Cell) -> Cell:
@@ -152,7 +230,15 @@ def _check_classes(
     names: Sequence[str], classes: Set[str], values: Sequence[Cell], where: str
 ) -> None:
     for name in names:
-        if not classes or name in classes:
+        if name in classes:
+            continue
+        if name in forms.BLANKS:
+            msg = (
+                f"{where}: {quoted(name)} is how programs write a blank; leave the cell of an unlabeled image "
+                f"blank (in `{forms.CANDIDATES}`: name all classes), or rename the class"
+            )
+            raise UserError(msg)
+        if not classes:
             continue
         close = difflib.get_close_matches(name[:200], classes, n=1)
         hint = "the class folders are all the classes"

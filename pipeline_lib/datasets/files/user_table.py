@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from pipeline_lib.artifacts import publish, verify
@@ -43,7 +44,8 @@ def read(raw: Path, data: Data, places: Iterable[Place]) -> dict[str, Supervisio
         return {}
     verify(raw / TABLE)
     try:
-        return read_supervision(raw / TABLE, data.table, list(places))
+        folder = PurePosixPath(data.path or "").name
+        return read_supervision(raw / TABLE, data.table, list(places), folder)
     except UserError as error:
         # What is read is the snapshot: the file that the message names may be correct by now.
         msg = f"{error}; once corrected: dvc repro --force download && dvc repro"
@@ -56,7 +58,7 @@ def supervised(
     said: Supervision | None,
     split: Literal["train", "val", "test"] | None,
 ) -> Row:
-    """Take the supervision from the table, else from the folder; the folder is the truth."""
+    """Take the supervision from the table, else from the folder, and the truth from the folder, else the table."""
     given = said or Supervision(label=place.label)
     return Row(
         source_id=place.source,
@@ -64,6 +66,6 @@ def supervised(
         label=given.label,
         candidates=given.candidates,
         annotations=given.annotations,
-        true_label=place.label,
+        true_label=place.label or given.true_label,
         split=split,
     )
