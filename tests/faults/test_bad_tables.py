@@ -289,6 +289,16 @@ def test_a_folder_may_name_a_class_as_it_likes(workspace, name: str):
     assert labels["cat/1.png"] == labels[f"{name}/0.png"]
 
 
+@pytest.mark.parametrize("path", ["photos", "photos/", "./photos"])
+def test_the_folder_itself_may_stand_in_front_of_the_files_of_a_table(workspace, path: str):
+    workspace.two_classes(2)
+    workspace.table("file,label\nphotos/cat/00.png,dog\n")
+    workspace.set(data={"path": path})
+    workspace.run("download", "ingest")
+    rows = {row["source"]: row for row in workspace.read("labels.parquet")}
+    assert (rows[CATS]["label"], rows[CATS]["true_label"]) == (1, 0)
+
+
 def test_flat_files_need_a_table(workspace):
     workspace.add("0.png")
     message = workspace.refused("ingest", "download")
