@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from pipeline_lib.records import Kind, StepOutput
+    from pipeline_lib.training.pool import Feed
 
 Params = dict[str, Any]
 
@@ -462,6 +463,7 @@ def probe(options: argparse.Namespace) -> None:
     options.output.unlink(missing_ok=True)
     stopwatch = Stopwatch(vars(loop)["take_step"], options.output)
     vars(loop)["take_step"] = stopwatch
+    vars(loop)["Feed"] = stopwatch.watched(vars(loop)["Feed"])
     try:
         train.main()
     except MeasuredError:
@@ -483,14 +485,18 @@ class Stopwatch:
     def __init__(self, take_step: Callable[..., StepOutput], output: Path) -> None:
         self.take_step, self.output = take_step, output
         self.course = self._course()
-        self.batch: Callable[[], object] = int
+        self.feed: Feed
+        self.batches: Callable[[], object] = list
         self.device = torch.device("cpu")
         self.calls: dict[str, Any] = {}  # of the profiled step
 
     def __call__(self, *arguments: Any) -> StepOutput:  # noqa: ANN401 - passed on as they are
         """Take a step, under the profiler if it is its turn."""
-        method, pool, *_, number = arguments
-        self.device, self.batch = pool.device, lambda: pool.batch(method.streams, number)
+        *_, number = arguments
+        pool, streams = self.feed.pool, self.feed.streams
+        self.together = pool.steps_at_once(streams)
+        steps = range(number, number + self.together)
+        self.device, self.batches = pool.device, lambda: pool.batches(streams, steps)
         watched = next(self.course, None)
         if watched is None:
             raise MeasuredError
@@ -499,6 +505,15 @@ class Stopwatch:
         output: StepOutput
         output, self.calls = self._profiled(lambda: self.take_step(*arguments))
         return output
+
+    def watched(self, feed: Callable[..., Feed]) -> Callable[..., Feed]:
+        """The same feed, remembered: the batches of some steps are made together."""
+
+        def remembered(*arguments: Any) -> Feed:  # noqa: ANN401
+            self.feed = feed(*arguments)
+            return self.feed
+
+        return remembered
 
     def _course(self) -> Iterator[bool]:
         """One value per step: whether it is profiled."""
@@ -517,10 +532,11 @@ class Stopwatch:
                 row["peak_GiB"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
             self._write(name, row | {"windows": [round(window, 3) for window in windows]})
             if not benchmark:
-                making = timed(self.batch, self.device)
-                self._write(name, {"what": "batch", "ms": round(making, 3)})
-                _, row = self._profiled(self.batch)
-                self._write(name, {"what": "batch, profiled", **row})
+                making = timed(self.batches, self.device)
+                each = {"ms": round(making / self.together, 3), "together": self.together}
+                self._write(name, {"what": "batch", **each})
+                _, row = self._profiled(self.batches)
+                self._write(name, {"what": "batches, profiled", "together": self.together, **row})
                 yield True
                 self._write(name, {"what": "step, profiled", **self.calls})
 

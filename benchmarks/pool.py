@@ -102,7 +102,7 @@ def one(folder: Path, way: str, count: int) -> dict[str, Any]:
     from pipeline_lib.pixels import Stored
     from pipeline_lib.records import Clock, Problem
     from pipeline_lib.training.optimizer import build_optimizer
-    from pipeline_lib.training.pool import Pool
+    from pipeline_lib.training.pool import Feed, Pool
     from pipeline_lib.training.steps import take_step
 
     cpu, peaks = torch.device("cpu"), Peaks()
@@ -121,6 +121,7 @@ def one(folder: Path, way: str, count: int) -> dict[str, Any]:
     )
     method = Average(AverageParams(view="weak"), problem, build(about)).train()
     pool = Pool(images_NCHW, candidates_NK, lambda _: policy("crop_flip", (3, 32, 32)), 1, cpu)
+    feed = Feed(pool, method.streams)
     optimizer = build_optimizer(train, method.parameters())
     peaks.restart()
     gathering = 0.0
@@ -128,9 +129,9 @@ def one(folder: Path, way: str, count: int) -> dict[str, Any]:
         if step == WARM_UP:
             stepping, gathering = time.monotonic(), 0.0
         at = time.monotonic()
-        pool.batch(method.streams, step)
+        batch = feed.batch(step)
         gathering += time.monotonic() - at
-        take_step(method, pool, optimizer, train, Clock(step, 1000, 100), 1, step)
+        take_step(method, batch, optimizer, train, Clock(step, 1000, 100), 1, step)
     total = time.monotonic() - stepping
     return {
         "images": count,

@@ -33,7 +33,7 @@ from pipeline_lib.params.load import load  # noqa: E402
 from pipeline_lib.records import Clock, Problem  # noqa: E402
 from pipeline_lib.training.ema import Ema  # noqa: E402
 from pipeline_lib.training.optimizer import build_optimizer  # noqa: E402
-from pipeline_lib.training.pool import Pool  # noqa: E402
+from pipeline_lib.training.pool import Feed, Pool  # noqa: E402
 from pipeline_lib.training.steps import take_step  # noqa: E402
 
 if TYPE_CHECKING:
@@ -83,12 +83,11 @@ def ours(method: Method, precision: str) -> Iterator[float]:
     cpu = torch.device("cpu")
     pool = Pool(task.images_NCHW, task.candidates_NK, views.__getitem__, SEED, cpu)
     optimizer = build_optimizer(train, method.parameters())
-    ema = Ema(method, EMA_DECAY)
+    ema, feed = Ema(method, EMA_DECAY), Feed(pool, method.streams)
     step = 0
     while True:
-        output = take_step(
-            method, pool, optimizer, train, Clock(step + 10_000, 20_000, 100), SEED, step
-        )
+        clock, batch = Clock(step + 10_000, 20_000, 100), feed.batch(step)
+        output = take_step(method, batch, optimizer, train, clock, SEED, step)
         ema.update()
         step += 1
         yield float(output.loss.detach())

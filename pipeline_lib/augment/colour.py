@@ -61,7 +61,8 @@ def hue(images_BCHW: Tensor, shift_B: Tensor) -> Tensor:
     """
     if images_BCHW.shape[1] == 1:
         return images_BCHW
-    red, green, blue = images_BCHW.int().split(1, dim=1)
+    channels: tuple[Tensor, ...] = images_BCHW.int().split(1, dim=1)
+    red, green, blue = channels
     # One by one: on the CPU ten times as fast as a reduction over three channels.
     low_B1HW = red.minimum(green).minimum(blue)
     high_B1HW = red.maximum(green).maximum(blue)

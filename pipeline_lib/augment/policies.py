@@ -12,6 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+import torch
+
 from pipeline_lib.augment.autoaugment import AutoAugment
 from pipeline_lib.augment.blur import GaussianBlur
 from pipeline_lib.augment.colour import BrightnessJitter
@@ -28,7 +30,8 @@ from pipeline_lib.augment.resized_crop import ResizedCrop
 from pipeline_lib.errors import UserError
 
 if TYPE_CHECKING:
-    import torch
+    from collections.abc import Sequence
+
     from torch import Tensor
 
 DataPolicy = Literal["digits", "natural", "characters", "numbers"]
@@ -97,6 +100,14 @@ class View:
     def sample(self, generator: torch.Generator, batch: int) -> tuple[Any, ...]:
         """Draw the parameters of `batch` images: one NamedTuple of CPU tensors per step."""
         return tuple(step.sample(generator, batch) for step in self.steps)
+
+    @staticmethod
+    def joined(drawn: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
+        """Parameters of several batches, in a row, as those of one."""
+        return tuple(
+            type(parts[0])(*map(torch.cat, zip(*parts, strict=True)))
+            for parts in zip(*drawn, strict=True)
+        )
 
     def apply(self, images_BCHW: Tensor, parameters: tuple[Any, ...]) -> Tensor:
         """Change every image by its own parameters; pure, so that a view can be replayed."""

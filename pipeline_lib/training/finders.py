@@ -18,6 +18,7 @@ from pipeline_lib.errors import UserError
 from pipeline_lib.methods.phases import Found
 from pipeline_lib.records import Clock
 from pipeline_lib.training.optimizer import build_optimizer, set_learning_rate
+from pipeline_lib.training.pool import Feed
 from pipeline_lib.training.steps import take_step
 
 if TYPE_CHECKING:
@@ -125,7 +126,8 @@ def _try_largest_step(method: Method, batch_size: int, pool: Pool, train: Train,
     phase = max(trial.phases(train, 1), key=lambda phase: _views(trial, phase))
     trial.enter(phase)
     optimizer = build_optimizer(phase.train, trial.parameters())
-    take_step(trial, pool, optimizer, train, Clock(0, 1, 1), seed, 0)
+    batch = pool.batch(trial.streams, 0)
+    take_step(trial, batch, optimizer, train, Clock(0, 1, 1), seed, 0)
 
 
 def _views(trial: Method, phase: Phase) -> int:
@@ -155,11 +157,13 @@ def range_test(
     phase = trial.phases(train, 1)[0]
     trial.enter(phase)
     optimizer = build_optimizer(phase.train, trial.parameters())
+    feed = Feed(pool, trial.streams)
     rows: list[dict[str, float]] = []
     average, best = 0.0, math.inf
     for step, rate in enumerate(np.geomspace(LOWEST_RATE, HIGHEST_RATE, RATES).tolist()):
         set_learning_rate(optimizer, rate)
-        output = take_step(trial, pool, optimizer, train, Clock(step, RATES, RATES), seed, step)
+        clock = Clock(step, RATES, RATES)
+        output = take_step(trial, feed.batch(step), optimizer, train, clock, seed, step)
         loss = float(output.loss.detach())
         if not math.isfinite(loss):
             break

@@ -22,6 +22,7 @@ from pipeline_lib.training.optimizer import (
     set_learning_rate,
 )
 from pipeline_lib.training.plateau import Plateau
+from pipeline_lib.training.pool import Feed
 from pipeline_lib.training.record import Kept, Record, below, prefixed
 from pipeline_lib.training.schedule import learning_rate
 from pipeline_lib.training.selection import Rule, Validation, score, validate
@@ -80,9 +81,10 @@ class Trainer:
         self._equip(0)
 
     def _equip(self, number: int) -> None:
-        """What a phase starts with: optimizer, averages, clock."""
+        """What a phase starts with: batches, optimizer, averages, clock."""
         self.number, self.phase = number, self.phases[number]
         self.clock = Clock(0, self.phase.steps, self.steps_per_epoch)
+        self.feed = Feed(self.pool, self.method.streams)
         self.optimizer = build_optimizer(self.phase.train, self.method.parameters())
         self.ema = Ema(self.method, self.train.ema_decay)
         self.plateau = Plateau()
@@ -148,8 +150,9 @@ class Trainer:
     def _step(self) -> None:
         self.rate = self._rate_at(self.clock)
         set_learning_rate(self.optimizer, self.rate)
+        batch = self.feed.batch(self.done)
         output = take_step(
-            self.method, self.pool, self.optimizer, self.train, self.clock, self.seed, self.done
+            self.method, batch, self.optimizer, self.train, self.clock, self.seed, self.done
         )
         self.ema.update()
         self.meter.add(output, self.done)

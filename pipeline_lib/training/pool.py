@@ -14,9 +14,13 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from pipeline_lib.augment.policies import View
     from pipeline_lib.records import Stream
 
-    View = Callable[[Tensor, torch.Generator], Tensor]
+# A view is hundreds of small operations, whatever the number of images: several steps share them.
+IMAGES_AT_ONCE = {"cpu": 512}  # more do not stay in a processor's cache
+OTHERWISE = 16_384
+BYTES_AT_ONCE = 1 << 28
 
 
 class Pool:
@@ -25,7 +29,7 @@ class Pool:
     Args:
         images_NCHW: uint8, on the device or, mapped from a file, on the CPU (see `memory`).
         candidates_NK: bool.
-        view: what a stream's view names mean: from a name to (uint8 batch, generator) -> uint8 batch.
+        view: what a stream's view names mean.
         seed: of order and augmentation.
         device: where batches go and are augmented.
     """
@@ -39,7 +43,7 @@ class Pool:
         device: torch.device,
     ) -> None:
         self.images_NCHW = images_NCHW
-        self.candidates_NK = candidates_NK.to(device)
+        self.candidates_NK = candidates_NK.to(device).float()
         self.view = view
         self.seed = seed
         self.device = device
@@ -48,19 +52,50 @@ class Pool:
 
     def batch(self, streams: Mapping[str, Stream], step: int) -> Batch:
         """The batch of `step`; asking again, or in another process, gives the same one."""
+        return self.batches(streams, range(step, step + 1))[0]
+
+    def batches(self, streams: Mapping[str, Stream], steps: range) -> list[Batch]:
+        """The batches of several steps, made together: the same as one by one."""
         index, views, candidates = {}, {}, {}
         for name, stream in streams.items():
-            position_B = self._positions(name, stream, step)
-            images_BCHW = self.images_NCHW[position_B].to(self.device)
-            index[name] = position_B.to(self.device)
-            candidates[name] = self.candidates_NK[index[name]].float()
-            views[name] = tuple(
-                self.view(view)(
-                    images_BCHW, torch_generator(self.seed, "augment", name, number, step)
-                )
-                for number, view in enumerate(stream.views)
+            position_N = torch.cat([self._positions(name, stream, step) for step in steps])
+            images_NCHW = self.images_NCHW[position_N].to(self.device)
+            index_N = position_N.to(self.device)
+            index[name] = index_N.split(stream.batch_size)
+            candidates[name] = self.candidates_NK[index_N].split(stream.batch_size)
+            views[name] = [
+                self._view(name, number, stream, steps, images_NCHW).split(stream.batch_size)
+                for number in range(len(stream.views))
+            ]
+        return [
+            Batch(
+                {name: parts[i] for name, parts in index.items()},
+                {name: tuple(parts[i] for parts in of_all) for name, of_all in views.items()},
+                {name: parts[i] for name, parts in candidates.items()},
             )
-        return Batch(index, views, candidates)
+            for i in range(len(steps))
+        ]
+
+    def _view(
+        self, name: str, number: int, stream: Stream, steps: range, images_NCHW: Tensor
+    ) -> Tensor:
+        """View `number` of the images of all steps; each step draws for itself."""
+        view = self.view(stream.views[number])
+        drawn = [
+            view.sample(
+                torch_generator(self.seed, "augment", name, number, step), stream.batch_size
+            )
+            for step in steps
+        ]
+        return view.apply(images_NCHW, view.joined(drawn))
+
+    def steps_at_once(self, streams: Mapping[str, Stream]) -> int:
+        """Of how many steps to make the batches together: enough images, and not too much memory."""
+        images = IMAGES_AT_ONCE.get(self.device.type, OTHERWISE)
+        most = max(stream.batch_size for stream in streams.values())
+        seen = sum(stream.batch_size * (1 + len(stream.views)) for stream in streams.values())
+        step_bytes = seen * self.images_NCHW[0].numel()
+        return max(1, min(images // most, BYTES_AT_ONCE // step_bytes))
 
     def _positions(self, name: str, stream: Stream, step: int) -> Tensor:
         """Positions of the images of a step."""
@@ -110,3 +145,24 @@ class Pool:
             order_N = torch.randperm(size, generator=generator)
             cached = self._orders[name] = ((size, number), order_N)
         return cached[1]
+
+
+class Feed:
+    """The batches of one phase, of several steps at a time.
+
+    Args:
+        pool: of images.
+        streams: of the phase.
+    """
+
+    def __init__(self, pool: Pool, streams: Mapping[str, Stream]) -> None:
+        self.pool, self.streams = pool, streams
+        self._first, self._ready = 0, list[Batch]()
+
+    def batch(self, step: int) -> Batch:
+        """What `Pool.batch` gives."""
+        if not 0 <= step - self._first < len(self._ready):
+            self._ready = []  # not twice the memory
+            steps = range(step, step + self.pool.steps_at_once(self.streams))
+            self._first, self._ready = step, self.pool.batches(self.streams, steps)
+        return self._ready[step - self._first]

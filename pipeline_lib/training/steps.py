@@ -11,35 +11,34 @@ from pipeline_lib.rng import StepRng, seeded_layers
 if TYPE_CHECKING:
     from pipeline_lib.methods.base import Method
     from pipeline_lib.params.sections import Train
-    from pipeline_lib.records import Clock, StepOutput
-    from pipeline_lib.training.pool import Pool
+    from pipeline_lib.records import Batch, Clock, StepOutput
 
 
 def take_step(
     method: Method,
-    pool: Pool,
+    batch: Batch,
     optimizer: torch.optim.Optimizer,
     train: Train,
     clock: Clock,
     seed: int,
     number: int,
 ) -> StepOutput:
-    """Draw the batch of step `number` of the training, and move the weights by its gradient.
+    """Move the weights by the gradient of one batch.
 
     Args:
         method: in training mode.
-        pool: its images.
+        batch: of its streams.
         optimizer: its learning rate is set.
         train: precision, and the largest gradient.
         clock: of the phase.
         seed: of the layers and of the method's own draws.
         number: of the step, over all phases.
     """
-    batch = pool.batch(method.streams, number)
     half = train.precision == "bf16"
+    device = next(iter(batch.index.values())).device
     with (
         seeded_layers(seed, "layers", number),
-        torch.autocast(pool.device.type, torch.bfloat16, enabled=half),
+        torch.autocast(device.type, torch.bfloat16, enabled=half),
     ):
         output = method.training_step(batch, clock, StepRng(seed, number))
     optimizer.zero_grad(set_to_none=True)

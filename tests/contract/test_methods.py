@@ -2,12 +2,13 @@
 
 import importlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+from pipeline_lib.augment.policies import View
 from pipeline_lib.losses.common import uniform_targets
 from pipeline_lib.methods.base import Method
 from pipeline_lib.methods.phases import Found, Phase
@@ -18,6 +19,7 @@ from pipeline_lib.params.methods import KINDS
 from pipeline_lib.records import Batch, Clock, Problem
 from pipeline_lib.rng import StepRng, seeded_layers
 from pipeline_lib.training.pool import Pool
+from tests.views import Changed
 
 ROOT = Path(__file__).parents[2]
 PARAMS = load(ROOT / "params.yaml")
@@ -67,9 +69,8 @@ def make_method(name: str, **changes: object) -> Method:
 def make_batch(method: Method, step: int = 0) -> Batch:
     """The batch of a step, with plain views; small ones are crops."""
 
-    def view(name: str) -> Callable[[torch.Tensor, torch.Generator], torch.Tensor]:
-        side = 6 if name == "small" else 8
-        return lambda images_BCHW, _: images_BCHW[:, :, :side, :side]
+    def view(name: str) -> View:
+        return View((Changed(side=6 if name == "small" else 8),))
 
     pool = Pool(make_images(), method.problem.candidates_NK, view, 1, torch.device("cpu"))
     return pool.batch(method.streams, step)

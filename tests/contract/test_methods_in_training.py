@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from pipeline_lib.augment.policies import View
 from pipeline_lib.params.sections import Train
 from pipeline_lib.training.loop import Trainer
 from pipeline_lib.training.outputs import history_csv
@@ -15,6 +16,7 @@ from pipeline_lib.training.progress import TrainingProgress
 from pipeline_lib.training.resume import Slot
 from pipeline_lib.training.selection import Validation
 from tests.contract import test_methods as contract
+from tests.views import Changed, Shift
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,14 +69,8 @@ def make_trainer(name: str, folder: Path, **changes: object) -> Trainer:
     train = Train.model_validate(contract.PARAMS.train.model_dump() | values | changes)
     noise = torch.randint(0, 30, (1, 1, 8, 8), generator=torch.Generator().manual_seed(3)).byte()
 
-    def view(name: str) -> object:
-        side = 6 if name == "small" else 8
-
-        def augment(images_BCHW: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-            shift = torch.randint(0, 20, (len(images_BCHW), 1, 1, 1), generator=generator).byte()
-            return (images_BCHW + shift)[:, :, :side, :side] + noise[:, :, :side, :side]
-
-        return augment
+    def view(name: str) -> View:
+        return View((Shift(20), Changed(side=6 if name == "small" else 8, noise_1CHW=noise)))
 
     candidates_NK = method.problem.candidates_NK
     pool = Pool(contract.make_images(), candidates_NK, view, 1, CPU)

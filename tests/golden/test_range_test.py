@@ -9,7 +9,9 @@ import torch
 from pipeline_lib.records import StepOutput
 from pipeline_lib.training import finders
 from pipeline_lib.training.finders import choose_rate, range_test
+from pipeline_lib.training.pool import Pool
 from tests.contract import test_methods as contract
+from tests.views import PLAIN
 
 
 def scripted_test(monkeypatch: pytest.MonkeyPatch, losses) -> list[dict[str, float]]:
@@ -21,7 +23,15 @@ def scripted_test(monkeypatch: pytest.MonkeyPatch, losses) -> list[dict[str, flo
         return StepOutput(torch.tensor(next(left), dtype=torch.float64))
 
     monkeypatch.setattr(finders, "take_step", step)
-    curve = range_test(contract.make_method("two_phase"), 16, None, contract.PARAMS.train, 1)
+    method = contract.make_method("two_phase")
+    pool = Pool(
+        contract.make_images(),
+        method.problem.candidates_NK,
+        lambda _: PLAIN,
+        1,
+        torch.device("cpu"),
+    )
+    curve = range_test(method, 16, pool, contract.PARAMS.train, 1)
     assert rates[: len(curve)] == [row["learning_rate"] for row in curve]
     return curve
 

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline_lib.augment.policies import View
 from pipeline_lib.errors import UserError
 from pipeline_lib.losses import paws as losses
 from pipeline_lib.methods.paws import Paws
@@ -21,6 +22,7 @@ from pipeline_lib.params.sections import Train
 from pipeline_lib.records import Batch, Clock, Problem
 from pipeline_lib.rng import StepRng, seeded_layers
 from pipeline_lib.training.pool import Pool
+from tests.views import Changed
 
 PARAMS = load(Path(__file__).parents[2] / "params.yaml")
 CLASSES, PER_CLASS, IMAGES = 5, 3, 6
@@ -154,9 +156,8 @@ def make(kind: type, problem: Problem | None = None, name: str = "small_cnn", **
 def make_batch(method: Paws, value: int | None = None) -> Batch:
     """A batch of the method's streams; small views are crops, `value` makes all pixels alike."""
 
-    def view(name: str):
-        side = 6 if name == "small" else 8
-        return lambda x, _: (x if value is None else torch.full_like(x, value))[..., :side, :side]
+    def view(name: str) -> View:
+        return View((Changed(side=6 if name == "small" else 8, value=value),))
 
     problem = method.problem
     pool = Pool(problem.images_NCHW, problem.candidates_NK, view, 1, torch.device("cpu"))

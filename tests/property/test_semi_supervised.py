@@ -16,6 +16,7 @@ from pipeline_lib.params import methods as params
 from pipeline_lib.records import Batch, Clock, Problem
 from pipeline_lib.rng import StepRng, seeded_layers
 from pipeline_lib.training.pool import Pool
+from tests.views import shifted
 
 CLASSES, BATCH = 5, 8
 
@@ -65,14 +66,9 @@ def make_method(kind, problem: Problem, **changes):
 
 def make_batch(method, problem: Problem, step: int = 0) -> Batch:
     pool = Pool(
-        problem.images_NCHW, problem.candidates_NK, lambda _: _noisy, 1, torch.device("cpu")
+        problem.images_NCHW, problem.candidates_NK, lambda _: shifted(9), 1, torch.device("cpu")
     )
     return pool.batch(method.streams, step)
-
-
-def _noisy(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    noise = torch.randint(0, 9, images.shape, generator=generator)
-    return (images // 2 + noise).to(torch.uint8)
 
 
 def step(method, batch: Batch, number: int = 0):

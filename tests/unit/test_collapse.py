@@ -19,6 +19,7 @@ from pipeline_lib.training.pool import Pool
 from pipeline_lib.training.progress import TrainingProgress
 from pipeline_lib.training.resume import Slot
 from pipeline_lib.training.selection import Validation
+from tests.views import shifted
 
 PARAMS = load(Path(__file__).parents[2] / "params.yaml")
 LABELED, IMAGES, CLASSES, EPOCHS, STEPS = 8, 48, 4, 8, 3
@@ -60,10 +61,7 @@ def make_trainer(folder: Path, me_max: float, collapse: float = 0.05) -> Trainer
     with seeded_layers(0, "weights"):
         method = Paws(section, problem, build(architecture))
 
-    def view(batch: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        return batch + torch.randint(0, 10, (len(batch), 1, 1, 1), generator=generator).byte()
-
-    pool = Pool(problem.images_NCHW, problem.candidates_NK, lambda _: view, 1, CPU)
+    pool = Pool(problem.images_NCHW, problem.candidates_NK, lambda _: shifted(10), 1, CPU)
     nothing = Validation(problem.images_NCHW[:0], problem.candidates_NK[:0].float())
     slot = Slot(folder, {"params": {}})
     return Trainer(method, pool, nothing, train, "last", STEPS, slot, 1)

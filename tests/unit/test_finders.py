@@ -18,6 +18,7 @@ from pipeline_lib.training.finders import batch_for, choose_rate, find
 from pipeline_lib.training.pool import Pool
 from tests.contract import test_methods as contract
 from tests.contract.test_methods_in_training import Quiet, make_trainer
+from tests.views import shifted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,14 +30,8 @@ CPU = torch.device("cpu")
 
 
 def make_pool(method: Method) -> Pool:
-    def view(name: str) -> object:
-        del name
-        return lambda images_BCHW, generator: (
-            images_BCHW
-            + torch.randint(0, 20, (len(images_BCHW), 1, 1, 1), generator=generator).byte()
-        )
-
-    return Pool(contract.make_images(), method.problem.candidates_NK, view, 1, CPU)
+    candidates_NK = method.problem.candidates_NK
+    return Pool(contract.make_images(), candidates_NK, lambda _: shifted(20), 1, CPU)
 
 
 def findings(method: Method, train: Train = TRAIN) -> finders.Findings:
@@ -138,6 +133,7 @@ class FullGpu:
         self.tried: list[tuple[str, int]] = []
         self.limit = limit
         monkeypatch.setattr(finders, "take_step", self.take_step)
+        monkeypatch.setattr(Pool, "batch", lambda *_: None)
         monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
 
     def take_step(self, method: Method, *_: object) -> None:

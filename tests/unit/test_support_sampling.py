@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from pipeline_lib.records import Stream
 from pipeline_lib.training.pool import Pool
+from tests.views import PLAIN
 
 CPU = torch.device("cpu")
 # Positions of labeled images among others, in no order, and how many classes and images are drawn.
@@ -24,7 +25,7 @@ def make_stream(sizes_K: list[int], classes: int, per_class: int, seed: int = 0)
 
 def make_pool(seed: int = 1) -> Pool:
     images = torch.zeros(200, 1, 4, 4, dtype=torch.uint8)
-    return Pool(images, torch.ones(200, 2).bool(), lambda _: lambda x, _: x, seed, CPU)
+    return Pool(images, torch.ones(200, 2).bool(), lambda _: PLAIN, seed, CPU)
 
 
 def labels_of(stream: Stream, index_B: torch.Tensor) -> torch.Tensor:

@@ -25,6 +25,7 @@ from pipeline_lib.training.progress import TrainingProgress
 from pipeline_lib.training.record import Record
 from pipeline_lib.training.resume import Slot
 from pipeline_lib.training.selection import Rule, Validation
+from tests.views import shifted
 
 PARAMS = load(Path(__file__).parents[2] / "params.yaml")
 CPU = torch.device("cpu")
@@ -106,11 +107,8 @@ def make_trainer(
         roles = ("labeled",) * 12 + ("unlabeled",) * (IMAGES - 12)
     problem = Problem(candidates, roles, tuple("abcd"), train.batch_size, images.byte())
 
-    def view(batch: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        return batch + torch.randint(0, 10, (len(batch), 1, 1, 1), generator=generator).byte()
-
     bytes_NCHW = images.byte()
-    pool = Pool(bytes_NCHW, candidates, lambda _: view, 1, CPU)
+    pool = Pool(bytes_NCHW, candidates, lambda _: shifted(10), 1, CPU)
     validation = Validation(bytes_NCHW[:12], candidates[:12].float())
     slot = Slot(folder, {"params": {}})
     return Trainer(make_method(kind, problem), pool, validation, train, rule, STEPS, slot, 1)

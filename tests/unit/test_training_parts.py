@@ -8,18 +8,21 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline_lib.augment.policies import policy
 from pipeline_lib.errors import UserError
 from pipeline_lib.params.load import load
 from pipeline_lib.params.sections import Train
 from pipeline_lib.records import Clock, StepOutput, Stream
+from pipeline_lib.training import pool as pool_module
 from pipeline_lib.training.device import choose_device
 from pipeline_lib.training.ema import Ema
 from pipeline_lib.training.meter import Meter
 from pipeline_lib.training.optimizer import build_optimizer, optimizer_tensors, restore_optimizer
 from pipeline_lib.training.outputs import history_csv
-from pipeline_lib.training.pool import Pool
+from pipeline_lib.training.pool import Feed, Pool
 from pipeline_lib.training.schedule import learning_rate
 from pipeline_lib.training.selection import Validation, resolve_rule, score, validate
+from tests.views import PLAIN, shifted
 
 TRAIN = load(Path(__file__).parents[2] / "params.yaml").train
 CPU = torch.device("cpu")
@@ -152,10 +155,7 @@ def test_a_restored_optimizer_has_the_layout_of_the_weights(kind: str) -> None:
 
 def make_pool(size: int, seed: int = 1) -> Pool:
     images = torch.arange(size, dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 4, 4)
-    views = {
-        "none": lambda x, _: x,
-        "weak": lambda x, g: x + torch.randint(0, 9, (len(x), 1, 1, 1), generator=g).byte(),
-    }
+    views = {"none": PLAIN, "weak": shifted(9)}
     return Pool(images.clone(), torch.eye(size).bool(), views.__getitem__, seed, CPU)
 
 
@@ -300,3 +300,48 @@ def test_a_device_that_is_not_there_is_refused() -> None:
     missing = "cuda" if not torch.cuda.is_available() else "mps"
     with pytest.raises(UserError, match=f"train.device: {missing} is not available here"):
         choose_device(missing)
+
+
+def test_batches_made_together_are_those_made_one_by_one() -> None:
+    """With real views: each has its own parameters, and its own size."""
+    images = torch.randint(0, 256, (30, 3, 8, 8), dtype=torch.uint8)
+    names = ("autoaugment", "small_crop", "global_imagenet", "affine_strong")
+    label_N = torch.arange(30) % 3
+    streams = {
+        "unlabeled": Stream(torch.arange(30), 4, names),
+        "support": Stream(torch.arange(30), 6, ("crop_flip",), label_N, 3),
+    }
+    pool = Pool(images, torch.eye(30).bool(), lambda name: policy(name, (3, 8, 8)), 1, CPU)
+    together = pool.batches(streams, range(3, 20))
+    for step, batch in zip(range(3, 20), together, strict=True):
+        alone = pool.batch(streams, step)
+        for name in streams:
+            assert torch.equal(batch.index[name], alone.index[name])
+            assert torch.equal(batch.candidates[name], alone.candidates[name])
+            assert len(batch.views[name]) == len(streams[name].views)
+            for ours, theirs in zip(batch.views[name], alone.views[name], strict=True):
+                assert torch.equal(ours, theirs)
+
+
+def test_a_feed_gives_the_batches_of_any_steps_and_keeps_few() -> None:
+    streams = {"train": Stream(torch.arange(20), 5, ("weak", "weak"))}
+    pool = make_pool(20)
+    feed = Feed(pool, streams)
+    for step in (0, 1, 2, 150, 151, 7, 6):
+        expected = pool.batch(streams, step)
+        assert torch.equal(feed.batch(step).index["train"], expected.index["train"])
+        assert torch.equal(feed.batch(step).views["train"][1], expected.views["train"][1])
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "side", "most", "steps"),
+    [(5, 4, 1 << 28, 102), (600, 4, 1 << 28, 1), (5, 4, 480, 2), (5, 4, 100, 1)],
+)
+def test_few_images_or_little_memory_decide_how_many_steps_are_made_together(
+    monkeypatch, batch_size: int, side: int, most: int, steps: int
+) -> None:
+    monkeypatch.setattr(pool_module, "BYTES_AT_ONCE", most)
+    images = torch.zeros(700, 1, side, side, dtype=torch.uint8)
+    pool = Pool(images, torch.ones(700, 2).bool(), lambda _: PLAIN, 1, CPU)
+    streams = {"train": Stream(torch.arange(700), batch_size, ("none", "none"))}
+    assert pool.steps_at_once(streams) == steps
