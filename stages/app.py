@@ -8,13 +8,14 @@ from pathlib import Path
 import typer
 
 from pipeline_lib.errors import UserError
-from stages import labels, recipe
+from stages import labels, profile, recipe
 
 REFERENCE = Path("docs/reference")
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 app.add_typer(recipe.app, name="recipe")
 app.command("import-labels")(labels.import_labels)
+app.command("profile")(profile.profile)
 
 
 @app.callback()

@@ -61,11 +61,21 @@ class Part:
     roles: tuple[Role, ...]
 
 
-def train(params: Params, say: Callable[[str], None]) -> Record:
-    """Train the chosen method on data/split/train.parquet and publish what it learned.
+@dataclass(frozen=True)
+class Prepared:
+    """What a training needs: the images, the method, and what both are of."""
 
-    Reads the images, the class names, and the training and validation split; no test image and no
-    hidden label. Continues from the resume state of the same configuration, if there is one.
+    device: torch.device
+    classes: dict[str, Any]
+    training: Part
+    validation: Validation
+    architecture: Architecture
+    method: Method
+    pool: Pool
+
+
+def prepare(params: Params, say: Callable[[str], None]) -> Prepared:
+    """Read the images, the class names and both parts of the split, and build the method.
 
     Args:
         params: all of them.
@@ -73,8 +83,7 @@ def train(params: Params, say: Callable[[str], None]) -> Record:
 
     Raises:
         UserError: An input is missing or damaged, the method cannot use the labels, the device is not
-            there, the loss is not finite, another process trains the same configuration, or there is
-            neither memory nor disk for the images.
+            there, or there is neither memory nor disk for the images.
     """
     device = choose_device(params.train.device)
     classes = read_json(CLASSES)
@@ -84,20 +93,42 @@ def train(params: Params, say: Callable[[str], None]) -> Record:
     architecture = _architecture(params, classes, training.images_NCHW)
     method = _build_method(params, classes, training, architecture).to(device)
     checked = Validation(validation.images_NCHW, validation.candidates_NK.to(device).float())
-    rule = resolve_rule(params.train.select, checked.candidates_MK, params.train.patience)
-    slot = Slot(resume_root(), _identity(params, device))
+    pool = Pool(
+        training.images_NCHW,
+        training.candidates_NK,
+        _views(params, classes, architecture),
+        params.seed,
+        device,
+    )
+    return Prepared(device, classes, training, checked, architecture, method, pool)
+
+
+def train(params: Params, say: Callable[[str], None]) -> Record:
+    """Train the chosen method on data/split/train.parquet and publish what it learned.
+
+    Reads the images, the class names, and the training and validation split; no test image and no
+    hidden label. Continues from the resume state of the same configuration, if there is one.
+
+    Args:
+        params: all of them.
+        say: see `prepare`.
+
+    Raises:
+        UserError: See `prepare`; or the loss is not finite, or another process trains the same
+            configuration.
+    """
+    ready = prepare(params, say)
+    candidates_MK = ready.validation.candidates_MK
+    rule = resolve_rule(params.train.select, candidates_MK, params.train.patience)
+    slot = Slot(resume_root(), _identity(params, ready.device))
     started = time.monotonic()
     with slot.held():
-        pool = Pool(
-            training.images_NCHW,
-            training.candidates_NK,
-            _views(params, classes, architecture),
-            params.seed,
-            device,
-        )
-        trainer, findings = _run(params, method, pool, checked, rule, slot)
+        trainer, findings = _run(params, ready.method, ready.pool, ready.validation, rule, slot)
         seconds = time.monotonic() - started
-        publish_training(params, classes, architecture, training.ids_N, trainer, findings, seconds)
+        ids_N = ready.training.ids_N
+        publish_training(
+            params, ready.classes, ready.architecture, ids_N, trainer, findings, seconds
+        )
         slot.remove()
     return trainer.record
 

@@ -1,0 +1,233 @@
+"""Where the time of a training step goes, and how little of it the arithmetic needs."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
+
+from pipeline_lib.augment.policies import policy
+from pipeline_lib.methods.phases import Found
+from pipeline_lib.records import Clock
+from pipeline_lib.training.ema import Ema
+from pipeline_lib.training.optimizer import build_optimizer
+from pipeline_lib.training.pool import Pool
+from pipeline_lib.training.steps import backward, forward, move
+from pipeline_lib.training.train import prepare
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from torch._ops import OpOverload
+
+    from pipeline_lib.params.load import Params
+    from pipeline_lib.params.sections import Train
+    from pipeline_lib.training.train import Prepared
+
+WARM_UP = 3
+# Sides of the matrices whose product shows what the device can do.
+SIDES = {"cpu": 1024, "cuda": 8192}
+OTHER_SIDE = 2048
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a step costs.
+
+    Attributes:
+        milliseconds: of each part, the median over the steps, in their order.
+        images: training images per step, each counted once however many its views.
+        views: images that a step makes.
+        flop: of convolutions and matrix products, forward and backward.
+        bytes: that these read and write.
+        flop_per_second: of a large matrix product in the precision of training.
+        bytes_per_second: of a copy, read and written.
+    """
+
+    milliseconds: dict[str, float]
+    images: int
+    views: int
+    flop: int
+    bytes: int
+    flop_per_second: float
+    bytes_per_second: float
+
+    @property
+    def total(self) -> float:
+        """Milliseconds per step."""
+        return sum(self.milliseconds.values())
+
+    @property
+    def floor(self) -> float:
+        """Milliseconds that a step takes at least: the arithmetic, or its traffic if that is slower.
+
+        As if everything but convolutions and products cost nothing, and these ran at the device's best.
+        """
+        return 1000 * max(self.flop / self.flop_per_second, self.bytes / self.bytes_per_second)
+
+    def lines(self) -> list[str]:
+        """The table that people read."""
+        parts = [
+            f"{name:<10} {value:10.2f} ms {value / self.total:6.1%}"
+            for name, value in self.milliseconds.items()
+        ]
+        seconds = self.total / 1000
+        return [
+            *parts,
+            f"{'step':<10} {self.total:10.2f} ms: {self.images / seconds:,.0f} images and "
+            f"{self.views / seconds:,.0f} views a second",
+            f"{'floor':<10} {self.floor:10.2f} ms: {self.flop / 1e9:,.2f} GFLOP at "
+            f"{self.flop_per_second / 1e9:,.0f} GFLOP/s, {self.bytes / 1e6:,.0f} MB at "
+            f"{self.bytes_per_second / 1e9:,.1f} GB/s",
+            f"{'ratio':<10} {self.total / self.floor:10.1f}",
+        ]
+
+    def as_json(self) -> dict[str, Any]:
+        """The same, for programs."""
+        return {**self.__dict__, "total": self.total, "floor": self.floor}
+
+
+def profile(params: Params, steps: int, say: Callable[[str], None]) -> Profile:
+    """Take some steps of the first phase of the current training, and time their parts.
+
+    Nothing is written or kept. Settings that a method would find by itself are those of `train`.
+
+    Args:
+        params: all of them.
+        steps: how many.
+        say: see `train.prepare`.
+
+    Raises:
+        UserError: See `train.prepare`.
+    """
+    ready = prepare(params, say)
+    method, pool, device = ready.method.train(), ready.pool, ready.device
+    if method.search() is not None:
+        method.use(Found(params.train.batch_size, params.train.learning_rate))
+    phase = method.phases(params.train, max(steps, 1))[0]
+    method.enter(phase)
+    together = pool.steps_at_once(method.streams)
+    taken = range(WARM_UP + steps)
+    parts = {"data": _data(ready, together), "augment": _views(ready, together)}
+    # Views cannot be made without data.
+    parts["augment"] = max(parts["augment"] - parts["data"], 0.0)
+    optimizer, ema = build_optimizer(phase.train, method.parameters()), Ema(method, 0.999)
+    clock = Clock(0, phase.steps, max(steps, 1))
+    batches = [pool.batch(method.streams, step) for step in taken[:4]]
+    rows: list[list[float]] = []
+    for step in taken:
+        batch = batches[step % len(batches)]
+        started = _now(device)
+        output = forward(method, batch, phase.train, clock, params.seed, step)
+        times = [started, _now(device)]
+        backward(output, optimizer)
+        times.append(_now(device))
+        move(method, optimizer, phase.train)
+        ema.update()
+        times.append(_now(device))
+        rows.append([1000 * (end - start) for start, end in itertools.pairwise(times)])
+    medians = map(statistics.median, zip(*rows[WARM_UP:], strict=True))
+    parts |= dict(zip(("forward", "backward", "optimizer"), medians, strict=True))
+    with FlopCounterMode(display=False) as flop, _Traffic() as traffic:
+        backward(forward(method, batches[0], phase.train, clock, params.seed, 0), optimizer)
+    streams = method.streams.values()
+    return Profile(
+        milliseconds=parts,
+        images=sum(stream.batch_size for stream in streams),
+        views=sum(stream.batch_size * len(stream.views) for stream in streams),
+        flop=flop.get_total_flops(),
+        bytes=traffic.bytes,
+        flop_per_second=_products(device, phase.train),
+        bytes_per_second=_copies(device),
+    )
+
+
+class _Traffic(TorchDispatchMode):
+    """Counts the bytes that convolutions and matrix products read and write."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.bytes = 0
+
+    def __torch_dispatch__(
+        self,
+        func: OpOverload,
+        types: Iterable[type],
+        args: tuple[object, ...] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
+        """Run the operation, and look at what goes in and out."""
+        del types
+        result = func(*args, **(kwargs or {}))
+        if func.overloadpacket in flop_registry:
+            leaves = tree_leaves((args, kwargs, result))
+            self.bytes += sum(
+                leaf.numel() * leaf.element_size() for leaf in leaves if torch.is_tensor(leaf)
+            )
+        return result
+
+
+def _data(ready: Prepared, together: int) -> float:
+    """Milliseconds per step to choose images and gather them, without a view of them."""
+    pool = ready.pool
+    shape = (ready.architecture.channels, *pool.images_NCHW.shape[2:])
+    plain = Pool(
+        pool.images_NCHW,
+        pool.candidates_NK,
+        lambda _: policy("none", shape),
+        pool.seed,
+        pool.device,
+    )
+    return _making(plain, ready, together)
+
+
+def _views(ready: Prepared, together: int) -> float:
+    return _making(ready.pool, ready, together)
+
+
+def _making(pool: Pool, ready: Prepared, together: int) -> float:
+    streams = ready.method.streams
+    milliseconds = _timed(lambda: pool.batches(streams, range(together)), ready.device)
+    return milliseconds / together
+
+
+def _products(device: torch.device, train: Train) -> float:
+    """FLOP per second of a large matrix product."""
+    side = SIDES.get(device.type, OTHER_SIDE)
+    dtype = torch.bfloat16 if train.precision == "bf16" else torch.float32
+    left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    return 2 * side**3 / _timed(lambda: left @ right, device) * 1000
+
+
+def _copies(device: torch.device) -> float:
+    """Bytes per second, read and written, of a copy that no cache holds."""
+    values = torch.zeros(
+        1 << (30 if device.type == "cuda" else 28), dtype=torch.uint8, device=device
+    )
+    other = torch.empty_like(values)
+    return 2 * values.numel() / _timed(lambda: other.copy_(values), device) * 1000
+
+
+def _timed(function: Callable[[], object], device: torch.device, repeat: int = 5) -> float:
+    """Milliseconds, the median after a first time."""
+    function()
+    times = []
+    for _ in range(repeat):
+        started = _now(device)
+        function()
+        times.append(1000 * (_now(device) - started))
+    return statistics.median(times)
+
+
+def _now(device: torch.device) -> float:
+    """Seconds, once the device has done all it was asked to."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
