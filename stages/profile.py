@@ -24,7 +24,7 @@ def profile(steps: Steps = 20, output: Output = None) -> None:
     train = params.train
     pin_processor(train.reproducible, train.threads)
     from pipeline_lib.artifacts import publish_json
-    from pipeline_lib.training.profile import profile as measure
+    from pipeline_lib.profile import profile as measure
 
     deterministic_torch(train.threads)
     print(

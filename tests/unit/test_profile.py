@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline_lib.training import profile as module
-from pipeline_lib.training.profile import Profile, profile
+from pipeline_lib import profile as module
+from pipeline_lib.profile import Profile, profile
 from tests import toy_training
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,7 +51,7 @@ def test_any_method_is_profiled_and_nothing_is_kept(monkeypatch, tmp_path: Path,
     assert sorted(tmp_path.rglob("*")) == before
     assert list(result.milliseconds) == ["data", "augment", "forward", "backward", "optimizer"]
     assert result.total > result.floor > 0
-    assert result.views > result.images > 0
+    assert result.views >= result.images > 0
 
 
 def test_the_command_prints_a_table_and_writes_json(monkeypatch, tmp_path: Path) -> None:
