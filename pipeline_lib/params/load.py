@@ -116,7 +116,8 @@ def check(content: Mapping[str, Any], path: Path) -> Params:
     try:
         return Params.model_validate(content)
     except ValidationError as error:
-        lines = [f"{path}: {_explain(details)}" for details in _without_echoes(error.errors())]
+        errors = error.errors()
+        lines = [f"{path}: {_explain(details, errors)}" for details in _without_echoes(errors)]
         raise UserError("\n".join(lines)) from error
 
 
@@ -155,20 +156,29 @@ def read_yaml(path: Path) -> Mapping[str, Any]:
 def _without_echoes(errors: list[ErrorDetails]) -> list[ErrorDetails]:
     """Leave out the keys that are missing only because they are misspelt: the misspelling is told."""
     misspelt = {
-        (*details["loc"][:-1], close[0])
+        (*details["loc"][:-1], meant)
         for details in errors
-        if details["type"] == "extra_forbidden"
-        and (close := _closest(str(details["loc"][-1]), _names_beside(details["loc"])))
+        if details["type"] == "extra_forbidden" and (meant := _meant(details, errors))
     }
     return [e for e in errors if e["type"] != "missing" or e["loc"] not in misspelt]
 
 
-def _explain(details: ErrorDetails) -> str:
+def _meant(details: ErrorDetails, errors: list[ErrorDetails]) -> str | None:
+    """The key that an unknown one stands for: like it, and rather one that is missing beside it."""
+    *section, given = details["loc"]
+    missing = [
+        str(e["loc"][-1]) for e in errors if e["type"] == "missing" and [*e["loc"][:-1]] == section
+    ]
+    close = _closest(str(given), missing) or _closest(str(given), _names_beside(details["loc"]))
+    return close[0] if close else None
+
+
+def _explain(details: ErrorDetails, errors: list[ErrorDetails]) -> str:
     key = ".".join(map(str, details["loc"]))
     kind, given = details["type"], details["input"]
     if kind == "extra_forbidden":
-        names = _names_beside(details["loc"])
-        return f"{key}: unknown key{_suggestion(str(details['loc'][-1]), names)}"
+        meant = _meant(details, errors)
+        return f"{key}: unknown key" + (f" (did you mean {meant!r}?)" if meant else "")
     if kind == "missing":
         return f"{key}: missing; params.yaml names every knob"
     if kind == "value_error":

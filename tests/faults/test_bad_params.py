@@ -90,6 +90,7 @@ def test_the_file_of_the_project_is_as_these_tests_read_it():
 @example("methods.cr_dpll.bn", 0, "swap")
 @example("seed", 0, "lost")
 @example("train", 1, "swap")
+@example("methods.fixmatch", 0, "lost")
 def test_a_mistyped_key_is_named_with_the_right_one(refuse, key, place, slip):
     name = key.rpartition(".")[2]
     wrong = mistyped(name, place, slip)
