@@ -63,7 +63,9 @@ def evaluate(
     measured = {
         "test": _test(reports / "evaluate", ids_N, predicted_NK, labels_N, classes, params)
         | others,
-        "val": _val(curve, about["selected_epoch"], len(known.val_true_V)),
+        "val": _val(
+            curve, about["selected_epoch"], int((known.val_true_V != labels.UNKNOWN).sum())
+        ),
         "train": {**labels.disambiguation(known), **_supervision(summary)},
     }
     run = {name: about[name] for name in ("method", "variant", "dataset", "seed")}
@@ -143,6 +145,6 @@ def _supervision(summary: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _val(curve: Sequence[Mapping[str, Any]], epoch: int | None, images: int) -> dict[str, Any]:
-    """Accuracy on the validation images after the epoch whose weights were kept."""
+    """Accuracy on the validation images of known class after the epoch whose weights were kept."""
     found = [row["val_accuracy"] for row in curve if row["epoch"] == epoch]
     return {"accuracy": found[0] if found else None, "images": images, "epoch": epoch}

@@ -82,7 +82,7 @@ def measures(metrics: Mapping[str, Any]) -> list[Measure]:
         (
             "Training labels recovered",
             train.get("disambiguation_accuracy"),
-            "chosen label is the true one, all training images",
+            _recovered(train),
             True,
         ),
         (
@@ -111,6 +111,14 @@ def _validation(val: Mapping[str, Any]) -> str:
     epoch = val.get("epoch")
     kept = f", weights of epoch {epoch}" if epoch is not None else ""
     return f"{val.get('images', 0):,} images{kept}"
+
+
+def _recovered(train: Mapping[str, Any]) -> str:
+    known, images = train.get("images_of_known_class"), train.get("images")
+    of = "all" if known == images else f"the {known:,}"
+    return f"chosen label is the true one: {of} training images" + (
+        " of known class" if known != images else ""
+    )
 
 
 def _ambiguous(train: Mapping[str, Any]) -> str:
