@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
-from tests.pipeline.conftest import Project
+from tests.pipeline.conftest import ROOT, Project
 
 OUTPUTS = ("data", "models", "reports/train", "reports/evaluate")
 
@@ -105,6 +106,16 @@ def test_a_mistake_in_params_costs_nothing(project: Project, override: str, mess
     assert after.items() <= before.items()
     project.dvc("checkout")
     assert project.bytes_of(*OUTPUTS) == before
+
+
+def test_the_script_of_the_tutorial_writes_the_digits_as_files(project: Project) -> None:
+    page = (ROOT / "docs/tutorial.md").read_text(encoding="utf-8")
+    (script,) = re.findall(r"^python - <<'END'\n.*?^END\n", page, re.MULTILINE | re.DOTALL)
+    done = project.run("sh", "-euc", script)
+    assert done.returncode == 0, done.stdout
+    folder = project.root.parent
+    assert len(list((folder / "my_images").glob("*/*.png"))) == 1797
+    assert (folder / "candidates.csv").read_text().startswith("file,candidates\n0/0.png,0|")
 
 
 def test_a_damaged_input_stops_the_stage(project: Project) -> None:
