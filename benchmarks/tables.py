@@ -24,6 +24,12 @@ INGEST_HEAD = """# Measured speed and memory of bringing images in
 By `benchmarks/ingest.py`. Seconds are those of the named stages as programs, their start included; a peak is the sum of
 the peaks of a stage's processes.
 """
+SPEED = ("augmentation", "training_step")
+SPEED_HEAD = """# Measured speed against the straightforward way
+
+By `benchmarks/augmentation.py` and `benchmarks/training_step.py`, which say what is compared. Ratios are medians of
+paired runs on one machine, with the least and the most; times on it are of use only beside each other.
+"""
 POOL = "pool"
 POOL_HEAD = """# Measured memory and time of images in memory and in a mapped file
 
@@ -42,12 +48,13 @@ def main() -> None:
     print(HEAD)
     paths = sorted(RESULTS.rglob("*.json"))
     for path in paths:
-        if not path.name.startswith((INGEST, POOL)) and path.parent != GPU:
+        if not path.name.startswith((INGEST, POOL, *SPEED)) and path.parent != GPU:
             print("\n".join(table(path)))
     for head, lines_of, chosen in (
         (GPU_HEAD, gpu_tables, [path for path in paths if path.parent == GPU]),
         (INGEST_HEAD, ingest_table, [path for path in paths if path.name.startswith(INGEST)]),
-        (POOL_HEAD, pool_table, [path for path in paths if path.name.startswith(POOL)]),
+        (SPEED_HEAD, other_table, [path for path in paths if path.name.startswith(SPEED)]),
+        (POOL_HEAD, other_table, [path for path in paths if path.name.startswith(POOL)]),
     ):
         print(head)
         for path in chosen:
@@ -65,8 +72,8 @@ def gpu_tables(path: Path) -> list[str]:
     return [*lines, f"Commit {content['commit'][:9]}, {made}, {content['processor']}.", ""]
 
 
-def pool_table(path: Path) -> list[str]:
-    """The lines of one result file of benchmarks/pool.py."""
+def other_table(path: Path) -> list[str]:
+    """The lines of one result file whose runs are told by what they name themselves."""
     content = json.loads(path.read_text(encoding="utf-8"))
     lines = [f"## {path.relative_to(RESULTS).with_suffix('')}", f"`{content['command']}`", ""]
     where = f"{content['processor']}, {content['cores']} cores"
