@@ -3,8 +3,8 @@
     python -m benchmarks.gpu_checks methods --archive cifar10-jpeg.tar.gz -o methods.json --seconds 150
 
 `methods`: every method trains on the GPU as on the CPU. `resume`: a training that was killed, and one
-that reads its images from a file, give the same bytes as one that does neither. `steps`: milliseconds,
-launches, and the cost of determinism. `tutorial`: the Masterful tutorial over seeds. All of them work on
+that reads its images from a file, give the same bytes as one that does neither. `replay`: replayed steps
+give the same bytes as plain ones. `tutorial`: the Masterful tutorial over seeds. All of them work on
 CIFAR-10 as an archive of image files, which is read once into `--workspace`. `--set` is DVC's -S, for
 every run of the check; `--device cpu` tries it out.
 """
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import functools
 import hashlib
 import json
 import math
@@ -26,15 +25,12 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from ruamel.yaml import YAML
-from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.accuracy import CELL_STAGES, DATA_STAGES, ROOT, environment
 from pipeline_lib import recipes
@@ -42,10 +38,9 @@ from pipeline_lib.params.load import read_yaml
 from pipeline_lib.params.methods import KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
-    from pipeline_lib.records import Kind, StepOutput
-    from pipeline_lib.training.pool import Feed
+    from pipeline_lib.records import Kind
 
 Params = dict[str, Any]
 
@@ -100,21 +95,6 @@ RESUMED: dict[str, Params] = {
     },
 }
 
-# steps: what the papers train, in one network.
-TIMED = (
-    "cr_dpll_cifar10_q05",
-    "mixmatch_cifar10_4000",
-    "fixmatch_cifar10_4000",
-    "paws_cifar10_4000",
-)
-WARM_UP, WINDOWS, WINDOW = 10, 3, 10  # steps
-LONGEST = 5.0  # seconds of windows, where steps are slow
-MODES = {
-    "deterministic": ("error", False),
-    "free": ("default", False),
-    "free, cuDNN chooses by trial": ("default", True),
-}
-
 TUTORIAL = {"baseline": "supervised_cifar10_5000", "two_phase": "two_phase_cifar10_5000_budget"}
 
 
@@ -164,9 +144,8 @@ def main() -> None:
     checks: dict[str, Callable[[argparse.Namespace], None]] = {
         "methods": methods,
         "resume": resume,
-        "steps": steps,
+        "replay": replay,
         "tutorial": tutorial,
-        "probe": probe,
     }
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("check", choices=checks)
@@ -197,17 +176,14 @@ def methods(options: argparse.Namespace) -> None:
     ways = [("cpu", "fp32"), (options.device, "bf16"), (options.device, "fp32")]
     splits = {KINDS[name]: name for name in names}
 
-    def params(name: str, device: str, precision: str) -> Params:
-        train = {"device": device, "precision": precision, "epochs": options.length // BLOCK}
-        third = options.length // 3
-        phases = {"warmup_steps": third, "supervised_steps": third}
-        phases["semi_supervised_steps"] = options.length - 2 * third
-        changes = {"method": name, "train": train, "methods": {"two_phase": phases}}
-        return combined(options, SMALL, changes)
-
     def divide(kind: Kind) -> None:
         folder = branch(base, options.workspace / f"methods-{kind}")
-        run_stages(folder, params(splits[kind], *ways[0]), ("configure", "split"), options.until)
+        run_stages(
+            folder,
+            short_params(options, splits[kind], *ways[0]),
+            ("configure", "split"),
+            options.until,
+        )
 
     def run(job: tuple[str, str, str]) -> None:
         name, device, precision = job
@@ -216,7 +192,7 @@ def methods(options: argparse.Namespace) -> None:
         source = options.workspace / f"methods-{KINDS[name]}"
         folder = branch(source, options.workspace / "-".join(("method", *job)))
         try:
-            run_stages(folder, params(*job), ("train",), options.until)
+            run_stages(folder, short_params(options, *job), ("train",), options.until)
         except FailedError as error:
             report.add("runs", row | {"finite": None, "error": str(error)})
             return
@@ -241,6 +217,25 @@ def methods(options: argparse.Namespace) -> None:
     for name in names:
         compare(report, name, ways)
     finish(report)
+
+
+def short_params(
+    options: argparse.Namespace, name: str, device: str, precision: str, **train: object
+) -> Params:
+    """A training of `--length` steps in a small network."""
+    third = options.length // 3
+    phases = {"warmup_steps": third, "supervised_steps": third}
+    phases["semi_supervised_steps"] = options.length - 2 * third
+    length = {"device": device, "precision": precision, "epochs": options.length // BLOCK}
+    changes = {"method": name, "train": length | train, "methods": {"two_phase": phases}}
+    return combined(options, SMALL, changes)
+
+
+def train_outs() -> list[str]:
+    """What dvc.yaml lists as outputs of the train stage."""
+    content = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
+    outs: list[str] = content["stages"]["train"]["outs"]
+    return outs
 
 
 def compare(report: Report, name: str, ways: list[tuple[str, str]]) -> None:
@@ -276,8 +271,7 @@ def resume(options: argparse.Namespace) -> None:
     """Kill a training halfway, run it again, and compare all outputs with those of one left alone."""
     report, base = Report(options), read_data(options)
     names = options.only.split(",") if options.only else list(RESUMED)
-    content = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
-    outs: list[str] = content["stages"]["train"]["outs"]
+    outs = train_outs()
     epoch = max(options.length // 6, 1)
 
     def params(name: str) -> Params:
@@ -384,187 +378,43 @@ def hashes(workspace: Path, outs: Iterable[str]) -> dict[str, str]:
     }
 
 
-def steps(options: argparse.Namespace) -> None:
-    """Measure the device's ceilings, then the steps of one method after the other."""
+def replay(options: argparse.Namespace) -> None:
+    """Train every method kernel by kernel and by replayed steps, and compare all outputs."""
     report, base = Report(options), read_data(options)
-    for row in ceilings(torch.device(options.device)):
-        report.add("ceilings", row)
-    names = options.only.split(",") if options.only else TIMED
-    long = {"epochs": 1, "steps_per_epoch": 10**6, "checkpoint_seconds": 1e6}
-    for name in names:
-        recipe = recipes.read(name, ROOT / "recipes").params
-        for precision in ("bf16", "fp32"):
-            train = long | {"device": options.device, "precision": precision}
-            changes = {"model": {"name": "wrn_28_2"}, "train": train | {"warmup_epochs": 0.0}}
-            params = combined(options, recipe, changes)
-            folder = branch(base, options.workspace / f"steps-{name}-{precision}")
-            case = {"recipe": name, "precision": precision, "batch": params["train"]["batch_size"]}
-            try:
+    names = options.only.split(",") if options.only else [*KINDS]
+    outs = train_outs()
+
+    def run(name: str) -> None:
+        started = time.monotonic()
+        row: dict[str, Any] = {"method": name, "precision": "bf16"}
+        folders = {way: options.workspace / f"replay-{name}-{way}" for way in ("plain", "replayed")}
+        said = ""
+        try:
+            for way, folder in folders.items():
+                params = short_params(options, name, options.device, "bf16", gpu_steps=way)
+                branch(base, folder)
                 run_stages(folder, params, ("configure", "split"), options.until)
-                run_probe(folder, options)
-            except FailedError as error:
-                report.add("cases", case | {"error": str(error)})
-            lines = folder / "probe.jsonl"
-            for line in lines.read_text(encoding="utf-8").splitlines() if lines.exists() else ():
-                report.add("cases", case | json.loads(line))
+                said = run_stages(folder, params, ("train",), options.until)
+        except FailedError as error:
+            report.add("runs", row | {"passed": False, "error": str(error)})
+            return
+        one, other = (hashes(folder, outs) for folder in folders.values())
+        different = [file for file in one | other if one.get(file) != other.get(file)]
+        refused = re.search(r"steps are launched kernel by kernel: (.*)", said)
+        report.add(
+            "runs",
+            row
+            | {
+                "recorded": refused is None,
+                "why not": refused.group(1) if refused else "",
+                "different": len(different),
+                "passed": refused is None and not different,
+                "seconds": round(time.monotonic() - started, 1),
+            },
+        )
 
-
-def ceilings(device: torch.device) -> Iterator[dict[str, Any]]:
-    """What the device does at most: products of large matrices, and copies."""
-    side, count = (8192, 2**31) if device.type == "cuda" else (256, 2**20)
-    for dtype in (torch.bfloat16, torch.float32):
-        a = torch.randn(side, side, device=device, dtype=dtype)
-        milliseconds = timed(functools.partial(torch.mm, a, a), device)
-        yield {
-            "what": f"{side} x {side} matrix product, {dtype}".replace("torch.", ""),
-            "TFLOP/s": round(2 * side**3 / milliseconds / 1e9, 1),
-        }
-    values = torch.zeros(count, device=device, dtype=torch.uint8)
-    other = torch.empty_like(values)
-    milliseconds = timed(lambda: other.copy_(values), device)
-    yield {"what": "copy, read and written", "GB/s": round(2 * count / milliseconds / 1e6, 1)}
-
-
-def timed(function: Callable[[], object], device: torch.device) -> float:
-    """Milliseconds per call: the median over windows of calls."""
-    for _ in range(WARM_UP):
-        function()
-    windows = []
-    for _ in range(WINDOWS):
-        started = now(device)
-        for _ in range(WINDOW):
-            function()
-        windows.append(1000 * (now(device) - started) / WINDOW)
-    return statistics.median(windows)
-
-
-def now(device: torch.device) -> float:
-    """Seconds, once the device has done all it was asked to."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter()
-
-
-def run_probe(workspace: Path, options: argparse.Namespace) -> None:
-    """Run `probe` in a process of its own, as every training has.
-
-    Raises:
-        FailedError: It failed, or time is up.
-    """
-    command = [sys.executable, "-m", "benchmarks.gpu_checks", "probe", "-o", "probe.jsonl"]
-    run(command, workspace, options.until)
-
-
-def probe(options: argparse.Namespace) -> None:
-    """Train as the stage does, in the current folder, with a stopwatch in place of the step."""
-    from pipeline_lib.training import loop
-    from stages import train
-
-    options.output.unlink(missing_ok=True)
-    stopwatch = Stopwatch(vars(loop)["take_step"], options.output)
-    vars(loop)["take_step"] = stopwatch
-    vars(loop)["Feed"] = stopwatch.watched(vars(loop)["Feed"])
-    try:
-        train.main()
-    except MeasuredError:
-        print("measured", flush=True)
-
-
-class MeasuredError(Exception):
-    """Ends a training whose steps were measured."""
-
-
-class Stopwatch:
-    """Stands in for the training loop's `take_step`: times windows of steps with all that lies between them.
-
-    Args:
-        take_step: the real one.
-        output: gets one JSON object per line.
-    """
-
-    def __init__(self, take_step: Callable[..., StepOutput], output: Path) -> None:
-        self.take_step, self.output = take_step, output
-        self.course = self._course()
-        self.feed: Feed
-        self.batches: Callable[[], object] = list
-        self.device = torch.device("cpu")
-        self.calls: dict[str, Any] = {}  # of the profiled step
-
-    def __call__(self, *arguments: Any) -> StepOutput:  # noqa: ANN401 - passed on as they are
-        """Take a step, under the profiler if it is its turn."""
-        *_, number = arguments
-        pool, streams = self.feed.pool, self.feed.streams
-        self.together = pool.steps_at_once(streams)
-        steps = range(number, number + self.together)
-        self.device, self.batches = pool.device, lambda: pool.batches(streams, steps)
-        watched = next(self.course, None)
-        if watched is None:
-            raise MeasuredError
-        if not watched:
-            return self.take_step(*arguments)
-        output: StepOutput
-        output, self.calls = self._profiled(lambda: self.take_step(*arguments))
-        return output
-
-    def watched(self, feed: Callable[..., Feed]) -> Callable[..., Feed]:
-        """The same feed, remembered: the batches of some steps are made together."""
-
-        def remembered(*arguments: Any) -> Feed:  # noqa: ANN401
-            self.feed = feed(*arguments)
-            return self.feed
-
-        return remembered
-
-    def _course(self) -> Iterator[bool]:
-        """One value per step: whether it is profiled."""
-        for name, (determinism, benchmark) in MODES.items():
-            torch.set_deterministic_debug_mode(determinism)
-            torch.backends.cudnn.benchmark = benchmark
-            yield from [False] * WARM_UP
-            windows: list[float] = []
-            began = now(self.device)
-            while len(windows) < WINDOWS and now(self.device) - began < LONGEST:
-                started = now(self.device)
-                yield from [False] * WINDOW
-                windows.append(1000 * (now(self.device) - started) / WINDOW)
-            row = {"what": "step", "ms": round(statistics.median(windows), 3)}
-            if self.device.type == "cuda":
-                row["peak_GiB"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
-            self._write(name, row | {"windows": [round(window, 3) for window in windows]})
-            if not benchmark:
-                making = timed(self.batches, self.device)
-                each = {"ms": round(making / self.together, 3), "together": self.together}
-                self._write(name, {"what": "batch", **each})
-                _, row = self._profiled(self.batches)
-                self._write(name, {"what": "batches, profiled", "together": self.together, **row})
-                yield True
-                self._write(name, {"what": "step, profiled", **self.calls})
-
-    def _profiled(self, function: Callable[[], Any]) -> tuple[Any, dict[str, Any]]:
-        """What the function gives, and what it made the device do."""
-        activities = [ProfilerActivity.CPU]
-        if self.device.type == "cuda":
-            activities.append(ProfilerActivity.CUDA)
-        now(self.device)
-        with profile(activities=activities) as profiler:
-            result = function()
-            now(self.device)
-        events = profiler.events() or []
-        on_device = [event for event in events if event.device_type.name == "CUDA"]
-        on_host = [event.name for event in events if event.device_type.name == "CPU"]
-        calls = Counter(name for name in on_host if name.startswith(("cuda", "cuLaunch")))
-        busy = sum(event.self_device_time_total for event in on_device) / 1000
-        return result, {
-            "launches": sum(count for name, count in calls.items() if "Launch" in name),
-            "device_events": len(on_device),
-            "device_ms": round(busy, 3),
-            "waits": sum(count for name, count in calls.items() if "StreamSynchronize" in name),
-            "calls": dict(calls.most_common()),
-        }
-
-    def _write(self, mode: str, row: dict[str, Any]) -> None:
-        with self.output.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"mode": mode, **row}) + "\n")
+    in_parallel(options.workers, run, names)
+    finish(report)
 
 
 def tutorial(options: argparse.Namespace) -> None:
