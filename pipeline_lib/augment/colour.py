@@ -61,27 +61,37 @@ def hue(images_BCHW: Tensor, shift_B: Tensor) -> Tensor:
     """
     if images_BCHW.shape[1] == 1:
         return images_BCHW
-    channels: tuple[Tensor, ...] = images_BCHW.int().split(1, dim=1)
-    red, green, blue = channels
-    # One by one: on the CPU ten times as fast as a reduction over three channels.
-    low_B1HW = red.minimum(green).minimum(blue)
-    high_B1HW = red.maximum(green).maximum(blue)
+    # 16 bits as long as they are enough, and channel by channel: on the CPU both save a fourth of the time.
+    red, green, blue = images_BCHW.short().unbind(1)
+    low_BHW = red.minimum(green).minimum(blue)
+    high_BHW = red.maximum(green).maximum(blue)
     # Positions on the wheel in sixths of a turn times the chroma: whole numbers, then in 1/65536.
-    chroma = high_B1HW - low_B1HW
-    # Chosen by products: torch's `where` takes four times as long on the CPU.
-    position = 4 * chroma + red - green
-    position += (green == high_B1HW).int().mul_(2 * chroma + blue - red - position)
-    position += (red == high_B1HW).int().mul_(green - blue - position)
-    position *= ONE
-    sixths_B = (shift_B * (6 * ONE)).round().to(torch.int32)
-    position += _per_image(sixths_B, images_BCHW) * chroma
+    chroma_BHW = high_BHW - low_BHW
+    # Chosen by products: torch's `where` takes four times as long on the CPU, and so does a mask of bool.
+    position = 4 * chroma_BHW + red - green
+    position += _equal(green, high_BHW).mul_(2 * chroma_BHW + blue - red - position)
+    position += _equal(red, high_BHW).mul_(green - blue - position)
+    sixths_B11 = (shift_B * (6 * ONE)).round().to(torch.int32).to(images_BCHW.device)[:, None, None]
+    chroma = chroma_BHW.int()
+    position = position.int().mul_(ONE).addcmul_(sixths_B11, chroma)
     chroma *= ONE
-    primary_C = torch.arange(0, 6, 2, dtype=torch.int32, device=images_BCHW.device)
-    distance_BCHW = (position - primary_C[:, None, None] * chroma).abs_()
-    torch.minimum(distance_BCHW, (distance_BCHW - 6 * chroma).abs_(), out=distance_BCHW)
-    # A channel is full up to one sixth from its own hue and gone from two sixths on.
-    part_BCHW = distance_BCHW.neg_().add_(chroma, alpha=2).clamp_(min=0).minimum(chroma)
-    return part_BCHW.add_(ONE // 2).bitwise_right_shift_(16).add_(low_B1HW).to(torch.uint8)
+    # Between -4 and 8 sixths; once above 4 is less a turn, none is more than a turn from any primary.
+    beyond = torch.gt(position, 4 * chroma, out=torch.empty_like(position))
+    position -= beyond.mul_(6 * chroma)
+    half_turn, rounded_low = 3 * chroma, low_BHW.int().mul_(ONE).add_(ONE // 2)
+    turned_BCHW = torch.empty_like(images_BCHW)
+    for channel_BHW, primary in zip(turned_BCHW.unbind(1), (0, 2, -2), strict=True):
+        # A channel is full up to one sixth from its own hue and gone from two sixths on.
+        distance = (position - primary * chroma).abs_()
+        part = distance.sub_(half_turn).abs_().sub_(chroma).clamp_(min=0)
+        torch.minimum(part, chroma, out=part)
+        channel_BHW.copy_(part.add_(rounded_low).bitwise_right_shift_(16))
+    return turned_BCHW
+
+
+def _equal(one: Tensor, other: Tensor) -> Tensor:
+    """1 where they are equal and 0 elsewhere, in their own type."""
+    return torch.eq(one, other, out=torch.empty_like(one))
 
 
 def contrast(images_BCHW: Tensor, factor_B: Tensor) -> Tensor:

@@ -38,6 +38,8 @@ DataPolicy = Literal["digits", "natural", "characters", "numbers"]
 Strength = Literal["weak", "strong", "global", "small"]
 
 SMALLEST_SIDE = 4
+BLOCK_PIXELS = 1 << 20
+"""Treated at a time on the CPU: no more memory than is at hand already, and most of it in the cache."""
 BLACK = 0
 GREY = 127
 
@@ -111,9 +113,23 @@ class View:
 
     def apply(self, images_BCHW: Tensor, parameters: tuple[Any, ...]) -> Tensor:
         """Change every image by its own parameters; pure, so that a view can be replayed."""
+        height, width = images_BCHW.shape[2:]
+        block = max(1, BLOCK_PIXELS // (height * width))
+        if images_BCHW.device.type != "cpu" or len(images_BCHW) <= block:
+            return self._applied(images_BCHW, parameters)
+        blocks = range(0, len(images_BCHW), block)
+        drawn = [_part(parameters, slice(first, first + block)) for first in blocks]
+        parts = zip(images_BCHW.split(block), drawn, strict=True)
+        return torch.cat([self._applied(images, of_them) for images, of_them in parts])
+
+    def _applied(self, images_BCHW: Tensor, parameters: tuple[Any, ...]) -> Tensor:
         for step, drawn in zip(self.steps, parameters, strict=True):
             images_BCHW = step.apply(images_BCHW, drawn)
         return images_BCHW
+
+
+def _part(parameters: tuple[Any, ...], images: slice) -> tuple[Any, ...]:
+    return tuple(type(drawn)(*(field[images] for field in drawn)) for drawn in parameters)
 
 
 def resolve(name: str, data_policy: str, strength: Strength) -> str:

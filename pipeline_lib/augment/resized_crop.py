@@ -29,8 +29,11 @@ MOST_SHRINKING = 100
 """A low sum has two weights per source pixel of an output pixel, below 2**8 each: that stays below 2**24."""
 TRIES = 10
 """How many boxes are drawn for an image in the hope that one fits, as in torchvision."""
-BLOCK_PIXELS = 1 << 16
-LARGEST_TABLE = 1 << 22
+# Pixels treated at a time. On a processor the matrices should stay in the cache, which is twice as fast; elsewhere
+# a block is some forty launches, and takes about 64 bytes a pixel.
+BLOCK_PIXELS = {"cpu": 1 << 16}
+OTHERWISE = 1 << 24
+LARGEST_TABLE = 1 << 23
 """Elements of a table of the weights for all sizes of a box; above that they are computed every time."""
 
 
@@ -87,36 +90,32 @@ class ResizedCrop:
 
     def apply(self, images_BCHW: Tensor, boxes: Boxes) -> Tensor:
         """Take every image's box and bring it to the output size."""
-        on_device = (field.to(images_BCHW.device).split(self.block) for field in boxes)
-        blocks = zip(images_BCHW.split(self.block), *on_device, strict=True)
+        pixels = BLOCK_PIXELS.get(images_BCHW.device.type, OTHERWISE)
+        block = max(1, pixels // (self.height * self.width))
+        on_device = (field.to(images_BCHW.device).split(block) for field in boxes)
+        blocks = zip(images_BCHW.split(block), *on_device, strict=True)
         return torch.cat([self._resized(images, Boxes(*fields)) for images, *fields in blocks])
-
-    @property
-    def block(self) -> int:
-        """Images treated at a time: their matrices stay in a processor's cache, which is twice as fast."""
-        return max(1, BLOCK_PIXELS // (self.height * self.width))
 
     def _resized(self, images_BCHW: Tensor, boxes: Boxes) -> Tensor:
         rows_BH = _box(self.height, boxes.top_B, boxes.height_B, torch.zeros_like(boxes.flip_B))
         columns_BW = _box(self.width, boxes.left_B, boxes.width_B, boxes.flip_B)
         box_BCHW = take(images_BCHW, rows_BH[:, :, None] * self.width + columns_BW[:, None, :])
-        across = _weights(self.width, self.out_width, boxes.width_B)
-        down = _weights(self.height, self.out_height, boxes.height_B)
+        across_BWD = _weights(self.width, self.out_width, boxes.width_B)
+        down_BHD = _weights(self.height, self.out_height, boxes.height_B)
         # Rows first and channels next, so that both products find their factors as they lie in memory.
         values_BHCW = box_BCHW.transpose(1, 2).float()
-        values_BNW = values_BHCW.flatten(1, 2)
-        wide_BNO = _levels(*(values_BNW @ digits_BWO for digits_BWO in across))
+        wide_BNO = _levels(values_BHCW.flatten(1, 2) @ across_BWD, dim=2)
         wide_BHM = wide_BNO.float().view(len(images_BCHW), self.height, -1)
-        small_BOM = _levels(*(digits_BHO.transpose(1, 2) @ wide_BHM for digits_BHO in down))
+        small_BOM = _levels(down_BHD.transpose(1, 2) @ wide_BHM, dim=1)
         small_BOCO = small_BOM.to(torch.uint8).unflatten(2, (-1, self.out_width))
         small_BCOO: Tensor = small_BOCO.transpose(1, 2)
         return small_BCOO.contiguous()
 
 
-def _levels(high_BNO: Tensor, low_BNO: Tensor) -> Tensor:
-    """Whole grey levels, rounded half up, from the sums of the weights' high and low digits; int32."""
-    sum_BNO = high_BNO.int().bitwise_left_shift_(LOW_BITS).add_(low_BNO.int())
-    return sum_BNO.add_(ONE // 2).bitwise_right_shift_(BITS)
+def _levels(sums: Tensor, dim: int) -> Tensor:
+    """Whole grey levels, rounded half up, from sums of high and then of low digits along `dim`; int32."""
+    high, low = sums.int().chunk(2, dim)
+    return torch.add(low, high, alpha=1 << LOW_BITS).add_(ONE // 2).bitwise_right_shift_(BITS)
 
 
 def _ends(low: float, high: float) -> tuple[Tensor, Tensor]:
@@ -130,24 +129,26 @@ def _box(side: int, start_B: Tensor, size_B: Tensor, mirror_B: Tensor) -> Tensor
     return (here_BS + start_B[:, None]).clamp_(0, side - 1)
 
 
-def _weights(side: int, out: int, size_B: Tensor) -> tuple[Tensor, Tensor]:
-    """What every pixel of a box of `size` pixels gives to every output pixel: high and low digits [B, side, out]."""
-    if side * side * out > LARGEST_TABLE:
+def _weights(side: int, out: int, size_B: Tensor) -> Tensor:
+    """What every pixel of a box of `size` pixels gives to every output pixel [B, side, 2 out].
+
+    All high digits come before the low ones, so that one product does for both.
+    """
+    if side * side * 2 * out > LARGEST_TABLE:
         return _digits(side, out, size_B)
-    high_NSO, low_NSO = _table(side, out, size_B.device)
-    return high_NSO.index_select(0, size_B), low_NSO.index_select(0, size_B)
+    return _table(side, out, size_B.device).index_select(0, size_B)
 
 
 @cache
-def _table(side: int, out: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def _table(side: int, out: int, device: torch.device) -> Tensor:
     return _digits(side, out, torch.arange(side + 1, device=device))
 
 
-def _digits(side: int, out: int, size_B: Tensor) -> tuple[Tensor, Tensor]:
+def _digits(side: int, out: int, size_B: Tensor) -> Tensor:
     weight_BSO = _tents(side, out, size_B)
     high_BSO = (weight_BSO / (1 << LOW_BITS)).floor_()
     low_BSO = weight_BSO.sub_(high_BSO, alpha=1 << LOW_BITS)
-    return high_BSO.float(), low_BSO.float()
+    return torch.cat([high_BSO, low_BSO], dim=2).float()
 
 
 def _tents(side: int, out: int, size_B: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.transforms import autoaugment as oracle
 
+from pipeline_lib.augment import policies
 from pipeline_lib.augment.autoaugment import CIFAR10_POLICY, SVHN_POLICY, AutoAugment, Slot
 from pipeline_lib.augment.blur import GaussianBlur
 from pipeline_lib.augment.jitter import ColourJitter, Sometimes
@@ -90,6 +91,16 @@ def test_the_number_of_threads_changes_nothing(name: str) -> None:
     finally:
         torch.set_num_threads(threads)
     assert torch.equal(*results)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_size_of_a_block_changes_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = noise(31, (3, 16, 12))
+    view = policy(name, (3, 16, 12))
+    whole = view(images, generator())
+    for images_at_once in (1, 7, 31):
+        monkeypatch.setattr(policies, "BLOCK_PIXELS", images_at_once * 16 * 12)
+        assert torch.equal(view(images, generator()), whole)
 
 
 @pytest.mark.gpu
