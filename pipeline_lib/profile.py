@@ -19,7 +19,7 @@ from pipeline_lib.records import Clock
 from pipeline_lib.training.ema import Ema
 from pipeline_lib.training.optimizer import build_optimizer
 from pipeline_lib.training.pool import Pool
-from pipeline_lib.training.steps import backward, forward, move
+from pipeline_lib.training.steps import backward, draw, forward, move
 from pipeline_lib.training.train import prepare
 
 if TYPE_CHECKING:
@@ -125,7 +125,8 @@ def profile(params: Params, steps: int, say: Callable[[str], None]) -> Profile:
     for step in taken:
         batch = batches[step % len(batches)]
         started = _now(device)
-        output = forward(method, batch, phase.train, clock, params.seed, step)
+        drawn = draw(method, clock, params.seed, step, device)
+        output = forward(method, batch, drawn, phase.train)
         times = [started, _now(device)]
         backward(output, optimizer)
         times.append(_now(device))
@@ -136,7 +137,7 @@ def profile(params: Params, steps: int, say: Callable[[str], None]) -> Profile:
     medians = map(statistics.median, zip(*rows[WARM_UP:], strict=True))
     parts |= dict(zip(("forward", "backward", "optimizer"), medians, strict=True))
     with FlopCounterMode(display=False) as flop, _Traffic() as traffic:
-        backward(forward(method, batches[0], phase.train, clock, params.seed, 0), optimizer)
+        backward(forward(method, batches[0], drawn, phase.train), optimizer)
     streams = method.streams.values()
     return Profile(
         milliseconds=parts,

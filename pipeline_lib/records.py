@@ -6,7 +6,7 @@ Shape suffixes: B batch, N training images, K classes, C channels, H height, W w
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,6 +73,10 @@ class Batch:
     index: Mapping[str, Tensor]
     views: Mapping[str, tuple[Tensor, ...]]
     candidates: Mapping[str, Tensor]
+
+
+Drawn: TypeAlias = "Mapping[str, Tensor]"
+"""What a step needs besides its images, by name: numbers that follow the clock, and random ones."""
 
 
 @dataclass(frozen=True)

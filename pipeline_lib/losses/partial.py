@@ -131,7 +131,7 @@ def disambiguated(
     embedding_BD: Tensor,
     prototypes_KD: Tensor,
     candidates_BK: Tensor,
-    phi: float,
+    phi: float | Tensor,
 ) -> Tensor:
     """Label distributions moved towards the candidate of the nearest prototype (PiCO; BK).
 

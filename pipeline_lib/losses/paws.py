@@ -73,8 +73,8 @@ def smooth(log_p_BK: Tensor, smoothing: float) -> Tensor:
     """
     if smoothing == 0:
         return log_p_BK
-    floor = log_p_BK.new_tensor(math.log(smoothing / log_p_BK.shape[-1]))
-    return torch.logaddexp(log_p_BK + math.log1p(-smoothing), floor)
+    floor_BK = torch.full_like(log_p_BK, math.log(smoothing / log_p_BK.shape[-1]))
+    return torch.logaddexp(log_p_BK + math.log1p(-smoothing), floor_BK)
 
 
 @torch.no_grad()

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 from pipeline_lib.losses.common import soft_cross_entropy, uniform_targets
 from pipeline_lib.methods.base import SingleView
-from pipeline_lib.records import Batch, Clock, Problem, StepOutput
+from pipeline_lib.records import Batch, Drawn, Problem, StepOutput
 
 if TYPE_CHECKING:
     from pipeline_lib.models.classifier import Classifier
     from pipeline_lib.params import methods as params
-    from pipeline_lib.rng import StepRng
 
 
 class Average(SingleView):
@@ -20,7 +19,7 @@ class Average(SingleView):
     def __init__(self, params: params.Average, problem: Problem, model: Classifier) -> None:
         super().__init__(params.view, problem, model)
 
-    def training_step(self, batch: Batch, clock: Clock, rng: StepRng) -> StepOutput:
+    def training_step(self, batch: Batch, drawn: Drawn) -> StepOutput:
         """Mean over the candidates of their cross-entropies; 0 where all classes are some."""
         logits_BK = self.model(batch.views["train"][0])
         candidates_BK = batch.candidates["train"]

@@ -11,6 +11,7 @@ from torch import nn
 from pipeline_lib.errors import UserError
 from pipeline_lib.losses.common import soft_cross_entropy
 from pipeline_lib.methods.phases import Phase
+from pipeline_lib.models.batch_norm import groupable
 from pipeline_lib.models.predictor import Predictor
 from pipeline_lib.records import StepOutput, Stream
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from pipeline_lib.methods.phases import Found, Search
     from pipeline_lib.models.classifier import Classifier
     from pipeline_lib.params.sections import Train
-    from pipeline_lib.records import Batch, Clock, Problem, Role
+    from pipeline_lib.records import Batch, Clock, Drawn, Problem, Role
     from pipeline_lib.rng import StepRng
 
 
@@ -41,7 +42,7 @@ class Method(nn.Module, abc.ABC):
     def __init__(self, problem: Problem, model: Classifier) -> None:
         super().__init__()
         self.problem = problem
-        self.model = model
+        self.model = groupable(model)
         self.phase = "train"
 
     @property
@@ -54,9 +55,22 @@ class Method(nn.Module, abc.ABC):
         """What sets this run apart where papers and codes differ; metrics.json records it."""
         return "standard"
 
+    def draw(self, clock: Clock, rng: StepRng) -> Drawn:
+        """What a step needs besides its images: CPU tensors, of the same shapes throughout a phase."""
+        del clock, rng
+        return {}
+
     @abc.abstractmethod
-    def training_step(self, batch: Batch, clock: Clock, rng: StepRng) -> StepOutput:
-        """Loss of one step on the views of `batch`; tables are updated here."""
+    def training_step(self, batch: Batch, drawn: Drawn) -> StepOutput:
+        """Loss of one step on the views of `batch`; tables are updated here.
+
+        A function of tensors alone: on a GPU its kernels are recorded once and replayed, so nothing in it may
+        depend on the number of the step, wait for the device, or copy from the processor's memory.
+
+        Args:
+            batch: of the streams.
+            drawn: what `draw` gave, on the device.
+        """
 
     @property
     def notice(self) -> str | None:
@@ -131,7 +145,7 @@ class LabeledMethod(Method):
         """The labeled images, in one view."""
         return {"labeled": Stream(self.pool_N, self.problem.batch_size, (self.view,))}
 
-    def training_step(self, batch: Batch, clock: Clock, rng: StepRng) -> StepOutput:
+    def training_step(self, batch: Batch, drawn: Drawn) -> StepOutput:
         """Cross-entropy; the candidate mask of a labeled image is its one-hot label."""
         logits_BK = self.model(batch.views["labeled"][0])
         return StepOutput(soft_cross_entropy(logits_BK, batch.candidates["labeled"]))

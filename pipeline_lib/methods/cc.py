@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 from pipeline_lib.losses.partial import candidate_nll
 from pipeline_lib.methods.base import SingleView
-from pipeline_lib.records import Batch, Clock, Problem, StepOutput
+from pipeline_lib.records import Batch, Drawn, Problem, StepOutput
 
 if TYPE_CHECKING:
     from pipeline_lib.models.classifier import Classifier
     from pipeline_lib.params import methods as params
-    from pipeline_lib.rng import StepRng
 
 
 class Cc(SingleView):
@@ -23,7 +22,7 @@ class Cc(SingleView):
     def __init__(self, params: params.Cc, problem: Problem, model: Classifier) -> None:
         super().__init__(params.view, problem, model)
 
-    def training_step(self, batch: Batch, clock: Clock, rng: StepRng) -> StepOutput:
+    def training_step(self, batch: Batch, drawn: Drawn) -> StepOutput:
         """Negative log-likelihood of the candidate sets of the batch."""
         logits_BK = self.model(batch.views["train"][0])
         return StepOutput(candidate_nll(logits_BK, batch.candidates["train"]))

@@ -12,7 +12,8 @@ import torch
 from pipeline_lib.losses.common import linear_ramp, uniform_targets
 from pipeline_lib.losses.partial import complementary_loss, conformal_targets, consistency_loss
 from pipeline_lib.methods.base import Method, all_images
-from pipeline_lib.records import Batch, Clock, Problem, StepOutput, Stream
+from pipeline_lib.models.batch_norm import in_groups
+from pipeline_lib.records import Batch, Clock, Drawn, Problem, StepOutput, Stream
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,28 +50,32 @@ class CrDpll(Method):
         """Where the article and the codes differ (official code: per_view, zero)."""
         return f"bn={self.params.bn},ramp_start={self.params.ramp_start}"
 
-    def training_step(self, batch: Batch, clock: Clock, rng: StepRng) -> StepOutput:
+    def draw(self, clock: Clock, rng: StepRng) -> Drawn:
+        """The weight of the consistency term."""
+        del rng
+        return {"weight": torch.tensor(self.consistency_weight(clock.epoch))}
+
+    def training_step(self, batch: Batch, drawn: Drawn) -> StepOutput:
         """`L_sup + lambda(epoch) L_con`, then the label distributions of the batch."""
         index_B, candidates_BK = batch.index["train"], batch.candidates["train"]
         logits = self._logits(batch.views["train"])
         supervised = complementary_loss(logits[0], candidates_BK)
         consistency = consistency_loss(self.targets_NK[index_B], logits)
-        weight = self.consistency_weight(clock.epoch)
         self.targets_NK[index_B] = conformal_targets(logits, candidates_BK)
         return StepOutput(
-            loss=supervised + weight * consistency,
+            loss=supervised + drawn["weight"] * consistency,
             scalars={
                 "complementary_loss": supervised.detach(),
                 "consistency_loss": consistency.detach(),
-                "consistency_weight": torch.tensor(weight),
+                "consistency_weight": drawn["weight"],
             },
         )
 
     def _logits(self, views: tuple[Tensor, ...]) -> list[Tensor]:
-        """One forward pass per view, or one for all of them: batch statistics are taken per pass."""
-        if self.params.bn == "per_view":
-            return [self.model(view_BCHW) for view_BCHW in views]
-        return list(self.model(torch.cat(views)).chunk(len(views)))
+        """Batch statistics are those of each view, or of all of them."""
+        groups = len(views) if self.params.bn == "per_view" else 1
+        with in_groups(self.model, groups):
+            return list(self.model(torch.cat(views)).chunk(len(views)))
 
     def consistency_weight(self, epoch: int) -> float:
         """lambda(epoch): linear from the first epoch (0-based), capped at `lambda_max`."""

@@ -12,14 +12,13 @@ import torch
 from pipeline_lib.losses.common import uniform_targets
 from pipeline_lib.losses.partial import candidate_posterior, leveraged_loss
 from pipeline_lib.methods.base import SingleView
-from pipeline_lib.records import Batch, Clock, Problem, StepOutput
+from pipeline_lib.records import Batch, Drawn, Problem, StepOutput
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from pipeline_lib.models.classifier import Classifier
     from pipeline_lib.params import methods as params
-    from pipeline_lib.rng import StepRng
 
 
 class Lws(SingleView):
@@ -44,7 +43,7 @@ class Lws(SingleView):
             "outside_NK", others_NK / others_NK.sum(dim=1, keepdim=True).clamp_min(1)
         )
 
-    def training_step(self, batch: Batch, clock: Clock, rng: StepRng) -> StepOutput:
+    def training_step(self, batch: Batch, drawn: Drawn) -> StepOutput:
         """The loss by the stored weights, then new weights from this prediction."""
         index_B, candidates_BK = batch.index["train"], batch.candidates["train"]
         logits_BK = self.model(batch.views["train"][0])

@@ -5,6 +5,7 @@ Berthelot et al.: MixMatch: A Holistic Approach to Semi-Supervised Learning, Neu
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,8 +13,8 @@ import torch
 from pipeline_lib.losses.common import entropy, linear_ramp, sharpen, soft_cross_entropy
 from pipeline_lib.losses.semi import brier_loss, mean_log_prediction, mix
 from pipeline_lib.methods.semi_supervised import SemiSupervised
-from pipeline_lib.models.batch_norm import statistics_untouched
-from pipeline_lib.records import Batch, Clock, Problem, StepOutput, Stream
+from pipeline_lib.models.batch_norm import in_groups
+from pipeline_lib.records import Batch, Clock, Drawn, Problem, StepOutput, Stream
 from pipeline_lib.rng import generator
 
 if TYPE_CHECKING:
@@ -49,7 +50,23 @@ class MixMatch(SemiSupervised):
         """Batch statistics (official code: interleaved), and what is mixed (paper: all)."""
         return f"bn={self.params.bn},mixup={self.params.mixup}"
 
-    def training_step(self, batch: Batch, clock: Clock, rng: StepRng) -> StepOutput:
+    def draw(self, clock: Clock, rng: StepRng) -> Drawn:
+        """Of every image its share and its partner (eqs. 8 to 10); the weight of the unlabeled term."""
+        labeled, unlabeled = self.batch_size, self.params.unlabeled_ratio * self.batch_size
+        unlabeled *= self.params.guesses
+        # NumPy's: torch has no Beta distribution that takes a generator.
+        alpha, draw = self.params.alpha, generator(rng.seed, "mixup", rng.step)
+        share_N = torch.from_numpy(draw.beta(alpha, alpha, labeled + unlabeled)).float()
+        order = rng("mixup partners")
+        weight = self.params.lambda_u * linear_ramp(clock.step, self.params.ramp_steps)
+        return {
+            # The larger one, so that the first images are still mostly labeled.
+            "share": torch.maximum(share_N, 1 - share_N),
+            "partner": partners(self.params.mixup, labeled, unlabeled, order),
+            "weight": torch.tensor(weight),
+        }
+
+    def training_step(self, batch: Batch, drawn: Drawn) -> StepOutput:
         """`L_X + lambda_U(step) L_U` (eqs. 2 to 5)."""
         labeled_BCHW, views = batch.views["labeled"][0], batch.views["unlabeled"]
         log_p_UK = self.guess(views)
@@ -59,49 +76,25 @@ class MixMatch(SemiSupervised):
         images_NCHW = torch.cat([labeled_BCHW, *views]).float()
         # One view after the other, so the guesses are repeated as a whole.
         targets_NK = torch.cat([self.labeled_targets(batch), q_UK.repeat(len(views), 1)])
-        images_NCHW, targets_NK = self.mixed(images_NCHW, targets_NK, labeled, rng)
+        share_N, partner_N = drawn["share"], drawn["partner"]
+        images_NCHW = mix(images_NCHW, images_NCHW[partner_N], share_N)
+        targets_NK = mix(targets_NK, targets_NK[partner_N], share_N)
         logits_NK = self.logits(images_NCHW, labeled)
         supervised = soft_cross_entropy(logits_NK[:labeled], targets_NK[:labeled])
         unlabeled = brier_loss(logits_NK[labeled:], targets_NK[labeled:])
-        weight = self.params.lambda_u * linear_ramp(clock.step, self.params.ramp_steps)
         scalars = {
             "supervised_loss": supervised.detach(),
             "unlabeled_loss": unlabeled.detach(),
-            "unlabeled_weight": torch.tensor(weight),
+            "unlabeled_weight": drawn["weight"],
             "prediction_entropy": entropy(log_p_UK.exp().mean(dim=0)),
         }
-        return StepOutput(supervised + weight * unlabeled, scalars)
+        return StepOutput(supervised + drawn["weight"] * unlabeled, scalars)
 
     @torch.no_grad()
     def guess(self, views: tuple[Tensor, ...]) -> Tensor:
         """Logarithm of the mean prediction over the views of the unlabeled images (UK)."""
-        with statistics_untouched(self.model):
-            return mean_log_prediction([self.model(view_UCHW) for view_UCHW in views])
-
-    def mixed(
-        self, images_NCHW: Tensor, targets_NK: Tensor, labeled: int, rng: StepRng
-    ) -> tuple[Tensor, Tensor]:
-        """Mix every image and its target with those of a partner (eqs. 8 to 11).
-
-        The larger share stays, so that the first ones are still mostly labeled.
-
-        Args:
-            images_NCHW: floats, the labeled ones first.
-            targets_NK: likewise.
-            labeled: how many they are.
-            rng: draws a share per image, and the partners.
-        """
-        device, count = images_NCHW.device, len(images_NCHW)
-        # NumPy's: torch has no Beta distribution that takes a generator.
-        alpha, draw = self.params.alpha, generator(rng.seed, "mixup", rng.step)
-        shares_N = torch.from_numpy(draw.beta(alpha, alpha, count)).float().to(device)
-        shares_N = torch.maximum(shares_N, 1 - shares_N)
-        order = rng("mixup partners")
-        partner_N = partners(self.params.mixup, labeled, count - labeled, order).to(device)
-        return (
-            mix(images_NCHW, images_NCHW[partner_N], shares_N),
-            mix(targets_NK, targets_NK[partner_N], shares_N),
-        )
+        with in_groups(self.model, len(views), recorded=0):
+            return mean_log_prediction(self.model(torch.cat(views)).chunk(len(views)))
 
     def logits(self, images_NCHW: Tensor, size: int) -> Tensor:
         """Logits of all images: of batches of `size`, interleaved, or of all of them at once.
@@ -111,12 +104,11 @@ class MixMatch(SemiSupervised):
         if self.params.bn == "joint":
             joint_NK: Tensor = self.model(images_NCHW)
             return joint_NK
-        order_GB = interleaved(len(images_NCHW) // size, size, images_NCHW.device)
-        first_BCHW, *others = images_NCHW[order_GB]
-        logits = [self.model(first_BCHW)]
-        with statistics_untouched(self.model):
-            logits += [self.model(other_BCHW) for other_BCHW in others]
-        return torch.cat(logits)[order_GB.flatten()]  # the exchange undoes itself
+        groups = len(images_NCHW) // size
+        order_N = interleaved(groups, size, images_NCHW.device).flatten()
+        with in_groups(self.model, groups, recorded=1):
+            logits_NK: Tensor = self.model(images_NCHW[order_N])
+        return logits_NK[order_N]  # the exchange undoes itself
 
 
 def partners(mixup: str, labeled: int, unlabeled: int, generator: torch.Generator) -> Tensor:
@@ -135,6 +127,7 @@ def partners(mixup: str, labeled: int, unlabeled: int, generator: torch.Generato
     )
 
 
+@functools.cache
 def interleaved(groups: int, size: int, device: torch.device) -> Tensor:
     """Positions that make every batch of unlabeled images part labeled (GB).
 

@@ -20,7 +20,7 @@ from pipeline_lib.methods.support import SupportMethod
 from pipeline_lib.models.batch_norm import batch_norms
 from pipeline_lib.models.predictor import Predictor, ProjectedSoftmax
 from pipeline_lib.models.projection import prediction_head, takes_smaller
-from pipeline_lib.records import Batch, Clock, Problem, StepOutput, Stream
+from pipeline_lib.records import Batch, Drawn, Problem, StepOutput, Stream
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from pipeline_lib.models.classifier import Classifier
     from pipeline_lib.params import methods as params
     from pipeline_lib.params.sections import Train
-    from pipeline_lib.rng import StepRng
 
 
 FINETUNE_EVALUATIONS = 10
@@ -119,7 +118,7 @@ class Paws(SupportMethod):
             return {"labeled": Stream(self.support_N, batch_size, ("weak",))}
         return {"support": self.support_stream(*["weak"] * p.support_views)}
 
-    def training_step(self, batch: Batch, clock: Clock, rng: StepRng) -> StepOutput:
+    def training_step(self, batch: Batch, drawn: Drawn) -> StepOutput:
         """The loss of the phase."""
         if self.phase == "pretrain":
             return self._pretrain(batch)

@@ -16,7 +16,7 @@ from pipeline_lib.losses.common import soft_cross_entropy, uniform_targets, wide
 from pipeline_lib.losses.partial import contrastive_loss, disambiguated, moved_prototypes
 from pipeline_lib.methods.base import Method, all_images
 from pipeline_lib.models.projection import headless
-from pipeline_lib.records import Batch, Clock, Problem, StepOutput, Stream
+from pipeline_lib.records import Batch, Clock, Drawn, Problem, StepOutput, Stream
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,7 +63,13 @@ class Pico(Method):
         views = ("weak", "strong")
         return {"train": Stream(all_images(self.problem), self.problem.batch_size, views)}
 
-    def training_step(self, batch: Batch, clock: Clock, rng: StepRng) -> StepOutput:
+    def draw(self, clock: Clock, rng: StepRng) -> Drawn:
+        """Whether prototypes guide, and the weight of the old label distribution."""
+        del rng
+        guided = clock.epoch >= self.params.prototypes_from
+        return {"guided": torch.tensor(guided), "phi": torch.tensor(self.phi(clock))}
+
+    def training_step(self, batch: Batch, drawn: Drawn) -> StepOutput:
         """Cross-entropy against the label distributions, and the contrastive term."""
         index_B, candidates_BK = batch.index["train"], batch.candidates["train"]
         weak_BCHW, strong_BCHW = batch.views["train"]
@@ -72,10 +78,8 @@ class Pico(Method):
         query_BD = unit(self.projection(features_BF))
         key_BD = self._keys(strong_BCHW)
         class_B = logits_BK.detach().masked_fill(candidates_BK == 0, -torch.inf).argmax(dim=1)
-        guided = clock.epoch >= self.params.prototypes_from
-        if guided:
-            self._disambiguate(index_B, query_BD.detach(), candidates_BK, clock)
-        contrast = self._contrast(query_BD, key_BD, class_B, guided=guided)
+        self._disambiguate(index_B, query_BD.detach(), candidates_BK, drawn)
+        contrast = self._contrast(query_BD, key_BD, class_B, drawn["guided"])
         classified = soft_cross_entropy(logits_BK, self.targets_NK[index_B])
         self.prototypes_KD.copy_(
             moved_prototypes(self.prototypes_KD, query_BD, class_B, self.params.prototype_decay)
@@ -102,12 +106,14 @@ class Pico(Method):
         return unit(self.key_projection(self.key_model.features(images_BCHW)))
 
     def _disambiguate(
-        self, index_B: Tensor, query_BD: Tensor, candidates_BK: Tensor, clock: Clock
+        self, index_B: Tensor, query_BD: Tensor, candidates_BK: Tensor, drawn: Drawn
     ) -> None:
-        """Move the label distributions; the prototypes are those before this step."""
-        self.targets_NK[index_B] = disambiguated(
-            self.targets_NK[index_B], query_BD, self.prototypes_KD, candidates_BK, self.phi(clock)
+        """Move the label distributions once prototypes guide; these are those before this step."""
+        before_BK = self.targets_NK[index_B]
+        moved_BK = disambiguated(
+            before_BK, query_BD, self.prototypes_KD, candidates_BK, drawn["phi"]
         )
+        self.targets_NK[index_B] = torch.where(drawn["guided"], moved_BK, before_BK)
 
     def phi(self, clock: Clock) -> float:
         """Weight of the old label distribution: linear in the epoch."""
@@ -115,7 +121,7 @@ class Pico(Method):
         return self.params.phi_start + share * (self.params.phi_end - self.params.phi_start)
 
     def _contrast(
-        self, query_BD: Tensor, key_BD: Tensor, class_B: Tensor, *, guided: bool
+        self, query_BD: Tensor, key_BD: Tensor, class_B: Tensor, guided: Tensor
     ) -> Tensor:
         """Each query against the other queries, all keys and the queue; at first its own key and the queue."""
         size, device = len(query_BD), query_BD.device
@@ -124,14 +130,13 @@ class Pico(Method):
         itself_BB = torch.eye(size, dtype=torch.bool, device=device)
         own_BM = torch.zeros(size, len(class_M), dtype=torch.bool, device=device)
         own_BM[:, size : 2 * size] = itself_BB
-        if guided:
-            compared_BM = (class_M != EMPTY).repeat(size, 1)
-            compared_BM[:, :size] = ~itself_BB
-            positive_BM = compared_BM & (class_B[:, None] == class_M)
-        else:
-            compared_BM = own_BM.clone()
-            compared_BM[:, 2 * size :] = self.queue_class_Q != EMPTY
-            positive_BM = own_BM
+        known_BM = (class_M != EMPTY).repeat(size, 1)
+        known_BM[:, :size] = ~itself_BB
+        alike_BM = known_BM & (class_B[:, None] == class_M)
+        queued_BM = own_BM.clone()
+        queued_BM[:, 2 * size :] = self.queue_class_Q != EMPTY
+        compared_BM = torch.where(guided, known_BM, queued_BM)
+        positive_BM = torch.where(guided, alike_BM, own_BM)
         temperature = self.params.temperature
         return contrastive_loss(query_BD, others_MD, positive_BM, compared_BM, temperature)
 

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING
 from pipeline_lib.losses.common import soft_cross_entropy, uniform_targets
 from pipeline_lib.losses.partial import candidate_posterior
 from pipeline_lib.methods.base import SingleView
-from pipeline_lib.records import Batch, Clock, Problem, StepOutput
+from pipeline_lib.records import Batch, Drawn, Problem, StepOutput
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from pipeline_lib.models.classifier import Classifier
     from pipeline_lib.params import methods as params
-    from pipeline_lib.rng import StepRng
 
 
 class Proden(SingleView):
@@ -30,7 +29,7 @@ class Proden(SingleView):
         super().__init__(params.view, problem, model)
         self.register_buffer("targets_NK", uniform_targets(problem.candidates_NK))
 
-    def training_step(self, batch: Batch, clock: Clock, rng: StepRng) -> StepOutput:
+    def training_step(self, batch: Batch, drawn: Drawn) -> StepOutput:
         """Cross-entropy against the stored weights, then new weights from this prediction."""
         index_B = batch.index["train"]
         logits_BK = self.model(batch.views["train"][0])

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pipeline_lib.models.classifier import Classifier
-    from pipeline_lib.records import Batch, Clock, Problem
-    from pipeline_lib.rng import StepRng
+    from pipeline_lib.records import Batch, Drawn, Problem
 
 
 class SemiSupervised(Method):
@@ -117,7 +116,7 @@ class Consistency(SemiSupervised):
         """What is added to the loss, from the logits of the strong views; nothing by default."""
         return torch.zeros((), device=strong_UK.device)
 
-    def training_step(self, batch: Batch, clock: Clock, rng: StepRng) -> StepOutput:
+    def training_step(self, batch: Batch, drawn: Drawn) -> StepOutput:
         """Cross-entropy on the labeled images, and on the pseudo-labels."""
         parts = (*batch.views["labeled"], *batch.views["unlabeled"])
         logits = self.model(torch.cat(parts)).split([len(part) for part in parts])

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 
 from pipeline_lib.losses.paws import suncet_loss
 from pipeline_lib.methods.support import SupportMethod
-from pipeline_lib.records import Batch, Clock, Problem, StepOutput, Stream
+from pipeline_lib.records import Batch, Drawn, Problem, StepOutput, Stream
 
 if TYPE_CHECKING:
     from pipeline_lib.models.classifier import Classifier
     from pipeline_lib.params import methods as params
-    from pipeline_lib.rng import StepRng
 
 
 class Snn(SupportMethod):
@@ -29,7 +28,7 @@ class Snn(SupportMethod):
         """Equally many labeled images of each class, in one view."""
         return {"support": self.support_stream("weak")}
 
-    def training_step(self, batch: Batch, clock: Clock, rng: StepRng) -> StepOutput:
+    def training_step(self, batch: Batch, drawn: Drawn) -> StepOutput:
         """SuNCEt loss of the support."""
         embedding_SD = self.embed(batch.views["support"][0])
         return StepOutput(suncet_loss(embedding_SD, self.class_S, self.temperature))

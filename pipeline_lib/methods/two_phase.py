@@ -15,7 +15,7 @@ import torch
 from pipeline_lib.losses.common import entropy, soft_cross_entropy
 from pipeline_lib.methods.phases import Phase, Search, Stability
 from pipeline_lib.methods.semi_supervised import Consistency
-from pipeline_lib.records import Batch, Clock, Problem, StepOutput, Stream
+from pipeline_lib.records import Batch, Drawn, Problem, StepOutput, Stream
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from pipeline_lib.models.classifier import Classifier
     from pipeline_lib.params import methods as params
     from pipeline_lib.params.sections import Train
-    from pipeline_lib.rng import StepRng
 
 SMALLEST_BATCH = 16
 SECOND = "semi_supervised"
@@ -116,13 +115,13 @@ class TwoPhase(Consistency):
         """1 where the confidence is high enough, else 0."""
         return (p_UK.amax(dim=1) >= self.params.threshold).float()
 
-    def training_step(self, batch: Batch, clock: Clock, rng: StepRng) -> StepOutput:
+    def training_step(self, batch: Batch, drawn: Drawn) -> StepOutput:
         """Cross-entropy on the labeled images; in the second phase on the pseudo-labels too."""
         if self.phase != SECOND:
             logits_BK = self.model(batch.views["labeled"][0])
             return StepOutput(soft_cross_entropy(logits_BK, self.labeled_targets(batch)))
         if self.teacher is None:
-            return super().training_step(batch, clock, rng)
+            return super().training_step(batch, drawn)
         return self._learn_from(self.teacher, batch)
 
     def _learn_from(self, teacher: Classifier, batch: Batch) -> StepOutput:

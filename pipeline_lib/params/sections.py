@@ -204,6 +204,10 @@ class Train(Section):
     """Where training and evaluation run; `auto`: cuda, else mps, else cpu."""
     precision: Literal["fp32", "bf16"]
     """`bf16`: faster on GPUs, and on processors with avx512_bf16 or AMX."""
+    gpu_steps: Literal["plain", "replayed", "compiled"]
+    """On CUDA: `replayed` records the kernels of a step once and launches them as one (a CUDA graph), with the
+    same result as `plain`; `compiled` also lets torch.compile fuse them, which takes half a minute at the start
+    and may change the last bits."""
     threads: int = Field(ge=1, le=1024)
     """CPU threads; part of the result, bit by bit."""
     reproducible: Literal["any_cpu", "this_machine"]

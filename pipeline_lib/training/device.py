@@ -1,10 +1,18 @@
-"""Which device trains."""
+"""Which device trains, and what goes there."""
 
 from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
 
 import torch
 
 from pipeline_lib.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
 
 
 def choose_device(name: str) -> torch.device:
@@ -20,3 +28,23 @@ def choose_device(name: str) -> torch.device:
         msg = f"train.device: {name} is not available here; set it to auto or cpu"
         raise UserError(msg)
     return torch.device(name)
+
+
+def sent(values: Tensor, device: torch.device) -> Tensor:
+    """The values on the device, without waiting for what it is doing."""
+    if device.type == "cuda" and values.device.type == "cpu":
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)
+
+
+@contextlib.contextmanager
+def own_stream(device: torch.device) -> Iterator[None]:
+    """Inside, a GPU works in a queue other than its default one, of which nothing can be recorded."""
+    if device.type != "cuda":
+        yield
+        return
+    outer, stream = torch.cuda.current_stream(device), torch.cuda.Stream(device)
+    stream.wait_stream(outer)
+    with torch.cuda.stream(stream):
+        yield
+    outer.wait_stream(stream)

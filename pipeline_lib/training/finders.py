@@ -17,9 +17,10 @@ import torch
 from pipeline_lib.errors import UserError
 from pipeline_lib.methods.phases import Found
 from pipeline_lib.records import Clock
+from pipeline_lib.rng import seeded_layers
 from pipeline_lib.training.optimizer import build_optimizer, set_learning_rate
 from pipeline_lib.training.pool import Feed
-from pipeline_lib.training.steps import take_step
+from pipeline_lib.training.steps import draw, take_step
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -127,7 +128,9 @@ def _try_largest_step(method: Method, batch_size: int, pool: Pool, train: Train,
     trial.enter(phase)
     optimizer = build_optimizer(phase.train, trial.parameters())
     batch = pool.batch(trial.streams, 0)
-    take_step(trial, batch, optimizer, train, Clock(0, 1, 1), seed, 0)
+    drawn = draw(trial, Clock(0, 1, 1), seed, 0, pool.device)
+    with seeded_layers(seed, "layers", 0):
+        take_step(trial, batch, drawn, optimizer, train)
 
 
 def _views(trial: Method, phase: Phase) -> int:
@@ -163,7 +166,9 @@ def range_test(
     for step, rate in enumerate(np.geomspace(LOWEST_RATE, HIGHEST_RATE, RATES).tolist()):
         set_learning_rate(optimizer, rate)
         clock = Clock(step, RATES, RATES)
-        output = take_step(trial, feed.batch(step), optimizer, train, clock, seed, step)
+        drawn = draw(trial, clock, seed, step, pool.device)
+        with seeded_layers(seed, "layers", step):
+            output = take_step(trial, feed.batch(step), drawn, optimizer, train)
         loss = float(output.loss.detach())
         if not math.isfinite(loss):
             break

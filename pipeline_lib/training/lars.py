@@ -13,6 +13,8 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from torch import Tensor
+
 TRUST = 1e-3
 EPSILON = 1e-8
 
@@ -39,22 +41,31 @@ class Lars(torch.optim.Optimizer):
         """Change every parameter by its gradient."""
         del closure
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._move(parameter, group)
+            weights = [w for w in group["params"] if w.grad is not None]
+            if weights:
+                self._move(weights, group)
 
-    def _move(self, w: torch.Tensor, group: dict[str, Any]) -> None:
-        decay, gradient = group["weight_decay"], w.grad
-        assert gradient is not None  # noqa: S101 - the caller looked
-        direction = gradient
+    def _move(self, weights: list[Tensor], group: dict[str, Any]) -> None:
+        directions = [w.grad for w in weights if w.grad is not None]
         if group["adapt"]:
-            w_norm, g_norm = w.norm(), gradient.norm()
-            ratio = TRUST * w_norm / (g_norm + decay * w_norm + EPSILON)
-            scaled = ratio * gradient.add(w, alpha=decay)
-            direction = torch.where((w_norm > 0) & (g_norm > 0), scaled, gradient)
+            directions = _scaled(weights, directions, group["weight_decay"])
+        velocities = [self._velocity(w) for w in weights]
+        torch._foreach_mul_(velocities, group["momentum"])
+        torch._foreach_add_(velocities, list(torch._foreach_mul(directions, group["lr"])))
+        torch._foreach_sub_(weights, velocities)
+
+    def _velocity(self, w: Tensor) -> Tensor:
         state = self.state[w]
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(w)
-        velocity = state["momentum_buffer"]
-        velocity.mul_(group["momentum"]).add_(direction, alpha=group["lr"])
-        w.sub_(velocity)
+        velocity: Tensor = state["momentum_buffer"]
+        return velocity
+
+
+def _scaled(weights: list[Tensor], gradients: list[Tensor], decay: float) -> list[Tensor]:
+    """Each layer's decayed gradient by its rate; no rate and no decay where a norm is 0."""
+    w_norm_L, g_norm_L = (torch.stack(torch._foreach_norm(of)) for of in (weights, gradients))
+    ratio_L = TRUST * w_norm_L / (g_norm_L + decay * w_norm_L + EPSILON)
+    ratio_L = torch.where(w_norm_L == 0, 1, ratio_L).where(g_norm_L != 0, 0)
+    decayed = torch._foreach_add(gradients, weights, alpha=decay)
+    return [layer * ratio for layer, ratio in zip(decayed, ratio_L.unbind(), strict=True)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from pipeline_lib.models.batch_norm import refresh_statistics
 from pipeline_lib.records import Clock
 from pipeline_lib.rng import seeded_layers
 from pipeline_lib.training.alarms import broken, stop_if_collapsed
+from pipeline_lib.training.device import own_stream
 from pipeline_lib.training.ema import Ema
 from pipeline_lib.training.meter import Meter
 from pipeline_lib.training.optimizer import (
@@ -24,22 +26,24 @@ from pipeline_lib.training.optimizer import (
 from pipeline_lib.training.plateau import Plateau
 from pipeline_lib.training.pool import Feed
 from pipeline_lib.training.record import Kept, Record, below, prefixed
+from pipeline_lib.training.replay import Replayed
 from pipeline_lib.training.schedule import learning_rate
 from pipeline_lib.training.selection import Rule, Validation, score, validate
-from pipeline_lib.training.steps import take_step
+from pipeline_lib.training.steps import draw, take_step
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from torch import Tensor
 
     from pipeline_lib.methods.base import Method
     from pipeline_lib.params.sections import Train
+    from pipeline_lib.records import Batch, Drawn
     from pipeline_lib.training.pool import Pool
     from pipeline_lib.training.progress import TrainingProgress
     from pipeline_lib.training.resume import Slot
 
-CHECK_EVERY = 50  # steps between looks for a loss that is not finite
+CHECK_SECONDS = 5.0  # between looks for a loss that is not finite: each waits for the device
 REFRESHING_BATCHES = 50  # over which batch statistics are measured anew
 
 
@@ -73,11 +77,16 @@ class Trainer:
         phases = method.phases(train, steps_per_epoch)
         untrained = (dataclasses.replace(phases[0], steps=0),)
         self.phases = tuple(p for p in phases if p.steps and train.epochs) or untrained
-        self.meter = Meter(pool.device)
         self.record = Record()
         self.extra_notes: dict[str, Any] = {}  # of the caller, for the resume state
         self.before = 0  # steps of the phases before this one
+        self.say: Callable[[str], None] = print
         self.method.enter(self.phases[0])
+        on_gpu = pool.device.type == "cuda"
+        self.replayed = on_gpu and train.gpu_steps != "plain"
+        self.compiled = on_gpu and train.gpu_steps == "compiled"
+        if self.compiled:
+            method.model.encoder.compile(dynamic=False)
         self._equip(0)
 
     def _equip(self, number: int) -> None:
@@ -88,7 +97,17 @@ class Trainer:
         self.optimizer = build_optimizer(self.phase.train, self.method.parameters())
         self.ema = Ema(self.method, self.train.ema_decay)
         self.plateau = Plateau()
+        self.meter = Meter(self.pool.device, self.before)
         self.rate = self._rate_at(self.clock)
+        self.advance: Callable[[Batch, Drawn], None] = self._advance
+        if self.replayed:
+            self.advance = Replayed(self._advance, lambda why: self.say(why))
+
+    def _advance(self, batch: Batch, drawn: Drawn) -> None:
+        """What a step changes, all of it in place."""
+        output = take_step(self.method, batch, drawn, self.optimizer, self.train)
+        self.ema.update()
+        self.meter.add(output)
 
     @property
     def done(self) -> int:
@@ -107,6 +126,11 @@ class Trainer:
             UserError: A number is not finite, or the predictions have collapsed; the last good resume state
                 is kept.
         """
+        self.say = progress.say
+        with own_stream(self.pool.device):
+            return self._run(progress)
+
+    def _run(self, progress: TrainingProgress) -> Record:
         self.method.train()
         if not self.record.rows:
             first = self._evaluate(progress)
@@ -129,9 +153,9 @@ class Trainer:
     def _run_phase(self, progress: TrainingProgress) -> str:
         """Take the steps of the current phase; says why it ended."""
         period = self.phase.evaluate_every or self.train.evaluate_every * self.steps_per_epoch
-        saved_at = time.monotonic()
+        saved_at = checked_at = time.monotonic()
         while self.clock.step < self.phase.steps:
-            self._step()
+            self.step()
             progress.step(self.done)
             last = self.clock.step == self.phase.steps
             if last and self.phase.refresh_statistics:
@@ -140,22 +164,22 @@ class Trainer:
                 why = self._judge(self._evaluate(progress), progress)
                 if why:
                     return why
-            elif self.clock.step % CHECK_EVERY == 0:
+            elif time.monotonic() - checked_at >= CHECK_SECONDS:
                 self._stop_if_broken()
+                checked_at = time.monotonic()
             if time.monotonic() - saved_at >= self.train.checkpoint_seconds and not last:
                 self.save()
                 saved_at = time.monotonic()
         return f"all of its {self.phase.steps} steps"
 
-    def _step(self) -> None:
+    def step(self) -> None:
+        """Take the next step of the phase."""
         self.rate = self._rate_at(self.clock)
         set_learning_rate(self.optimizer, self.rate)
         batch = self.feed.batch(self.done)
-        output = take_step(
-            self.method, batch, self.optimizer, self.train, self.clock, self.seed, self.done
-        )
-        self.ema.update()
-        self.meter.add(output, self.done)
+        drawn = draw(self.method, self.clock, self.seed, self.done, self.pool.device)
+        with seeded_layers(self.seed, "layers", self.done):
+            self.advance(batch, drawn)
         self.clock = dataclasses.replace(self.clock, step=self.clock.step + 1)
 
     def _rate_at(self, clock: Clock) -> float:
@@ -171,8 +195,17 @@ class Trainer:
         name, stream = next(iter(self.method.streams.items()))
         steps = range(self.done, self.done + REFRESHING_BATCHES)
         batches = (self.pool.batch({name: stream}, step).views[name][0] for step in steps)
-        with self.ema.applied(), seeded_layers(self.seed, "statistics", self.done):
+        with self._averaged(), seeded_layers(self.seed, "statistics", self.done):
             refresh_statistics(self.method.model, batches)
+
+    @contextlib.contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The averaged weights, in a network as it was written: it is compiled for training only."""
+        plain = (
+            torch.compiler.set_stance("force_eager") if self.compiled else contextlib.nullcontext()
+        )
+        with self.ema.applied(), plain:
+            yield
 
     def _evaluate(self, progress: TrainingProgress) -> dict[str, float]:
         """Measure on the validation images, add a row to the history, keep the weights if better."""
@@ -180,7 +213,7 @@ class Trainer:
         record = self.record
         earlier = int(record.rows[-1]["epoch"]) if record.rows else -1
         epoch = max(-(-self.done // self.steps_per_epoch), earlier + 1)
-        with self.ema.applied():
+        with self._averaged():
             predictor = self.method.predictor()
             verdict = validate(predictor, self.validation)
             measures = verdict.measures if verdict else {}
@@ -289,8 +322,9 @@ class Trainer:
     def restore(self, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
         """Undo `save`."""
         self.method.phase = self.phases[notes["phase"]].name
-        self._equip(notes["phase"])
         self.before = notes["before"]
+        self._equip(notes["phase"])
+        self.meter = Meter(self.pool.device, self.before + notes["clock"])
         self.method.load_state_dict(below("method", tensors))
         restore_optimizer(self.optimizer, below("optimizer", tensors))
         self.ema.restore(below("ema", tensors))

@@ -17,20 +17,29 @@ if TYPE_CHECKING:
 
 
 def build_optimizer(train: Train, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """The optimizer of `train`; the learning rate is set at every step."""
-    groups = _groups(train, [p for p in parameters if p.requires_grad])
+    """The optimizer of `train`; the learning rate is set at every step.
+
+    On a GPU it is one kernel for all parameters that reads the learning rate there, so that its steps can
+    be recorded.
+    """
+    trained = [p for p in parameters if p.requires_grad]
+    groups = _groups(train, trained)
+    fused: dict[str, Any] = {}
+    rate: Any = train.learning_rate
+    if trained[0].device.type == "cuda":
+        fused, rate = {"fused": True}, torch.tensor(rate, device=trained[0].device)
     match train.optimizer:
         case "sgd":
-            return torch.optim.SGD(
-                groups, lr=train.learning_rate, momentum=train.momentum, nesterov=train.nesterov
-            )
+            momentum, nesterov = train.momentum, train.nesterov
+            return torch.optim.SGD(groups, lr=rate, momentum=momentum, nesterov=nesterov, **fused)
         case "lars":
-            return Lars(groups, lr=train.learning_rate, momentum=train.momentum)
+            return Lars(groups, lr=rate, momentum=train.momentum)
         case "adam":
             kind: type[torch.optim.Adam] = torch.optim.Adam
         case "adamw":
             kind = torch.optim.AdamW
-    return kind(groups, lr=train.learning_rate, betas=(train.momentum, 0.999))
+    betas = (train.momentum, 0.999)
+    return kind(groups, lr=rate, betas=betas, capturable=bool(fused), **fused)
 
 
 def _groups(train: Train, parameters: list[nn.Parameter]) -> list[dict[str, Any]]:
@@ -49,7 +58,10 @@ def _groups(train: Train, parameters: list[nn.Parameter]) -> list[dict[str, Any]
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
     """Use `learning_rate` in the next step."""
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate
+        if isinstance(group["lr"], torch.Tensor):
+            group["lr"].fill_(learning_rate)
+        else:
+            group["lr"] = learning_rate
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

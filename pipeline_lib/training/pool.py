@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 from pipeline_lib.records import Batch
 from pipeline_lib.rng import torch_generator
+from pipeline_lib.training.device import sent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from torch import Tensor
 
@@ -21,6 +23,14 @@ if TYPE_CHECKING:
 IMAGES_AT_ONCE = {"cpu": 512}  # more do not stay in a processor's cache
 OTHERWISE = 16_384
 BYTES_AT_ONCE = 1 << 28
+
+
+class Draws(NamedTuple):
+    """What was drawn for the batches of a stream, on the CPU."""
+
+    position_N: Tensor
+    parameters: list[Any]
+    """One entry per view, of its own type."""
 
 
 class Pool:
@@ -56,16 +66,34 @@ class Pool:
 
     def batches(self, streams: Mapping[str, Stream], steps: range) -> list[Batch]:
         """The batches of several steps, made together: the same as one by one."""
-        index, views, candidates = {}, {}, {}
+        return self.made(streams, self.draws(streams, steps))
+
+    def draws(self, streams: Mapping[str, Stream], steps: range) -> dict[str, Draws]:
+        """Which images the steps have, and the parameters of their views; each step draws for itself."""
+        return {
+            name: Draws(
+                torch.cat([self._positions(name, stream, step) for step in steps]),
+                [
+                    self._parameters(name, number, stream, steps)
+                    for number in range(len(stream.views))
+                ],
+            )
+            for name, stream in streams.items()
+        }
+
+    def made(self, streams: Mapping[str, Stream], drawn: Mapping[str, Draws]) -> list[Batch]:
+        """The batches that were drawn."""
+        index: dict[str, Sequence[Tensor]] = {}
+        views: dict[str, list[Sequence[Tensor]]] = {}
+        candidates: dict[str, Sequence[Tensor]] = {}
         for name, stream in streams.items():
-            position_N = torch.cat([self._positions(name, stream, step) for step in steps])
-            images_NCHW = self.images_NCHW[position_N].to(self.device)
-            index_N = position_N.to(self.device)
+            index_N = sent(drawn[name].position_N, self.device)
+            images_NCHW = self._images(drawn[name].position_N, index_N)
             index[name] = index_N.split(stream.batch_size)
             candidates[name] = self.candidates_NK[index_N].split(stream.batch_size)
             views[name] = [
-                self._view(name, number, stream, steps, images_NCHW).split(stream.batch_size)
-                for number in range(len(stream.views))
+                self.view(view).apply(images_NCHW, parameters).split(stream.batch_size)
+                for view, parameters in zip(stream.views, drawn[name].parameters, strict=True)
             ]
         return [
             Batch(
@@ -73,13 +101,17 @@ class Pool:
                 {name: tuple(parts[i] for parts in of_all) for name, of_all in views.items()},
                 {name: parts[i] for name, parts in candidates.items()},
             )
-            for i in range(len(steps))
+            for i in range(len(next(iter(index.values()))))
         ]
 
-    def _view(
-        self, name: str, number: int, stream: Stream, steps: range, images_NCHW: Tensor
-    ) -> Tensor:
-        """View `number` of the images of all steps; each step draws for itself."""
+    def _images(self, position_N: Tensor, index_N: Tensor) -> Tensor:
+        """The images at these positions, which are also on the device, wherever the images are."""
+        if self.images_NCHW.device == index_N.device:
+            return self.images_NCHW[index_N]
+        return sent(self.images_NCHW[position_N], self.device)
+
+    def _parameters(self, name: str, number: int, stream: Stream, steps: range) -> Any:  # noqa: ANN401 - the view's
+        """Those of view `number` of all steps."""
         view = self.view(stream.views[number])
         drawn = [
             view.sample(
@@ -87,7 +119,7 @@ class Pool:
             )
             for step in steps
         ]
-        return view.apply(images_NCHW, view.joined(drawn))
+        return view.joined(drawn)
 
     def steps_at_once(self, streams: Mapping[str, Stream]) -> int:
         """Of how many steps to make the batches together: enough images, and not too much memory."""
@@ -150,6 +182,8 @@ class Pool:
 class Feed:
     """The batches of one phase, of several steps at a time.
 
+    A GPU has a queue of work, so that the processor may draw for the next ones meanwhile.
+
     Args:
         pool: of images.
         streams: of the phase.
@@ -157,12 +191,29 @@ class Feed:
 
     def __init__(self, pool: Pool, streams: Mapping[str, Stream]) -> None:
         self.pool, self.streams = pool, streams
+        self.together = pool.steps_at_once(streams)
         self._first, self._ready = 0, list[Batch]()
+        self._next: tuple[int, Future[dict[str, Draws]]] | None = None
+        self._ahead = ThreadPoolExecutor(1) if pool.device.type == "cuda" else None
 
     def batch(self, step: int) -> Batch:
         """What `Pool.batch` gives."""
         if not 0 <= step - self._first < len(self._ready):
             self._ready = []  # not twice the memory
-            steps = range(step, step + self.pool.steps_at_once(self.streams))
-            self._first, self._ready = step, self.pool.batches(self.streams, steps)
+            self._first, self._ready = step, self.pool.made(self.streams, self._draws(step))
         return self._ready[step - self._first]
+
+    def _draws(self, step: int) -> dict[str, Draws]:
+        steps = range(step, step + self.together)
+        early, self._next = self._next, None
+        if early and early[0] == step:
+            drawn = early[1].result()
+        else:
+            drawn = self.pool.draws(self.streams, steps)
+        if self._ahead:
+            following = range(steps.stop, steps.stop + self.together)
+            self._next = (
+                steps.stop,
+                self._ahead.submit(self.pool.draws, self.streams, following),
+            )
+        return drawn

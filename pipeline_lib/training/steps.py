@@ -6,51 +6,52 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from pipeline_lib.rng import StepRng, seeded_layers
+from pipeline_lib.rng import StepRng
+from pipeline_lib.training.device import sent
 
 if TYPE_CHECKING:
     from pipeline_lib.methods.base import Method
     from pipeline_lib.params.sections import Train
-    from pipeline_lib.records import Batch, Clock, StepOutput
+    from pipeline_lib.records import Batch, Clock, Drawn, StepOutput
+
+
+def draw(method: Method, clock: Clock, seed: int, number: int, device: torch.device) -> Drawn:
+    """What the method needs in a step besides the batch, on the device.
+
+    Args:
+        method: in a phase.
+        clock: of the phase.
+        seed: of the method's own draws.
+        number: of the step, over all phases.
+        device: of training.
+    """
+    drawn = method.draw(clock, StepRng(seed, number))
+    return {name: sent(values, device) for name, values in drawn.items()}
 
 
 def take_step(
-    method: Method,
-    batch: Batch,
-    optimizer: torch.optim.Optimizer,
-    train: Train,
-    clock: Clock,
-    seed: int,
-    number: int,
+    method: Method, batch: Batch, drawn: Drawn, optimizer: torch.optim.Optimizer, train: Train
 ) -> StepOutput:
-    """Move the weights by the gradient of one batch.
+    """Move the weights by the gradient of one batch; layers draw from torch's global generators.
 
     Args:
         method: in training mode.
         batch: of its streams.
+        drawn: what it needs besides.
         optimizer: its learning rate is set.
         train: precision, and the largest gradient.
-        clock: of the phase.
-        seed: of the layers and of the method's own draws.
-        number: of the step, over all phases.
     """
-    output = forward(method, batch, train, clock, seed, number)
+    output = forward(method, batch, drawn, train)
     backward(output, optimizer)
     move(method, optimizer, train)
     return output
 
 
-def forward(
-    method: Method, batch: Batch, train: Train, clock: Clock, seed: int, number: int
-) -> StepOutput:
+def forward(method: Method, batch: Batch, drawn: Drawn, train: Train) -> StepOutput:
     """The loss of a batch; arguments as of `take_step`."""
-    half = train.precision == "bf16"
     device = next(iter(batch.index.values())).device
-    with (
-        seeded_layers(seed, "layers", number),
-        torch.autocast(device.type, torch.bfloat16, enabled=half),
-    ):
-        return method.training_step(batch, clock, StepRng(seed, number))
+    with torch.autocast(device.type, torch.bfloat16, enabled=train.precision == "bf16"):
+        return method.training_step(batch, drawn)
 
 
 def backward(output: StepOutput, optimizer: torch.optim.Optimizer) -> None:

@@ -32,7 +32,7 @@ def test_results_name_no_path_of_a_machine() -> None:
 
 def test_the_checks_on_a_gpu_name_recipes_and_methods_that_exist() -> None:
     known = set(recipes.names(ROOT / "recipes"))
-    assert {*gpu_checks.RESUMED, *gpu_checks.TIMED, *gpu_checks.TUTORIAL.values()} <= known
+    assert {*gpu_checks.RESUMED, *gpu_checks.TUTORIAL.values()} <= known
     assert set(gpu_checks.SLOWEST_FIRST) <= set(KINDS)
 
 

@@ -117,7 +117,9 @@ def test_phases_have_names_of_their_own_and_one_has_steps(method: Method) -> Non
 def test_steps_give_finite_losses_and_gradients_to_the_whole_network(method: Method) -> None:
     reached = set()
     for _ in phases(method):
-        output = method.training_step(make_batch(method), CLOCK, StepRng(1, CLOCK.step))
+        output = method.training_step(
+            make_batch(method), method.draw(CLOCK, StepRng(1, CLOCK.step))
+        )
         assert output.loss.shape == ()
         assert torch.isfinite(output.loss)
         assert not any(value.requires_grad for value in output.scalars.values())
@@ -136,7 +138,9 @@ def test_steps_are_finite_in_bfloat16_and_at_extreme_outputs(method: Method) -> 
                 parameter.mul_(1e4)
     for _ in phases(method):
         with torch.autocast("cpu", torch.bfloat16):
-            output = method.training_step(make_batch(method), CLOCK, StepRng(1, CLOCK.step))
+            output = method.training_step(
+                make_batch(method), method.draw(CLOCK, StepRng(1, CLOCK.step))
+            )
         output.loss.backward()
         assert torch.isfinite(output.loss)
         assert all(torch.isfinite(p.grad).all() for p in method.parameters() if p.grad is not None)
@@ -155,7 +159,7 @@ def check_that_a_step_is_pure(method: Method) -> None:
     def step() -> list[torch.Tensor]:
         method.load_state_dict(state)
         method.zero_grad()
-        loss = method.training_step(make_batch(method), CLOCK, StepRng(1, 7)).loss
+        loss = method.training_step(make_batch(method), method.draw(CLOCK, StepRng(1, 7))).loss
         loss.backward()
         gradients = [p.grad.clone() for p in method.parameters() if p.grad is not None]
         return [loss.detach(), *gradients, *(t.clone() for t in method.state_dict().values())]
@@ -171,7 +175,9 @@ def test_training_learns_what_the_images_show(method: Method) -> None:
         steps = min(phase.steps, 30)
         for number in range(steps):
             clock = Clock(number, steps, 3)
-            loss = method.training_step(make_batch(method, step), clock, StepRng(1, step)).loss
+            loss = method.training_step(
+                make_batch(method, step), method.draw(clock, StepRng(1, step))
+            ).loss
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -199,7 +205,7 @@ def test_label_tables_stay_in_the_candidates_and_in_the_state(method: Method) ->
     before = method.label_state().clone()
     torch.testing.assert_close(before, uniform_targets(method.problem.candidates_NK))
     for _ in phases(method):
-        method.training_step(make_batch(method), CLOCK, StepRng(1, CLOCK.step))
+        method.training_step(make_batch(method), method.draw(CLOCK, StepRng(1, CLOCK.step)))
     state_NK = method.label_state()
     seen = torch.cat(list(make_batch(method).index.values()))
     assert not torch.equal(state_NK[seen], before[seen])

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pipeline_lib.augment.policies import View
+from pipeline_lib.losses import paws
 from pipeline_lib.params.sections import Train
+from pipeline_lib.training import loop
 from pipeline_lib.training.loop import Trainer
 from pipeline_lib.training.outputs import history_csv
 from pipeline_lib.training.pool import Pool
 from pipeline_lib.training.progress import TrainingProgress
+from pipeline_lib.training.replay import Replayed
 from pipeline_lib.training.resume import Slot
 from pipeline_lib.training.selection import Validation
 from tests.contract import test_methods as contract
 from tests.views import Changed, Shift
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from pipeline_lib.records import Batch, Drawn
 
 CPU = torch.device("cpu")
 EPOCHS, STEPS = 2, 3
@@ -106,6 +114,66 @@ def test_stopping_anywhere_changes_nothing(name: str, tmp_path: Path) -> None:
         second.restore(*state)
         second.run(Quiet())
         assert outcome(second) == outcome(whole), f"stopped after step {stop_after} of {total}"
+
+
+@pytest.mark.parametrize("name", contract.written())
+def test_replayed_steps_change_nothing(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that changes from step to step reaches a step through the tensors it is given."""
+    recorded = []
+
+    def record(work: Callable[[], None]) -> Callable[[], None]:
+        recorded.append(work)
+        return work
+
+    plain = make_trainer(name, tmp_path, epochs=4)
+    plain.run(Quiet())
+    monkeypatch.setattr(loop, "Replayed", functools.partial(Replayed, record=record))
+    trainer = make_trainer(name, tmp_path, epochs=4)
+    trainer.replayed = True
+    trainer._equip(0)
+    trainer.run(Quiet())
+    assert recorded
+    assert outcome(trainer) == outcome(plain)
+
+
+class NoWaiting(TorchDispatchMode):
+    """Refuses what would make a processor wait for a GPU, or copy to it, in the middle of a step."""
+
+    REFUSED = ("_local_scalar_dense", "nonzero", "lift_fresh", "_unique2", "masked_select")
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        assert func.overloadpacket.__name__ not in self.REFUSED, func
+        if func.overloadpacket.__name__ in ("index", "index_put_"):
+            assert all(i is None or i.dtype == torch.int64 for i in args[1]), "a mask as an index"
+        return func(*args, **(kwargs or {}))
+
+
+def one_hot(class_B: torch.Tensor, num_classes: int) -> torch.Tensor:
+    """torch's looks at the values, but on a processor only."""
+    return (class_B[..., None] == torch.arange(num_classes)).long()
+
+
+@pytest.mark.parametrize("name", contract.written())
+def test_a_step_waits_for_nothing(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.nn.functional, "one_hot", one_hot)
+    monkeypatch.setattr(paws, "one_hot", one_hot)
+    trainer = make_trainer(name, tmp_path)
+    advance = Trainer._advance
+
+    def watched(self: Trainer, batch: Batch, drawn: Drawn) -> None:
+        if self.clock.step == 0:  # the meter and the optimizer make their state
+            return advance(self, batch, drawn)
+        with NoWaiting():
+            return advance(self, batch, drawn)
+
+    monkeypatch.setattr(Trainer, "_advance", watched)
+    trainer._equip(0)
+    trainer.run(Quiet())
+    assert trainer.done > 1
 
 
 @pytest.mark.parametrize("name", contract.written())

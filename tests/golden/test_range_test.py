@@ -18,7 +18,7 @@ def scripted_test(monkeypatch: pytest.MonkeyPatch, losses) -> list[dict[str, flo
     """The curve of a test whose steps have these losses, one after the other."""
     rates, left = [], iter(losses)
 
-    def step(method, pool, optimizer, *_):
+    def step(method, batch, drawn, optimizer, *_):
         rates.append(optimizer.param_groups[0]["lr"])
         return StepOutput(torch.tensor(next(left), dtype=torch.float64))
 

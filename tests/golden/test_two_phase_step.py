@@ -88,7 +88,7 @@ def cross_entropy(z_BK, targets_BK, weights_B=1.0):
 
 
 def step(method: TwoPhase, batch: Batch):
-    output = method.training_step(batch, Clock(0, 10, 5), StepRng(0, 0))
+    output = method.training_step(batch, method.draw(Clock(0, 10, 5), StepRng(0, 0)))
     output.loss.backward()
     return output
 

@@ -128,7 +128,7 @@ def test_a_batch_without_any_label_is_finite(name, epoch) -> None:
     rows = UNLABELED.nonzero().flatten()[:BATCH]
     for step in range(3):
         clock = Clock(3 * epoch + step, 90, 3)
-        output = method.training_step(batch_of(method, rows), clock, StepRng(0, step))
+        output = method.training_step(batch_of(method, rows), method.draw(clock, StepRng(0, step)))
         output.loss.backward()
         assert torch.isfinite(output.loss)
     assert all(torch.isfinite(p.grad).all() for p in method.parameters() if p.grad is not None)
@@ -145,7 +145,9 @@ def test_images_without_a_label_pull_at_nothing(name, epoch) -> None:
     """Throughout; CR-DPLL by its supervised term, which is all of it in the first epoch."""
     method = make_method(name)
     rows = UNLABELED.nonzero().flatten()[:BATCH]
-    output = method.training_step(batch_of(method, rows), Clock(3 * epoch, 90, 3), StepRng(0, 0))
+    output = method.training_step(
+        batch_of(method, rows), method.draw(Clock(3 * epoch, 90, 3), StepRng(0, 0))
+    )
     output.loss.backward()
     assert abs(float(output.loss.detach())) < 1e-6
     assert all(p.grad.abs().max() < 1e-6 for p in method.parameters())
@@ -155,7 +157,7 @@ def test_lws_has_no_weight_outside_the_candidates_where_all_classes_are_some() -
     method = make_method("lws")
     assert (method.outside_NK[UNLABELED] == 0).all()
     rows = torch.arange(IMAGES)
-    method.training_step(batch_of(method, rows), Clock(0, 90, 3), StepRng(0, 0))
+    method.training_step(batch_of(method, rows), method.draw(Clock(0, 90, 3), StepRng(0, 0)))
     assert (method.outside_NK[UNLABELED] == 0).all()
     torch.testing.assert_close(method.outside_NK[~UNLABELED].sum(1), torch.ones(IMAGES // 2))
     torch.testing.assert_close(method.inside_NK.sum(1), torch.ones(IMAGES))

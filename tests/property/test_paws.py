@@ -169,7 +169,7 @@ def make_batch(method: Paws, value: int | None = None) -> Batch:
 def test_at_the_start_the_loss_is_that_of_equal_classes(me_max, small_views) -> None:
     """About ln C, less the weight times the entropy ln C: near-random embeddings are nobody's neighbours."""
     method = make(Paws, me_max=me_max, small_views=small_views, temperature=1.0)
-    loss = method.training_step(make_batch(method), CLOCK, RNG).loss.detach()
+    loss = method.training_step(make_batch(method), method.draw(CLOCK, RNG)).loss.detach()
     assert float(loss) == pytest.approx((1 - me_max) * math.log(CLASSES), abs=0.03)
 
 
@@ -180,7 +180,7 @@ def test_steps_are_finite_for_flat_images_and_steep_similarities(value, temperat
     for smoothing in (0.0, 0.1):
         method = make(Paws, temperature=temperature, label_smoothing=smoothing, sharpening=0.01)
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            output = method.training_step(make_batch(method, value), CLOCK, RNG)
+            output = method.training_step(make_batch(method, value), method.draw(CLOCK, RNG))
         output.loss.backward()
         assert torch.isfinite(output.loss)
         assert output.loss.dtype == torch.float32
@@ -207,7 +207,7 @@ def test_any_shape_of_support_trains(classes, per_class, support_views, small_vi
         small_views=small_views,
         finetune="none",
     )
-    output = method.training_step(make_batch(method), CLOCK, RNG)
+    output = method.training_step(make_batch(method), method.draw(CLOCK, RNG))
     output.loss.backward()
     assert torch.isfinite(output.loss)
     assert float(output.scalars["prediction_entropy"]) <= math.log(classes) + 1e-6

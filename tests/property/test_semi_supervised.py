@@ -72,7 +72,7 @@ def make_batch(method, problem: Problem, step: int = 0) -> Batch:
 
 
 def step(method, batch: Batch, number: int = 0):
-    return method.training_step(batch, Clock(number, 100, 10), StepRng(1, number))
+    return method.training_step(batch, method.draw(Clock(number, 100, 10), StepRng(1, number)))
 
 
 @every_method
@@ -113,16 +113,16 @@ def test_guessing_leaves_the_running_statistics_and_the_gradients_alone() -> Non
 
 def test_shares_are_drawn_per_image_and_are_at_least_one_half() -> None:
     problem = make_problem()
-    method = make_method(MixMatch, problem, mixup="separate")
-    images = torch.zeros(400, 1, 1, 1)
-    targets = torch.eye(400)  # the share of an image is what is left of its own target
-    kept = method.mixed(images, targets, 200, StepRng(1, 0))[1].diagonal()
+    method = make_method(MixMatch, problem, mixup="separate", unlabeled_ratio=30)
+
+    def draw(step: int) -> torch.Tensor:
+        return method.draw(Clock(0, 100, 10), StepRng(1, step))["share"]
+
+    kept = draw(0)
     assert float(kept.min()) >= 0.5
     assert len(kept.unique()) > 300
-    again = method.mixed(images, targets, 200, StepRng(1, 0))[1].diagonal()
-    other = method.mixed(images, targets, 200, StepRng(1, 1))[1].diagonal()
-    assert torch.equal(kept, again)
-    assert not torch.equal(kept, other)
+    assert torch.equal(kept, draw(0))
+    assert not torch.equal(kept, draw(1))
     # for Beta(3/4, 3/4) the mean of max(l, 1 - l) is 0.778
     assert float(kept.mean()) == pytest.approx(0.778, abs=0.02)
 

@@ -275,15 +275,17 @@ def test_patience_without_a_measure_is_refused() -> None:
 
 
 def test_the_meter_averages_and_finds_the_first_bad_step() -> None:
-    meter = Meter(CPU)
-    for step, value in enumerate([1.0, 3.0]):
-        meter.add(StepOutput(torch.tensor(value), {"part": torch.tensor(2 * value)}), step)
+    meter = Meter(CPU, 0)
+    for value in (1.0, 3.0):
+        meter.add(StepOutput(torch.tensor(value), {"part": torch.tensor(2 * value)}))
     saved = meter.tensors()
     assert meter.take() == {"loss": 2.0, "part": 4.0}
+    assert meter.take() == {}
     meter.restore(saved)
+    assert meter.take() == {"loss": 2.0, "part": 4.0}
     assert int(meter.bad_step) == -1
-    meter.add(StepOutput(torch.tensor(float("nan"))), 2)
-    meter.add(StepOutput(torch.tensor(float("inf"))), 3)
+    for value in ("nan", "inf"):
+        meter.add(StepOutput(torch.tensor(float(value)), {"part": torch.tensor(0.0)}))
     assert int(meter.bad_step) == 2
 
 
