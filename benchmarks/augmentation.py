@@ -39,7 +39,10 @@ if TYPE_CHECKING:
 
     View = Callable[[Image.Image], Image.Image]
 
-BATCH = 512
+STEP = 128
+"""Images of a batch that a network would be given, on both sides."""
+TOGETHER = 512
+"""Images of which views are made together, as in training (`Pool.steps_at_once`)."""
 SEED = 1
 MEAN, STD = (0.5,) * 3, (0.3,) * 3
 
@@ -163,10 +166,11 @@ def ours(images_NCHW: Tensor, names: tuple[str, ...], number: int) -> float:
     views = [policy(name, (channels, height, width)) for name in names]
     mean, std = (torch.tensor(values).view(1, -1, 1, 1) * 255 for values in (MEAN, STD))
     started = time.perf_counter()
-    for batch, images_BCHW in enumerate(images_NCHW.split(BATCH)):
+    for batch, images_BCHW in enumerate(images_NCHW.split(TOGETHER)):
         for position, view in enumerate(views):
             changed = view(images_BCHW, torch_generator(SEED, "benchmark", number, batch, position))
-            (changed - mean) / std  # as `models.classifier` does
+            for of_step in changed.split(STEP):
+                (of_step - mean) / std  # as `models.classifier` does
     return time.perf_counter() - started
 
 
@@ -187,7 +191,7 @@ def compared(
     side, count = images_NHWC.shape[1], len(images_NHWC)
     dataset = ImageByImage(images_NHWC, case.theirs(side))
     workers = threads if threads > 1 else 0
-    loader = DataLoader(dataset, BATCH // 4, num_workers=workers)
+    loader = DataLoader(dataset, STEP, num_workers=workers)
     images_NCHW = torch.from_numpy(images_NHWC).permute(0, 3, 1, 2).contiguous()
     repeated = images_NCHW.repeat(8, 1, 1, 1)  # it takes so little time
     # A network's activations come and go in the same process, after which the allocator keeps what is
@@ -234,9 +238,9 @@ def main() -> None:
                 runs.append(compared(case, resized, threads, options.rounds))
                 print(*(f"{name} {value}" for name, value in runs[-1].items()), flush=True)
     if options.output:
-        said = (
-            f"python -m benchmarks.augmentation --images {options.images} --rounds {options.rounds}"
-        )
+        archive = f"--archive {options.archive.name} " if options.archive else ""
+        size = f"--images {options.images} --rounds {options.rounds}"
+        said = f"python -m benchmarks.augmentation {archive}{size}"
         versions = {"torch": torch.__version__, "pillow": Image.__version__}
         content = {"command": said, **environment(), **versions, "seed": SEED, "runs": runs}
         options.output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

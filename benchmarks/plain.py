@@ -1,7 +1,8 @@
 """The straightforward way to train: a loader with PIL transforms, a forward pass per view, plain updates.
 
-What `training_step.py` compares with. FixMatch alone has one pass, as it is usually written. Losses are the project's own functions, so that both sides do the
-same maths; everything around them is written as in a first version that works.
+What `training_step.py` and `gpu_steps.py` compare with. FixMatch alone has one pass, as it is usually written. Losses
+are the project's own functions, so that both sides do the same maths; everything around them is written as in a first
+version that works.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ class Images(Dataset[tuple["int", tuple["Tensor", ...]]]):
 def loaders(
     images: Sequence[Image.Image], streams: Mapping[str, Stream], workers: int
 ) -> dict[str, Iterator[Any]]:
-    """Endless batches of each stream."""
+    """Endless batches of each stream; the workers are shared out among them."""
+    each = workers // len(streams)
     weak = transforms.Compose(augmentation.weak(SIDE))
     _, randaugment = augmentation.randaugment(SIDE)
     _, autoaugment, _ = augmentation.autoaugment(SIDE)
@@ -72,8 +74,9 @@ def loaders(
                 stream.batch_size,
                 shuffle=True,
                 drop_last=True,
-                num_workers=workers,
-                persistent_workers=workers > 0,
+                num_workers=each,
+                persistent_workers=each > 0,
+                pin_memory=torch.cuda.is_available(),
             )
         )
         for name, stream in streams.items()
@@ -94,10 +97,14 @@ class Plain(nn.Module):
         head: to logits, or to embeddings.
     """
 
+    candidates_NK: Tensor
+    targets_NK: Tensor
+
     def __init__(self, candidates_NK: Tensor, params: Any, head: nn.Module) -> None:  # noqa: ANN401
         super().__init__()
-        self.params, self.candidates_NK = params, candidates_NK.float()
-        self.targets_NK = uniform_targets(candidates_NK)
+        self.params = params
+        self.register_buffer("candidates_NK", candidates_NK.float())
+        self.register_buffer("targets_NK", uniform_targets(candidates_NK))
         self.encoder = WideResNet(3, 28, 2, slope=0.1, dropout=0.0, bn_momentum=0.1)
         self.head = head
 
@@ -135,11 +142,12 @@ class MixMatch(Plain):
         shares_N = torch.distributions.Beta(self.params.alpha, self.params.alpha).sample(
             (len(images_NCHW),)
         )
+        shares_N = shares_N.to(images_NCHW.device)
         shares_N = torch.maximum(shares_N, 1 - shares_N)
         partner_N = torch.randperm(len(images_NCHW))
         images_NCHW = mix(images_NCHW, images_NCHW[partner_N], shares_N)
         targets_NK = mix(targets_NK, targets_NK[partner_N], shares_N)
-        order_GB = interleaved(len(images_NCHW) // size, size, torch.device("cpu"))
+        order_GB = interleaved(len(images_NCHW) // size, size, images_NCHW.device)
         logits_NK = torch.cat([self(images_NCHW[order_B]) for order_B in order_GB])
         logits_NK = logits_NK[order_GB.flatten()]
         supervised = soft_cross_entropy(logits_NK[:size], targets_NK[:size])
@@ -184,17 +192,33 @@ class Paws(Plain):
         return agreement - p.me_max * paws.mean_entropy(log_p_VBK, p.sharpening)
 
 
+def moved(
+    batch: tuple[Tensor, Sequence[Tensor]], device: torch.device
+) -> tuple[Tensor, list[Tensor]]:
+    """To the device."""
+    position_B, views = batch
+    return position_B.to(device, non_blocking=True), [
+        view.to(device, non_blocking=True) for view in views
+    ]
+
+
 PLAIN = {"cr_dpll": CrDpll, "mixmatch": MixMatch, "fixmatch": FixMatch, "paws": Paws}
 
 
 def steps(
-    model: Plain, batches: Mapping[str, Iterator[Any]], optimizer: torch.optim.Optimizer
+    model: Plain,
+    batches: Mapping[str, Iterator[Any]],
+    optimizer: torch.optim.Optimizer,
+    *,
+    half: bool = False,
 ) -> Iterator[float]:
     """Train; the loss of every step."""
+    device = model.candidates_NK.device
     averages = [parameter.detach().clone() for parameter in model.parameters()]
     while True:
-        batch = {name: next(stream) for name, stream in batches.items()}
-        loss = model.loss(batch)
+        batch = {name: moved(next(stream), device) for name, stream in batches.items()}
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            loss = model.loss(batch)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -100,7 +100,7 @@ def one(folder: Path, way: str, count: int) -> dict[str, Any]:
     from pipeline_lib.models.build import Architecture, build
     from pipeline_lib.params.methods import Average as AverageParams
     from pipeline_lib.pixels import Stored
-    from pipeline_lib.records import Clock, Problem
+    from pipeline_lib.records import Problem
     from pipeline_lib.training.optimizer import build_optimizer
     from pipeline_lib.training.pool import Feed, Pool
     from pipeline_lib.training.steps import take_step
@@ -131,7 +131,7 @@ def one(folder: Path, way: str, count: int) -> dict[str, Any]:
         at = time.monotonic()
         batch = feed.batch(step)
         gathering += time.monotonic() - at
-        take_step(method, batch, optimizer, train, Clock(step, 1000, 100), 1, step)
+        take_step(method, batch, {}, optimizer, train)
     total = time.monotonic() - stepping
     return {
         "images": count,

@@ -38,8 +38,9 @@ By `benchmarks/pool.py`, which says what is measured. Memory in MiB.
 GPU = RESULTS / "gpu"
 GPU_HEAD = """# Measured on a GPU
 
-By `python -m benchmarks.gpu_checks`, whose options say what is compared with what. Losses are compared relative to
-those on the CPU; `mean` and `max` are over the history's lines.
+By `benchmarks/gpu_checks.py`, `gpu_steps.py` and `gpu_network.py`, which say what is compared with what. Losses are
+compared relative to those on the CPU; `mean` and `max` are over the history's lines. `steps_before` is of the time
+before steps were replayed.
 """
 
 

@@ -13,6 +13,7 @@ import argparse
 import importlib
 import json
 import statistics
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,15 +27,15 @@ from PIL import Image  # noqa: E402
 
 from benchmarks.images import cifar_images  # noqa: E402
 from benchmarks.ingest import environment  # noqa: E402
-from benchmarks.plain import EMA_DECAY, PLAIN, loaders, steps  # noqa: E402
+from benchmarks.plain import EMA_DECAY, PLAIN, Plain, loaders, steps  # noqa: E402
 from pipeline_lib.augment.policies import AUTO, policy  # noqa: E402
 from pipeline_lib.models.build import Architecture, build  # noqa: E402
 from pipeline_lib.params.load import load  # noqa: E402
-from pipeline_lib.records import Clock, Problem  # noqa: E402
-from pipeline_lib.training.ema import Ema  # noqa: E402
-from pipeline_lib.training.optimizer import build_optimizer  # noqa: E402
-from pipeline_lib.training.pool import Feed, Pool  # noqa: E402
-from pipeline_lib.training.steps import take_step  # noqa: E402
+from pipeline_lib.records import Problem  # noqa: E402
+from pipeline_lib.training.loop import Trainer  # noqa: E402
+from pipeline_lib.training.pool import Pool  # noqa: E402
+from pipeline_lib.training.resume import Slot  # noqa: E402
+from pipeline_lib.training.selection import Validation  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,7 +53,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 }
 
 
-def problem(method: str, images_NHWC: NDArray[np.uint8]) -> Problem:
+def problem(method: str, images_NHWC: NDArray[np.uint8], batch_size: int, labeled: int) -> Problem:
     """Random labels will do: they cost the same."""
     count = len(images_NHWC)
     generator = torch.Generator().manual_seed(SEED)
@@ -62,16 +63,16 @@ def problem(method: str, images_NHWC: NDArray[np.uint8]) -> Problem:
     if method == "cr_dpll":
         candidates_NK |= torch.rand(count, CLASSES, generator=generator) < 0.3
     else:
-        candidates_NK[LABELED:] = True
-        roles = ("labeled_and_unlabeled",) * LABELED + ("unlabeled",) * (count - LABELED)
+        candidates_NK[labeled:] = True
+        roles = ("labeled_and_unlabeled",) * labeled + ("unlabeled",) * (count - labeled)
     images_NCHW = torch.from_numpy(images_NHWC).permute(0, 3, 1, 2).contiguous()
-    return Problem(candidates_NK, roles, tuple("abcdefghij"), BATCH[method], images_NCHW)
+    return Problem(candidates_NK, roles, tuple("abcdefghij"), batch_size, images_NCHW)
 
 
-def ours(method: Method, precision: str) -> Iterator[float]:
-    """Train as the pipeline does; the loss of every step."""
+def trainer(method: Method, device: torch.device, **changes: object) -> Trainer:
+    """A training of the pipeline, without validation images."""
     task = method.problem
-    train = load().train.model_copy(update={"precision": precision, "optimizer": "sgd"})
+    train = load().train.model_copy(update={"epochs": 1000, "ema_decay": EMA_DECAY, **changes})
     shape: Any = tuple(task.images_NCHW.shape[1:])
 
     def view(name: str) -> Any:  # noqa: ANN401 - of the pool's own type
@@ -80,47 +81,60 @@ def ours(method: Method, precision: str) -> Iterator[float]:
         return policy(chosen.get(name, name), shape)
 
     views = {name: view(name) for name in ("weak", "strong", "global", "small")}
-    cpu = torch.device("cpu")
-    pool = Pool(task.images_NCHW, task.candidates_NK, views.__getitem__, SEED, cpu)
-    optimizer = build_optimizer(train, method.parameters())
-    ema, feed = Ema(method, EMA_DECAY), Feed(pool, method.streams)
-    step = 0
-    while True:
-        clock, batch = Clock(step + 10_000, 20_000, 100), feed.batch(step)
-        output = take_step(method, batch, optimizer, train, clock, SEED, step)
-        ema.update()
-        step += 1
-        yield float(output.loss.detach())
+    images_NCHW = task.images_NCHW.to(device)
+    pool = Pool(images_NCHW, task.candidates_NK, views.__getitem__, SEED, device)
+    none = Validation(images_NCHW[:0], task.candidates_NK[:0].float().to(device))
+    slot = Slot(Path(tempfile.gettempdir()), {"params": {}})
+    return Trainer(method.train(), pool, none, train, "last", 1000, slot, SEED)
 
 
-def sides(name: str, images_NHWC: NDArray[np.uint8]) -> dict[str, Iterator[float]]:
-    """Both ways, and ours in half precision."""
-    task = problem(name, images_NHWC)
-    section = getattr(load().methods, name).model_copy(update=CHANGES.get(name, {}))
+def build_method(
+    name: str, task: Problem, device: torch.device, **changes: object
+) -> tuple[Method, Any]:
+    """The method in WRN-28-2, with the same weights each time, and its section of params.yaml."""
+    section = getattr(load().methods, name).model_copy(update=changes)
     kind = getattr(importlib.import_module(f"pipeline_lib.methods.{name}"), type(section).__name__)
     architecture = Architecture(
         "wrn_28_2", 16, 1.0, 0.0, "auto", 0.1, 3, 32, 32, CLASSES, (0.5,) * 3, (0.3,) * 3
     )
+    torch.manual_seed(SEED)
+    built: Method = kind(section, task, build(architecture)).to(device)
+    return built, section
 
-    def method() -> Method:
-        torch.manual_seed(SEED)
-        built: Method = kind(section, task, build(architecture)).train()
-        built.enter(built.phases(load().train, 100)[0])
-        return built
 
-    own = method()
-    head = own.projection if name == "paws" else torch.nn.Linear(128, CLASSES)
-    plain = PLAIN[name](task.candidates_NK, section, head)
+def plain_model(method: Method, section: Any) -> Plain:  # noqa: ANN401 - the method's own type
+    """The same maths in the straightforward way."""
+    device = next(method.parameters()).device
+    head = getattr(method, "projection", torch.nn.Linear(128, CLASSES))
+    name = type(method).__module__.rpartition(".")[2]
+    return PLAIN[name](method.problem.candidates_NK, section, head).to(device).train()
+
+
+def endless(training: Trainer) -> Iterator[None]:
+    """A step of our training at a time."""
+    while True:
+        training.step()
+        yield
+
+
+def sides(name: str, images_NHWC: NDArray[np.uint8]) -> dict[str, Iterator[object]]:
+    """Both ways, and ours in half precision."""
+    task, cpu = problem(name, images_NHWC, BATCH[name], LABELED), torch.device("cpu")
+    changes = CHANGES.get(name, {})
+    own, section = build_method(name, task, cpu, **changes)
+    plain = plain_model(own, section)
     images = [Image.fromarray(image) for image in images_NHWC]
     optimizer = torch.optim.SGD(plain.parameters(), lr=0.03, momentum=0.9, foreach=False)
-    return {
-        "plain": steps(plain.train(), loaders(images, own.streams, workers=0), optimizer),
-        "fp32": ours(method(), "fp32"),
-        "bf16": ours(method(), "bf16"),
+    ways: dict[str, Iterator[object]] = {
+        "plain": steps(plain, loaders(images, own.streams, workers=0), optimizer)
     }
+    for precision in ("fp32", "bf16"):
+        method, _ = build_method(name, task, cpu, **changes)
+        ways[precision] = endless(trainer(method, cpu, precision=precision, optimizer="sgd"))
+    return ways
 
 
-def timed(step: Callable[[], float]) -> float:
+def timed(step: Callable[[], object]) -> float:
     """Seconds."""
     started = time.perf_counter()
     step()
@@ -161,7 +175,8 @@ def main() -> None:
         runs.append(compared(name, images_NHWC, options.rounds))
         print(*(f"{key} {value}" for key, value in runs[-1].items()), flush=True)
     if options.output:
-        said = f"python -m benchmarks.training_step --images {options.images} --rounds {options.rounds}"
+        archive = f" --archive {options.archive.name}" if options.archive else ""
+        said = f"python -m benchmarks.training_step{archive} --images {options.images} --rounds {options.rounds}"
         instructions = torch.backends.cpu.get_cpu_capability()
         made = {**environment(), "torch": torch.__version__, "instructions": instructions}
         content = {"command": said, **made, "seed": SEED, "runs": runs}
