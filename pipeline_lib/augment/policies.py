@@ -28,6 +28,7 @@ from pipeline_lib.augment.occlusion import Cutout
 from pipeline_lib.augment.randaugment import RandAugment
 from pipeline_lib.augment.resized_crop import ResizedCrop
 from pipeline_lib.errors import UserError
+from pipeline_lib.params.policy_names import randaugment_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -178,6 +179,10 @@ def policy(name: str, image_shape: tuple[int, int, int]) -> View:
 
 
 def _steps(name: str, height: int, width: int) -> tuple[Transform, ...]:
+    if numbers := randaugment_numbers(name):
+        crop_flip = Crop(height, width, flip=True)
+        half_grey = Cutout(height, width, height // 2, width // 2, GREY)
+        return crop_flip, RandAugment.create(height, width, *numbers), half_grey
     policies = _own_size(height, width) | _crops(height, width)
     if name not in policies:
         msg = f"augmentation {name!r}: no such policy; see the comments in params.yaml"
@@ -190,7 +195,6 @@ def _own_size(height: int, width: int) -> dict[str, tuple[Transform, ...]]:
     crop = Crop(height, width, flip=False)
     crop_flip = Crop(height, width, flip=True)
     half = Cutout(height, width, height // 2, width // 2, BLACK)
-    half_grey = Cutout(height, width, height // 2, width // 2, GREY)
     most = Cutout(height, width, 20 * height // 32, 20 * width // 32, BLACK)
     hole = Cutout(height, width, 3 * height // 8, 3 * width // 8, BLACK)
     warp = Affine(height, width, degrees=20, translation=0.15)
@@ -204,7 +208,6 @@ def _own_size(height: int, width: int) -> dict[str, tuple[Transform, ...]]:
         "crop_flip_cutout": (crop_flip, half),
         "autoaugment": (crop_flip, half, AutoAugment.cifar10(height, width)),
         "autoaugment_svhn": (most, AutoAugment.svhn(height, width)),
-        "randaugment": (crop_flip, RandAugment.create(height, width, count=2, index=10), half_grey),
     }
 
 

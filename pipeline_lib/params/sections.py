@@ -2,37 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from pipeline_lib.params.model_names import check_model_name
+from pipeline_lib.params.policy_names import POLICY_SCHEMA, check_policy_name
 from pipeline_lib.params.section import Section
 
-Policy = Literal[
-    "auto",
-    "none",
-    "affine_small",
-    "affine_strong",
-    "crop",
-    "crop_flip",
-    "crop_cutout",
-    "crop_flip_cutout",
-    "autoaugment",
-    "autoaugment_svhn",
-    "randaugment",
-    "flip",
-    "resized_crop_flip",
-    "global_crop",
-    "small_crop",
-    "global_characters",
-    "small_characters",
-    "global_numbers",
-    "small_numbers",
-    "small_affine",
-    "global_imagenet",
-    "small_imagenet",
-]
+Policy = Annotated[str, AfterValidator(check_policy_name), WithJsonSchema(POLICY_SCHEMA)]
 # Datasets that come from data.path: nobody has published which of their images train and which test.
 OWN_IMAGES = ("image_folder", "image_parquet", "imagenet")
 Selection = Literal["auto", "val_accuracy", "covering_rate", "approximated_accuracy", "last"]

@@ -21,9 +21,9 @@ from pipeline_lib.augment.policies import Strength, policy, resolve
 from pipeline_lib.augment.randaugment import OPS, RandAugment
 from pipeline_lib.augment.resized_crop import ResizedCrop
 from pipeline_lib.errors import UserError
-from pipeline_lib.params.sections import Policy
+from pipeline_lib.params.policy_names import POLICIES
 
-NAMES = [name for name in get_args(Policy) if name != "auto"]
+NAMES = [name for name in POLICIES if name != "auto"]
 SHAPES = [(3, 32, 32), (1, 8, 8), (1, 28, 28), (3, 4, 4), (3, 11, 6)]
 SIDES = {
     "small_crop": 18 / 32,
@@ -304,3 +304,25 @@ def test_randaugment_draws_every_operation_equally_often() -> None:
     assert (slots.bincount() / count - 1 / 196).abs().max() < 0.002  # independent slots
     sharpness = drawn.magnitude_BS[drawn.op_BS == Op.SHARPNESS]
     assert sharpness.unique().tolist() == pytest.approx([0.7, 1.3])
+
+
+def test_randaugment_takes_any_number_and_magnitude_of_operations() -> None:
+    images = noise(32, (3, 32, 32))
+    alone = policy("randaugment", (3, 32, 32))(images, generator(3))
+    assert torch.equal(policy("randaugment_2_10", (3, 32, 32))(images, generator(3)), alone)
+    _, three, _ = policy("randaugment_3_30", (3, 32, 32)).steps
+    drawn = three.sample(generator(), 2000)
+    assert drawn.op_BS.shape == (2000, 3)
+    rotation = drawn.magnitude_BS[drawn.op_BS == Op.ROTATE]
+    assert rotation.abs().unique().tolist() == pytest.approx([30])
+    _, still, _ = policy("randaugment_1_0", (3, 32, 32)).steps
+    turned = still.sample(generator(), 2000)
+    assert not turned.magnitude_BS[turned.op_BS == Op.ROTATE].any()
+
+
+@pytest.mark.parametrize(
+    "name", ["randaugment_0_5", "randaugment_2_31", "randaugment_2", "cropflip"]
+)
+def test_other_names_are_refused(name: str) -> None:
+    with pytest.raises(UserError, match="no such policy"):
+        policy(name, (3, 32, 32))
