@@ -160,6 +160,20 @@ def test_a_view_that_would_change_its_size(refuse, view):
     )
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"), [("randaugment_2_31", "randaugment"), ("cropflip", "crop_flip")]
+)
+def test_an_unknown_view(refuse, given, meant):
+    message = refuse(with_value("train.strong_augment", given))
+    assert message.startswith(
+        f"params.yaml: train.strong_augment: {given!r}: input should be one of"
+    )
+    assert message.endswith(
+        f"or randaugment_N_M with N operations (1 to 9) of magnitude M (0 to 30) "
+        f"(did you mean {meant!r}?)"
+    )
+
+
 @pytest.mark.parametrize("method", sorted(set(KINDS) - {"oracle"}))
 def test_candidate_sets_for_all_images_suit_those_that_learn_from_them(refuse, params, method):
     """The others need images with one label, and most of them images with none."""
