@@ -272,8 +272,15 @@ class Trainer:
         )
 
     def _close_phase(self, progress: TrainingProgress, why: str) -> None:
+        streams = self.method.streams.values()
         self.record.phases.append(
-            {"phase": self.phase.name, "first_step": self.before, "end": self.done, "ended": why}
+            {
+                "phase": self.phase.name,
+                "first_step": self.before,
+                "end": self.done,
+                "views_per_step": sum(len(s.views) * s.batch_size for s in streams),
+                "ended": why,
+            }
         )
         if len(self.phases) > 1 or self.clock.step < self.phase.steps:
             progress.say(f"{self.phase.name}: ended after step {self.done}: {why}")
