@@ -21,6 +21,7 @@ from ruamel.yaml import YAML
 from pipeline_lib.artifacts import publish_text
 from pipeline_lib.errors import UserError
 from pipeline_lib.params.load import check, load, read_yaml
+from pipeline_lib.params.overlay import overlay
 from pipeline_lib.params.section import Section
 
 if TYPE_CHECKING:
@@ -124,16 +125,6 @@ def _with_base(
     base = _with_base(path.with_name(f"{content.pop('based_on')}.yaml"), (*above, path), files)
     notes = [*base["notes"], *content["notes"]]
     return overlay(base, content) | {"notes": notes}
-
-
-def overlay(content: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay `changes` over `content`: section by section; a list replaces a list."""
-    merged = dict(content)
-    for key, value in changes.items():
-        inner = merged.get(key)
-        sections = isinstance(inner, dict) and isinstance(value, dict)
-        merged[key] = overlay(merged[key], value) if sections else value
-    return merged
 
 
 def flatten(params: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:

@@ -97,7 +97,9 @@ def _allowed(key: Mapping[str, Any]) -> str:
     if key["type"] == "array":
         return f"list of: {_allowed(key['items'])}"
     if key["type"] == "object":
-        return f"mapping of names to: {_allowed(key['additionalProperties'])}"
+        inner = key.get("additionalProperties") or next(iter(key["patternProperties"].values()))
+        free = inner is True or inner.get("additionalProperties") is True or "$ref" in inner
+        return f"mapping of names to: {'settings' if free else _allowed(inner)}"
     if "pattern" in key:
         return f"text like `{key['pattern']}`"
     limits = [f"{sign} {key[limit]:g}" for limit, sign in LIMITS.items() if limit in key]

@@ -51,6 +51,11 @@ class Method(nn.Module, abc.ABC):
         """Which images a step of the current phase needs, how many, and which views of them."""
 
     @property
+    def views_per_step(self) -> int:
+        """How many images, each view of one counted, a step of the current phase looks at."""
+        return sum(stream.batch_size * len(stream.views) for stream in self.streams.values())
+
+    @property
     def variant(self) -> str:
         """What sets this run apart where papers and codes differ; metrics.json records it."""
         return "standard"

@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from pipeline_lib.errors import UserError
+from pipeline_lib.params.compare import Compare
 from pipeline_lib.params.methods import KINDS, Methods
 from pipeline_lib.params.section import Section
 from pipeline_lib.params.sections import Data, Evaluate, Model, Report, Train
@@ -41,6 +42,7 @@ class Params(Section):
     methods: Methods
     evaluate: Evaluate
     report: Report
+    compare: Compare
 
     @field_validator("method")
     @classmethod

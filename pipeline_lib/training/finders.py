@@ -136,7 +136,7 @@ def _try_largest_step(method: Method, batch_size: int, pool: Pool, train: Train,
 def _views(trial: Method, phase: Phase) -> int:
     """Images that a step of a phase looks at; leaves `trial` in it."""
     trial.enter(phase)
-    return sum(stream.batch_size * len(stream.views) for stream in trial.streams.values())
+    return trial.views_per_step
 
 
 def _copy(method: Method, found: Found) -> Method:

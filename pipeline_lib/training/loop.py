@@ -272,13 +272,12 @@ class Trainer:
         )
 
     def _close_phase(self, progress: TrainingProgress, why: str) -> None:
-        streams = self.method.streams.values()
         self.record.phases.append(
             {
                 "phase": self.phase.name,
                 "first_step": self.before,
                 "end": self.done,
-                "views_per_step": sum(len(s.views) * s.batch_size for s in streams),
+                "views_per_step": self.method.views_per_step,
                 "ended": why,
             }
         )

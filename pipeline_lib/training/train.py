@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from pipeline_lib.augment.policies import View
     from pipeline_lib.methods.base import Method
+    from pipeline_lib.methods.phases import Phase
     from pipeline_lib.params.load import Params
     from pipeline_lib.records import Role
     from pipeline_lib.training.record import Record
@@ -131,6 +132,32 @@ def train(params: Params, say: Callable[[str], None]) -> Record:
         )
         slot.remove()
     return trainer.record
+
+
+def course(params: Params, say: Callable[[str], None]) -> list[tuple[Phase, int]]:
+    """The phases of the training to come, each with the views that one of its steps looks at.
+
+    Settings that are to be found before training are found here too.
+
+    Args:
+        params: all of them.
+        say: see `prepare`.
+
+    Raises:
+        UserError: See `prepare`.
+    """
+    ready = prepare(params, say)
+    method, pool = ready.method, ready.pool
+    findings = find(method, pool, params.train, params.seed)
+    if findings:
+        method.use(findings.found)
+    batch_size = findings.found.batch_size if findings else params.train.batch_size
+    steps_per_epoch = _steps_per_epoch(params, len(pool.images_NCHW), batch_size)
+    planned = []
+    for phase in method.phases(params.train, steps_per_epoch):
+        method.enter(phase)
+        planned.append((phase, method.views_per_step))
+    return planned
 
 
 def _run(

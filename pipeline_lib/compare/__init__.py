@@ -1,0 +1,1 @@
+"""Many trainings compared: what they are, what came of them, and how sure that is."""

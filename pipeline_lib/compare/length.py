@@ -1,0 +1,50 @@
+"""Trainings of equal length, in steps, in views looked at, or in seconds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pipeline_lib.methods.phases import Phase
+    from pipeline_lib.params.load import Params
+
+OWN_LENGTHS = {
+    "two_phase": ("warmup_steps", "supervised_steps", "semi_supervised_steps"),
+    "paws": ("finetune_steps",),
+    "pawsb": ("finetune_steps",),
+}
+"""Parameters of methods that count steps of the course itself, not of a ramp within it."""
+
+
+def stretched(
+    params: Params, course: Sequence[tuple[Phase, int]], length: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The params of a training whose phases are all longer, or shorter, by the same factor.
+
+    The number of epochs, and so of evaluations, stays; an epoch has more steps or fewer.
+
+    Args:
+        params: of the training as it would be.
+        course: its phases, each with the views that one of its steps looks at.
+        length: `unit` (steps, images or seconds), `amount`, and for seconds `ms_per_step`.
+    """
+    total = sum(phase.steps * _cost(views, length) for phase, views in course)
+    factor = length["amount"] / total
+    content = params.model_dump()
+    own = OWN_LENGTHS.get(params.method, ())
+    section = content["methods"][params.method]
+    for name in own:
+        section[name] = round(section[name] * factor)
+    if params.method != "two_phase" and params.train.epochs:
+        steps = course[0][0].steps * factor
+        content["train"]["steps_per_epoch"] = max(round(steps / params.train.epochs), 1)
+    return content
+
+
+def _cost(views: int, length: Mapping[str, Any]) -> float:
+    """Of one step, in the unit of the length."""
+    if length["unit"] == "seconds":
+        return float(length["ms_per_step"]) / 1000
+    return float(views) if length["unit"] == "images" else 1.0

@@ -1,0 +1,312 @@
+"""What the cells of a comparison came to: one table per question, and whether they may be compared at all."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from pipeline_lib.artifacts import SIDECAR, read_json, read_table, verify
+from pipeline_lib.compare.cell import CELLS, Cell, cells
+from pipeline_lib.errors import UserError, listed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from pipeline_lib.params.compare import Compare
+
+SPLIT = "data/split"
+# The upper bound learns from every true label, and is validated with them.
+OTHER_LABELS = "oracle"
+CURVES: dict[str, pl.DataType | type[pl.DataType]] = {
+    "epoch": pl.Int64,
+    "step": pl.Int64,
+    "views": pl.Int64,
+    "seconds": pl.Float64,
+    "loss": pl.Float64,
+    "val_accuracy": pl.Float64,
+    "disambiguation_accuracy": pl.Float64,
+    "coverage": pl.Float64,
+    "precision": pl.Float64,
+}
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a cell says of its test images: ids, true classes and predicted ones, each (N,)."""
+
+    id_N: NDArray[np.int64]
+    label_N: NDArray[np.int64]
+    predicted_N: NDArray[np.int64]
+
+    @property
+    def right_N(self) -> NDArray[np.bool_]:  # noqa: N802 - a shape, as in the names of arrays
+        """Which images are recognised."""
+        right_N: NDArray[np.bool_] = self.label_N == self.predicted_N
+        return right_N
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything that a comparison is made from.
+
+    Attributes:
+        compare: the section of params.yaml.
+        names: of the contenders on the page, by method-variant.
+        classes: K names.
+        cells: one row per cell: key, contender, method, variant, budget, seed, measures, length, labels.
+        curves: rows of key, contender, budget, seed and `CURVES`.
+        per_class: rows of key, contender, budget, seed, class, images, recall.
+        predictions: by key.
+        embeddings: by key; of methods that predict by neighbours: x, y, kind, label, predicted.
+        range_tests: by key: learning_rate, loss and smoothed_loss of a search for the learning rate.
+        phases: by key: what phases.json says.
+    """
+
+    compare: Compare
+    names: dict[str, str]
+    classes: list[str]
+    cells: pl.DataFrame
+    curves: pl.DataFrame
+    per_class: pl.DataFrame
+    predictions: dict[str, Predictions]
+    embeddings: dict[str, pl.DataFrame]
+    range_tests: dict[str, pl.DataFrame]
+    phases: dict[str, dict[str, Any]]
+
+    def of(self, contender: str, budget: str) -> list[Predictions]:
+        """The predictions of a contender, by seed in the order of params.yaml."""
+        prefix = f"{contender}-{budget}"
+        return [self.predictions[f"{prefix}-{seed}"] for seed in self.compare.seeds]
+
+
+def read_results(compare: Compare, classes: Path, folder: Path = CELLS) -> Results:
+    """Read every cell that params.yaml lists, and nothing else.
+
+    Args:
+        compare: the section of params.yaml.
+        classes: data/classes.json.
+        folder: of the cells.
+
+    Raises:
+        UserError: A cell is missing or damaged, the folder holds one that is not listed, or methods were given
+            different images or labels.
+    """
+    listed_cells = list(cells(compare))
+    _refuse_strays(folder, {cell.key for cell in listed_cells})
+    _refuse_unequal(folder, listed_cells)
+    names = display_names(compare)
+    predictions = {cell.key: _predictions(folder / cell.key) for cell in listed_cells}
+    phases = {
+        cell.key: _plain(folder / cell.key / "reports/train/phases.json") for cell in listed_cells
+    }
+    courses = {
+        cell.key: _course(folder, cell, names, phases[cell.key], compare) for cell in listed_cells
+    }
+    return Results(
+        compare=compare,
+        names=names,
+        classes=read_json(classes)["classes"],
+        cells=pl.DataFrame(
+            [_row(folder, cell, names, courses[cell.key]) for cell in listed_cells],
+            infer_schema_length=None,
+        ),
+        curves=pl.concat(courses.values()),
+        per_class=pl.concat(_per_class(folder, cell, names) for cell in listed_cells),
+        predictions=predictions,
+        embeddings=_where_there_is(folder, listed_cells, "reports/evaluate/embedding.csv"),
+        range_tests=_where_there_is(folder, listed_cells, "reports/train/range_test.csv"),
+        phases=phases,
+    )
+
+
+def display_names(compare: Compare) -> dict[str, str]:
+    """What contenders are called: by what sets them apart."""
+    methods, variants = len(compare.methods), len(compare.variants)
+    return {
+        f"{method}-{variant}": method
+        if variants == 1
+        else variant
+        if methods == 1
+        else f"{method}, {variant}"
+        for method in compare.methods
+        for variant in compare.variants
+    }
+
+
+def _refuse_strays(folder: Path, keys: set[str]) -> None:
+    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    missing, strays = sorted(keys - there), sorted(there - keys)
+    if missing:
+        msg = (
+            f"{folder}: {len(missing)} of {len(keys)} cells are missing: {listed(missing)}; run "
+            f"`dvc repro reports/compare/dvc.yaml`"
+        )
+        raise UserError(msg)
+    if strays:
+        msg = (
+            f"{folder}: {listed(strays)} is not in the section compare of params.yaml; delete it, or list "
+            f"its method, variant, budget and seed there"
+        )
+        raise UserError(msg)
+
+
+def _refuse_unequal(folder: Path, listed_cells: Iterable[Cell]) -> None:
+    """All methods of a budget and seed must have the same images, labels, and validation.
+
+    `oracle` has labels of its own by design, but the same test images.
+    """
+    first: dict[tuple[str, ...], tuple[str, str]] = {}
+    for cell in listed_cells:
+        parts = ("test",) if cell.method == OTHER_LABELS else ("train", "val", "test")
+        for part in parts:
+            path = folder / cell.key / SPLIT / f"{part}.parquet"
+            verify(path)
+            digest = path.with_name(path.name + SIDECAR).read_text(encoding="ascii").split()[0]
+            key, other = first.setdefault((cell.budget, str(cell.seed), part), (cell.key, digest))
+            if other != digest:
+                msg = (
+                    f"{path}: not the same {part} images or labels as those of {key}; a comparison would not be "
+                    f"fair: give compare.budgets.{cell.budget} a split.protocol that suits all methods"
+                )
+                raise UserError(msg)
+
+
+def _plain(path: Path) -> dict[str, Any]:
+    """A JSON file without sidecar."""
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        msg = f"{path}: missing or damaged; delete the folder of the cell and run `dvc repro` on it"
+        raise UserError(msg) from error
+    return content
+
+
+def _predictions(folder: Path) -> Predictions:
+    table = read_table(folder / "reports/evaluate/predictions.parquet")
+    id_N, label_N, predicted_N = (
+        table[name].to_numpy().astype(np.int64) for name in ("id", "label", "predicted")
+    )
+    return Predictions(id_N, label_N, predicted_N)
+
+
+def _named(cell: Cell, names: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "key": cell.key,
+        "contender": names[cell.contender],
+        "budget": cell.budget,
+        "seed": cell.seed,
+    }
+
+
+def _row(
+    folder: Path, cell: Cell, names: Mapping[str, str], course: pl.DataFrame
+) -> dict[str, Any]:
+    """A row of the table of cells."""
+    metrics = _plain(folder / cell.key / "reports/metrics.json")
+    summary = read_json(folder / cell.key / SPLIT / "summary.json")
+    test, train = metrics["test"], metrics["train"]
+    roles = summary["roles"]["train"]
+    both = roles.get("labeled_and_unlabeled", 0)
+    last = course.row(-1, named=True)
+    return {
+        **_named(cell, names),
+        "method": cell.method,
+        "variant": cell.variant,
+        "dataset": metrics["dataset"],
+        "protocol": metrics["protocol"],
+        "labeled": roles.get("labeled", 0) + both,
+        "partial": roles.get("partial", 0),
+        "unlabeled": roles.get("unlabeled", 0) + both,
+        "candidate_rate": summary["empirical_rate"],
+        **{
+            name: test[name]
+            for name in ("accuracy", "balanced_accuracy", "macro_f1", "nll", "brier", "ece")
+        },
+        "test_images": test["images"],
+        "val_accuracy": metrics["val"]["accuracy"],
+        "disambiguation_accuracy": train["disambiguation_accuracy"],
+        "steps": last["step"],
+        "views": last["views"],
+        "seconds": last["seconds"],
+    }
+
+
+def _course(
+    folder: Path,
+    cell: Cell,
+    names: Mapping[str, str],
+    phases: Mapping[str, Any],
+    compare: Compare,
+) -> pl.DataFrame:
+    """The history of a cell: one row per evaluation, with what it had cost by then."""
+    reports = folder / cell.key / "reports"
+    history = read_csv(reports / "train/history.csv")
+    curve = read_csv(reports / "evaluate/label_curve.csv")
+    ms_per_step = compare.ms_per_step.get(cell.contender)
+    joined = history.join(curve, on="epoch", how="left", maintain_order="left")
+    named = {name: joined[name] for name in CURVES if name in joined.columns}
+    table = pl.DataFrame(named).cast(dict.fromkeys(named, pl.Float64), strict=False)
+    views = _views_after(phases["phases"])
+    steps = table["step"].cast(pl.Int64).to_list()
+    table = table.with_columns(
+        pl.Series("views", [views(step) for step in steps], pl.Int64),
+        pl.lit(None if ms_per_step is None else ms_per_step / 1000, pl.Float64)
+        .mul(pl.col("step"))
+        .alias("seconds"),
+    )
+    absent = [pl.lit(None, pl.Float64).alias(name) for name in CURVES if name not in table.columns]
+    own = [pl.lit(value).alias(name) for name, value in _named(cell, names).items()]
+    return (
+        table.with_columns(*absent, *own)
+        .select(*_named(cell, names), *CURVES)
+        .cast(pl.Schema(CURVES))
+    )
+
+
+def _views_after(phases: Iterable[Mapping[str, Any]]) -> Callable[[int], int]:
+    """How many views the network has looked at after so many steps."""
+    known = list(phases)
+
+    def views(step: int) -> int:
+        spans = (
+            (max(min(step, phase["end"]) - phase["first_step"], 0), phase["views_per_step"])
+            for phase in known
+        )
+        return sum(steps * per_step for steps, per_step in spans)
+
+    return views
+
+
+def _per_class(folder: Path, cell: Cell, names: Mapping[str, str]) -> pl.DataFrame:
+    table = read_csv(folder / cell.key / "reports/evaluate/per_class.csv")
+    own = [pl.lit(value).alias(name) for name, value in _named(cell, names).items()]
+    return table.select(
+        *own,
+        "class",
+        pl.col("images").cast(pl.Int64),
+        pl.col("recall").cast(pl.Float64, strict=False),
+    )
+
+
+def read_csv(path: Path) -> pl.DataFrame:
+    """A CSV file of a cell, every column as text but an epoch: a class may be called `1`."""
+    verify(path)
+    table = pl.read_csv(path, infer_schema=False)
+    return table.with_columns(pl.col("^epoch$").cast(pl.Int64))
+
+
+def _where_there_is(
+    folder: Path, listed_cells: Iterable[Cell], name: str
+) -> dict[str, pl.DataFrame]:
+    return {
+        cell.key: read_csv(folder / cell.key / name)
+        for cell in listed_cells
+        if (folder / cell.key / name).is_file()
+    }

@@ -1,0 +1,246 @@
+"""How sure a comparison is: means with intervals, and differences with tests; every number from predictions."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from pipeline_lib.rng import generator
+from pipeline_lib.statistics.agreement import agreement
+from pipeline_lib.statistics.intervals import bootstrap_interval, t_interval
+from pipeline_lib.statistics.paired import ALPHA, Comparison, adjusted, compare
+from pipeline_lib.statistics.power import detectable, seeds_needed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pipeline_lib.compare.read import Predictions, Results
+
+POINT = 0.01  # of accuracy: the difference that seeds are counted for
+MEASURES = ("labeled", "partial", "candidate_rate", "val_accuracy", "steps", "views", "seconds")
+
+
+def groups(results: Results) -> pl.DataFrame:
+    """One row per contender and budget: accuracy over the seeds, and what it took.
+
+    Returns:
+        contender, budget, seeds, mean, sd (over seeds; null for one), low and high (95 % t-interval over
+        seeds), image_low and image_high (95 % bootstrap interval over test images), and means of `MEASURES`.
+    """
+    rows = []
+    for contender, name in results.names.items():
+        for budget in results.compare.budgets:
+            accuracy_S = np.array([p.right_N.mean() for p in results.of(contender, budget)])
+            low, high = t_interval(accuracy_S) or (None, None)
+            image_low, image_high = _over_images(results, contender, budget)
+            cells = results.cells.filter(contender=name, budget=budget)
+            rows.append(
+                {
+                    "contender": name,
+                    "budget": budget,
+                    "seeds": len(accuracy_S),
+                    "mean": float(accuracy_S.mean()),
+                    "sd": float(accuracy_S.std(ddof=1)) if len(accuracy_S) > 1 else None,
+                    "low": low,
+                    "high": high,
+                    "image_low": image_low,
+                    "image_high": image_high,
+                    **{measure: cells[measure].mean() for measure in MEASURES},
+                }
+            )
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def _over_images(results: Results, contender: str, budget: str) -> tuple[float, float]:
+    """95 % interval of the mean accuracy over test images."""
+    draw = generator(0, "bootstrap", contender, budget)
+    of_seeds = results.of(contender, budget)
+    correct = [predictions.right_N for predictions in of_seeds]
+    # Of the same images all seeds are drawn together, else every answer is an image of its own.
+    joined = np.stack(correct) if _same_images(of_seeds) else np.concatenate(correct)
+    return bootstrap_interval(joined, draw)
+
+
+def _same_images(of_seeds: Sequence[Predictions]) -> bool:
+    return all(np.array_equal(p.id_N, of_seeds[0].id_N) for p in of_seeds)
+
+
+def pairs(contenders: Sequence[str], which: str) -> list[tuple[str, str]]:
+    """Which contenders are tested against which, the one with the later name first.
+
+    Args:
+        contenders: in the order of params.yaml.
+        which: `compare.pairs`.
+    """
+    if which == "first":
+        return [(other, contenders[0]) for other in contenders[1:]]
+    if which == "previous":
+        return [(later, earlier) for earlier, later in itertools.pairwise(contenders)]
+    return [(later, earlier) for earlier, later in itertools.combinations(contenders, 2)]
+
+
+def comparisons(results: Results) -> pl.DataFrame:
+    """One row per tested pair and budget: the first contender less the second.
+
+    Holm's correction is over all rows: they stand on one page and are looked at together.
+
+    Returns:
+        budget, first, second and the fields of `statistics.paired.Comparison`, its intervals as low, high,
+        image_low and image_high; seeds_for_a_point, with which a true difference of a point would be found four
+        times out of five among so many comparisons, and detectable, the difference that these seeds would find.
+    """
+    asked = [
+        (budget, *pair)
+        for budget in results.compare.budgets
+        for pair in pairs(list(results.names), results.compare.pairs)
+    ]
+    verdicts = adjusted([_compared(results, *question) for question in asked])
+    alpha = ALPHA / max(sum(verdict.p is not None for verdict in verdicts), 1)
+    rows = [
+        {
+            "budget": budget,
+            "first": results.names[first],
+            "second": results.names[second],
+            **_flat(verdict),
+            **_power(verdict, alpha),
+        }
+        for (budget, first, second), verdict in zip(asked, verdicts, strict=True)
+    ]
+    return pl.DataFrame(rows, schema=COMPARISONS, orient="row")
+
+
+COMPARISONS = {
+    "budget": pl.String,
+    "first": pl.String,
+    "second": pl.String,
+    "seeds": pl.Int64,
+    "difference": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "image_low": pl.Float64,
+    "image_high": pl.Float64,
+    "effect_size": pl.Float64,
+    "test": pl.String,
+    "p": pl.Float64,
+    "p_holm": pl.Float64,
+    "p_t": pl.Float64,
+    "p_wilcoxon": pl.Float64,
+    "p_mcnemar": pl.Float64,
+    "refused": pl.String,
+    "seeds_for_a_point": pl.Int64,
+    "detectable": pl.Float64,
+}
+
+
+def _compared(results: Results, budget: str, first: str, second: str) -> Comparison:
+    of_first, of_second = results.of(first, budget), results.of(second, budget)
+    return compare(
+        [p.right_N.mean() for p in of_first],
+        [p.right_N.mean() for p in of_second],
+        [p.right_N for p in of_first],
+        [p.right_N for p in of_second],
+        generator(0, "bootstrap", budget, first, second),
+        same_images=_same_images(of_first),
+    )
+
+
+def _flat(verdict: Comparison) -> dict[str, Any]:
+    low, high = verdict.interval or (None, None)
+    image_low, image_high = verdict.image_interval
+    same = (
+        "seeds",
+        "difference",
+        "effect_size",
+        "test",
+        "p",
+        "p_holm",
+        "p_t",
+        "p_wilcoxon",
+        "p_mcnemar",
+        "refused",
+    )
+    bounds = {"low": low, "high": high, "image_low": image_low, "image_high": image_high}
+    return {name: getattr(verdict, name) for name in same} | bounds
+
+
+def _power(verdict: Comparison, alpha: float) -> dict[str, Any]:
+    if not verdict.effect_size:
+        return {"seeds_for_a_point": None, "detectable": None}
+    spread = abs(verdict.difference / verdict.effect_size)
+    return {
+        "seeds_for_a_point": seeds_needed(spread, POINT, alpha=alpha),
+        "detectable": detectable(spread, verdict.seeds, alpha=alpha),
+    }
+
+
+def agreements(results: Results) -> pl.DataFrame:
+    """How alike contenders answer, mean over seeds: budget, first, second, same, kappa, both_wrong."""
+    rows = []
+    for budget in results.compare.budgets:
+        for first, second in itertools.combinations(results.names, 2):
+            found = [
+                agreement(one.predicted_N, other.predicted_N, one.label_N)
+                for one, other in zip(
+                    results.of(first, budget), results.of(second, budget), strict=True
+                )
+            ]
+            rows.append(
+                {
+                    "budget": budget,
+                    "first": results.names[first],
+                    "second": results.names[second],
+                    "same": float(np.mean([f.same for f in found])),
+                    "kappa": _mean(f.kappa for f in found),
+                    "both_wrong": float(np.mean([f.both_wrong for f in found])),
+                }
+            )
+    return pl.DataFrame(rows, schema=AGREEMENTS)
+
+
+AGREEMENTS = {
+    "budget": pl.String,
+    "first": pl.String,
+    "second": pl.String,
+    "same": pl.Float64,
+    "kappa": pl.Float64,
+    "both_wrong": pl.Float64,
+}
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def at_equal_time(results: Results) -> pl.DataFrame:
+    """Validation accuracy when the fastest contender of a budget has ended, mean over seeds.
+
+    Each training is read at its last evaluation until then. Its learning rate was set for a longer course, which
+    favours the fastest; `compare.equal: seconds` trains every method for that time. Empty where times are unknown.
+
+    Returns:
+        budget, contender, seconds, at_seconds (of the evaluation that was read), val_accuracy.
+    """
+    timed = results.curves.drop_nulls(["seconds", "val_accuracy"])
+    untimed = set(results.names.values()) - set(timed["contender"])
+    if untimed or timed.is_empty():
+        return timed.select("budget", "contender", "seconds", "val_accuracy").clear()
+    ends = timed.group_by("budget", "contender", "seed").agg(pl.col("seconds").max())
+    common = ends.group_by("budget").agg(pl.col("seconds").min().alias("until"))
+    reached = timed.join(common, on="budget").filter(pl.col("seconds") <= pl.col("until") + 1e-9)
+    last = reached.sort("seconds").group_by("budget", "contender", "seed", maintain_order=True)
+    order = [(b, c) for b in results.compare.budgets for c in results.names.values()]
+    rows = (
+        last.last()
+        .group_by("budget", "contender")
+        .agg(
+            pl.col("until").first().alias("seconds"),
+            pl.col("seconds").mean().round(6).alias("at_seconds"),
+            pl.col("val_accuracy").mean().round(6),
+        )
+    )
+    found = {(row["budget"], row["contender"]): row for row in rows.rows(named=True)}
+    return pl.DataFrame([found[pair] for pair in order if pair in found])

@@ -1,0 +1,106 @@
+"""The section `compare` of params.yaml: which trainings are compared with each other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
+
+from pipeline_lib.params.methods import KINDS
+from pipeline_lib.params.section import Section
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# A cell is called method-variant-budget-seed, so that no name may hold a hyphen.
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(_[a-z0-9]+)*$", max_length=40)]
+OF_METHODS = ("model", "train", "methods")
+OF_BUDGETS = ("split", "data.limit")
+
+
+def _about_training(overlay: dict[str, Any]) -> dict[str, Any]:
+    """Refuse what would give a method other images or other labels than the others."""
+    for section in overlay:
+        if section not in OF_METHODS:
+            msg = (
+                f"{section}: may change {', '.join(OF_METHODS)} only, so that all methods get the same images "
+                f"and labels; labels belong in compare.budgets"
+            )
+            raise ValueError(msg)
+    return overlay
+
+
+def _about_labels(overlay: dict[str, Any]) -> dict[str, Any]:
+    """Refuse what is not the same for all methods by its nature."""
+    keys = [f"data.{key}" for key in overlay["data"]] if _is_section(overlay, "data") else []
+    for key in [*(section for section in overlay if section != "data" or not keys), *keys]:
+        if key not in OF_BUDGETS:
+            msg = f"{key}: may change {' and '.join(OF_BUDGETS)} only; what trains belongs in compare.variants"
+            raise ValueError(msg)
+    return overlay
+
+
+def _is_section(overlay: dict[str, Any], name: str) -> bool:
+    return isinstance(overlay.get(name), dict)
+
+
+class Contender(Section):
+    """A method that is compared."""
+
+    tried: int = Field(ge=0)
+    """Settings of this method that were tried on validation images before; 0 = none was chosen by a result."""
+    params: Annotated[dict[str, Any], AfterValidator(_about_training)]
+    """What it changes in `model`, `train` and `methods`."""
+
+
+class Compare(Section):
+    """`dvc repro reports/compare/dvc.yaml`: every method in every variant, with every budget and seed."""
+
+    methods: dict[Name, Contender] = Field(min_length=1)
+    """Which methods, by name, each with `tried`, how many settings of it were tried on validation images before,
+    and `params`, what it changes in `model`, `train` and `methods`."""
+    variants: dict[Name, Annotated[dict[str, Any], AfterValidator(_about_training)]] = Field(
+        min_length=1
+    )
+    """Names for what is changed in `model`, `train` and `methods`, for every method: `{standard: {}}`."""
+    budgets: dict[Name, Annotated[dict[str, Any], AfterValidator(_about_labels)]] = Field(
+        min_length=1
+    )
+    """Names for what is changed in `split` (and `data.limit`): how many labels, or which candidate rate."""
+    seeds: list[int] = Field(min_length=1)
+    """One training each; the same images, labels and validation for all methods of a seed."""
+    pairs: Literal["all", "first", "previous"]
+    """Which are tested against each other: all pairs, each with the first, or each with the one before it. Fewer
+    pairs find smaller differences."""
+    equal: Literal["steps", "images", "seconds"]
+    """What every method gets the same `amount` of: optimizer steps, views that the network looks at, or seconds."""
+    amount: float | None = Field(gt=0)
+    """How much of it; lengths are stretched to that. null = as `train`, `methods` and the overlays say."""
+    ms_per_step: dict[str, float]
+    """By method-variant, for the charts over time and for `equal: seconds`; written by `python -m stages.app
+    compare-times`, from the cells that ran on this machine."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        for name in self.methods:
+            if name not in KINDS:
+                msg = f"compare.methods.{name}: is not one of {', '.join(KINDS)}"
+                raise ValueError(msg)
+        twice = sorted({seed for seed in self.seeds if self.seeds.count(seed) > 1})
+        if twice:
+            msg = f"compare.seeds: {', '.join(map(str, twice))} is there twice"
+            raise ValueError(msg)
+        missing = [name for name in self.contenders() if name not in self.ms_per_step]
+        if self.equal == "seconds" and self.amount and missing:
+            msg = (
+                f"compare.ms_per_step: lacks {', '.join(missing)}, which equal: seconds needs; run the comparison "
+                f"with equal: steps first, then `python -m stages.app compare-times`"
+            )
+            raise ValueError(msg)
+        return self
+
+    def contenders(self) -> Iterator[str]:
+        """Every method-variant, in the order of the file."""
+        for method in self.methods:
+            for variant in self.variants:
+                yield f"{method}-{variant}"

@@ -1,0 +1,29 @@
+"""Comparison, stage 4: from the cells to tables, statistics, pictures and the page."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from pipeline_lib.compare.build import build_comparison
+from pipeline_lib.compare.cell import COMPARISON
+from pipeline_lib.compare.leaderboard import as_lines, as_table
+from pipeline_lib.compare.read import read_results
+from pipeline_lib.params.load import load
+from stages.cli import run
+
+
+def main() -> None:
+    """Write reports/compare/index.html, tables/, figures/ and summary.json."""
+    found = build_comparison(read_results(load().compare, Path("data/classes.json")), COMPARISON)
+    if sys.stdout.isatty():
+        Console().print(as_table(found.groups))
+    else:
+        print(*as_lines(found.groups), sep="\n")
+    print(f"open {COMPARISON / 'index.html'}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,37 @@
+"""Comparison, stage 3: the report of one cell, as the report stage makes it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline_lib.compare.cell import CELLS, PAGES, Cell
+from pipeline_lib.compare.workspace import emptied, linked
+from pipeline_lib.params.load import load
+from pipeline_lib.report.build import build_report
+from stages.cli import run
+
+Seed = Annotated[int, typer.Argument()]
+
+
+def main(method: str, variant: str, budget: str, seed: Seed) -> None:
+    """Write reports/compare/pages/METHOD-VARIANT-BUDGET-SEED: page, figures and tables."""
+    key = Cell(method, variant, budget, seed).key
+    out = emptied(PAGES / key)
+    with tempfile.TemporaryDirectory(dir=PAGES) as name:
+        work = Path(name)
+        for part in ("data", "reports"):
+            shutil.copytree(CELLS / key / part, work / part)
+        with linked(work / "data"):
+            build_report(work / "data", work / "reports", load().report)
+        for made in ("index.html", "figures", "tables"):
+            (work / "reports" / made).replace(out / made)
+    print(f"open {out / 'index.html'}")
+
+
+if __name__ == "__main__":
+    run(main)
