@@ -18,9 +18,12 @@ from pipeline_lib.report.labels import annotator_notes, co_occurrence_words, not
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from jinja2 import BaseLoader
+
     from pipeline_lib.report.inputs import Inputs
     from pipeline_lib.report.panels import Panel
 
+TEMPLATES = Path(__file__).parent
 NARROW = "\N{NARROW NO-BREAK SPACE}"
 NAME_LIMIT = 48  # characters of a class name on the page; the rest is in its tooltip
 PAIRS = 2  # of candidates, named beside their chart
@@ -37,40 +40,49 @@ def render(
         panels: every figure, also those without data.
         charts: the SVG of every drawn figure, by theme.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+    return (
+        environment(FileSystemLoader(TEMPLATES))
+        .get_template("page.html.j2")
+        .render(
+            metrics=inputs.metrics,
+            facts=facts(inputs),
+            supervision=supervision(inputs),
+            protocol=protocol_words(inputs.summary),
+            notes=notes(inputs),
+            annotator_notes=annotator_notes(inputs.summary),
+            num_annotators=inputs.summary.get("annotators", {}).get("count", 0),
+            co_occurrence=co_occurrence_words(panels["co_occurrence"].frame, len(inputs.classes)),
+            pairs=strongest(panels["co_occurrence"].frame, PAIRS),
+            measures=measures(inputs.metrics),
+            num_classes=len(inputs.classes),
+            chance=1 / len(inputs.classes),
+            panels=panels,
+            charts=charts,
+            pixelated=max(inputs.shape[:2]) <= 64,
+            training_cards=training_cards(panels["training_images"].frame, len(inputs.classes)),
+            mistake_cards=mistake_cards(panels["mistakes"].frame),
+            per_class=panels["per_class"].frame.rows(named=True),
+            rows_open=ROWS_OPEN,
+        )
+    )
+
+
+def environment(loader: BaseLoader) -> Environment:
+    """What every page is made with: all values are escaped, and a missing one is an error."""
+    made = Environment(
+        loader=loader,
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
+    made.filters |= {
         "class_name": class_name,
         "percent": percent,
         "number": number,
         "data_uri": data_uri,
     }
-    return environment.get_template("page.html.j2").render(
-        metrics=inputs.metrics,
-        facts=facts(inputs),
-        supervision=supervision(inputs),
-        protocol=protocol_words(inputs.summary),
-        notes=notes(inputs),
-        annotator_notes=annotator_notes(inputs.summary),
-        num_annotators=inputs.summary.get("annotators", {}).get("count", 0),
-        co_occurrence=co_occurrence_words(panels["co_occurrence"].frame, len(inputs.classes)),
-        pairs=strongest(panels["co_occurrence"].frame, PAIRS),
-        measures=measures(inputs.metrics),
-        num_classes=len(inputs.classes),
-        chance=1 / len(inputs.classes),
-        panels=panels,
-        charts=charts,
-        pixelated=max(inputs.shape[:2]) <= 64,
-        training_cards=training_cards(panels["training_images"].frame, len(inputs.classes)),
-        mistake_cards=mistake_cards(panels["mistakes"].frame),
-        per_class=panels["per_class"].frame.rows(named=True),
-        rows_open=ROWS_OPEN,
-    )
+    return made
 
 
 def class_name(name: str, limit: int = NAME_LIMIT) -> Markup:
