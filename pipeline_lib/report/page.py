@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from pipeline_lib.figures import style
 from pipeline_lib.figures.co_occurrence import strongest
+from pipeline_lib.records import CONFIDENT
 from pipeline_lib.report.cards import mistake_cards, training_cards
 from pipeline_lib.report.facts import facts, measures, supervision
 from pipeline_lib.report.labels import annotator_notes, co_occurrence_words, notes, protocol_words
@@ -62,6 +63,7 @@ def render(
         pairs=strongest(panels["co_occurrence"].frame, PAIRS),
         measures=measures(inputs.metrics),
         num_classes=len(inputs.classes),
+        confident=CONFIDENT,
         chance=1 / len(inputs.classes),
         panels=panels,
         charts=charts,

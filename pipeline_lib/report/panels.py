@@ -15,6 +15,7 @@ from pipeline_lib.figures import (
     loss,
     mistakes,
     per_class,
+    pseudo_labels,
     reliability,
     training_images,
 )
@@ -59,6 +60,7 @@ def panels(inputs: Inputs, report: Report) -> dict[str, Panel]:
     """Every figure of the report by name."""
     found = [
         *_curves(inputs),
+        *_guesses(inputs),
         *_test_charts(inputs),
         *_label_charts(inputs),
         _training_images(inputs, report.grid_images),
@@ -88,6 +90,15 @@ def _curves(inputs: Inputs) -> list[Panel]:
         ),
         Panel("disambiguation", recovered, disambiguation.draw, no_labels, _in_words(recovered)),
     ]
+
+
+def _guesses(inputs: Inputs) -> list[Panel]:
+    """The quality of pseudo-labels, only of a method that makes some."""
+    quality = pseudo_labels.data(inputs.history, inputs.label_curve)
+    if quality.is_empty():
+        return []
+    none = "No pseudo-labels: no label was guessed."
+    return [Panel("pseudo_labels", quality, pseudo_labels.draw, none, _in_words(quality))]
 
 
 def _test_charts(inputs: Inputs) -> list[Panel]:

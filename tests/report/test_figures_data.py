@@ -14,6 +14,7 @@ from pipeline_lib.figures import (
     loss,
     mistakes,
     per_class,
+    pseudo_labels,
     reliability,
     style,
     tiles,
@@ -75,6 +76,27 @@ def test_no_disambiguation_curve_without_a_label_table():
         epoch=["1", "2"], val_accuracy=["1", "1"], disambiguation_accuracy=[None] * 2
     )
     assert disambiguation.data(curve).is_empty()
+
+
+def test_pseudo_labels_are_measured_beside_what_the_method_says():
+    curve = text_table(
+        epoch=["0", "1", "2"], coverage=["0.0", "0.5", None], precision=[None, "0.75", None]
+    )
+    history = text_table(epoch=["0", "1"], pseudo_label_rate=[None, "0.25"])
+    assert pseudo_labels.data(history, curve).rows() == [
+        (0, "coverage", 0.0),
+        (1, "coverage", 0.5),
+        (1, "precision", 0.75),
+        (1, "used by the method", 0.25),
+    ]
+    of_mixmatch = pseudo_labels.data(history.drop("pseudo_label_rate"), curve)
+    assert of_mixmatch["series"].unique(maintain_order=True).to_list() == ["coverage", "precision"]
+
+
+def test_no_pseudo_labels_of_a_method_that_makes_none():
+    curve = text_table(epoch=["0", "1"], coverage=[None] * 2, precision=[None] * 2)
+    assert pseudo_labels.data(text_table(epoch=["0", "1"]), curve).is_empty()
+    assert pseudo_labels.data(text_table(epoch=[]), text_table(epoch=[])).is_empty()
 
 
 def test_confusion_counts_and_shares():
