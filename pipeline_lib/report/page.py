@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from pipeline_lib.figures import style
 from pipeline_lib.figures.co_occurrence import strongest
+from pipeline_lib.records import CONFIDENT
 from pipeline_lib.report.cards import mistake_cards, training_cards
 from pipeline_lib.report.facts import facts, measures, supervision
 from pipeline_lib.report.labels import annotator_notes, co_occurrence_words, notes, protocol_words
@@ -40,30 +41,31 @@ def render(
         panels: every figure, also those without data.
         charts: the SVG of every drawn figure, by theme.
     """
-    return (
-        environment(FileSystemLoader(TEMPLATES))
-        .get_template("page.html.j2")
-        .render(
-            metrics=inputs.metrics,
-            facts=facts(inputs),
-            supervision=supervision(inputs),
-            protocol=protocol_words(inputs.summary),
-            notes=notes(inputs),
-            annotator_notes=annotator_notes(inputs.summary),
-            num_annotators=inputs.summary.get("annotators", {}).get("count", 0),
-            co_occurrence=co_occurrence_words(panels["co_occurrence"].frame, len(inputs.classes)),
-            pairs=strongest(panels["co_occurrence"].frame, PAIRS),
-            measures=measures(inputs.metrics),
-            num_classes=len(inputs.classes),
-            chance=1 / len(inputs.classes),
-            panels=panels,
-            charts=charts,
-            pixelated=max(inputs.shape[:2]) <= 64,
-            training_cards=training_cards(panels["training_images"].frame, len(inputs.classes)),
-            mistake_cards=mistake_cards(panels["mistakes"].frame),
-            per_class=panels["per_class"].frame.rows(named=True),
-            rows_open=ROWS_OPEN,
-        )
+    template = environment(FileSystemLoader(TEMPLATES)).get_template("page.html.j2")
+    return template.render(
+        metrics=inputs.metrics,
+        facts=facts(inputs),
+        supervision=supervision(inputs),
+        protocol=protocol_words(inputs.summary),
+        notes=notes(inputs),
+        annotator_notes=annotator_notes(inputs.summary),
+        num_annotators=inputs.summary.get("annotators", {}).get("count", 0),
+        co_occurrence=co_occurrence_words(panels["co_occurrence"].frame, len(inputs.classes)),
+        pairs=strongest(panels["co_occurrence"].frame, PAIRS),
+        measures=measures(inputs.metrics),
+        num_classes=len(inputs.classes),
+        confident=CONFIDENT,
+        weighed="pseudo_label_rate" in inputs.history.columns,
+        num_phases=len(inputs.phases["phases"]),
+        found=inputs.phases.get("found"),
+        chance=1 / len(inputs.classes),
+        panels=panels,
+        charts=charts,
+        pixelated=max(inputs.shape[:2]) <= 64,
+        training_cards=training_cards(panels["training_images"].frame, len(inputs.classes)),
+        mistake_cards=mistake_cards(panels["mistakes"].frame),
+        per_class=panels["per_class"].frame.rows(named=True),
+        rows_open=ROWS_OPEN,
     )
 
 
