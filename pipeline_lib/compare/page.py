@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from pipeline_lib.compare import budgets, fairness, words
 from pipeline_lib.figures.bands import MOST_BANDS
-from pipeline_lib.figures.compare_accuracy import limits, p_words
+from pipeline_lib.figures.compare_accuracy import MOST_BRACKETS, limits, p_words
 from pipeline_lib.figures.compare_classes import SHOWN
 from pipeline_lib.report import page as report_page
 from pipeline_lib.statistics.paired import ALPHA
@@ -39,6 +39,10 @@ INSIDE = {
     "precision": (
         "Pseudo-labels: precision",
         "How many of these confident guesses are right. No training sees this.",
+    ),
+    "range_tests": (
+        "Learning rates sought",
+        "Loss of a trial in which the rate rises from step to step, smoothed. A dot: the rate that was chosen.",
     ),
     "phases": ("Phases", "When each training went on to its next phase; one bar per seed."),
 }
@@ -78,6 +82,7 @@ def render(
         verdicts=words.verdicts(found.groups, found.comparisons, titles),
         several_seeds=len(results.compare.seeds) > 1,
         brackets=(found.comparisons["p_holm"] <= ALPHA).any(),
+        most_brackets=MOST_BRACKETS,
         starts=start,
         fairness=fairness.notes(results, found.groups),
         asked=fairness.asked(results.compare),
@@ -151,7 +156,7 @@ def _comparison(row: Mapping[str, Any]) -> dict[str, Any]:
         "image_interval": _span(row["image_low"], row["image_high"]),
         "effect": DASH if row["effect_size"] is None else f"{row['effect_size']:.2f}",
         "significant": row["p_holm"] is not None and row["p_holm"] <= ALPHA,
-        "detectable_text": DASH if row["detectable"] is None else f"{100 * row['detectable']:.1f}",
+        "detectable_text": _detectable(row["detectable"]),
         **{
             f"{name}_text": DASH if row[name] is None else _only_number(row[name])
             for name in ("p", "p_holm", "p_mcnemar")
@@ -161,6 +166,13 @@ def _comparison(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _span(low: float | None, high: float | None) -> str:
     return DASH if low is None or high is None else f"{words.points(low)} to {words.points(high)}"
+
+
+def _detectable(difference: float | None) -> str:
+    """In points; more than there are cannot be seen at all."""
+    if difference is None:
+        return DASH
+    return "> 100" if difference > 1 else f"{100 * difference:.1f}"
 
 
 def _only_number(p: float) -> str:

@@ -16,6 +16,8 @@ from pipeline_lib.figures import (
     compare_curves,
     compare_logs,
     compare_phases,
+    compare_range_tests,
+    range_test,
 )
 from pipeline_lib.figures.compare_accuracy import p_words
 from pipeline_lib.figures.style import label, percent
@@ -50,6 +52,7 @@ def panels(results: Results, found: Tables) -> dict[str, Panel]:
         *_agreements(found, names),
         *_training_labels(found, names),
         *_phases(results, found),
+        *_searches(results, found, names),
         *_logs(found, names),
     ]
     return {panel.name: panel for panel in made}
@@ -123,6 +126,12 @@ def _agreements(found: Tables, names: Sequence[str]) -> list[Panel]:
 def _phases(results: Results, found: Tables) -> list[Panel]:
     frame = compare_phases.data(found.cells, results.phases)
     return _present([Panel("phases", frame, compare_phases.draw, "", _phase_words(frame))])
+
+
+def _searches(results: Results, found: Tables, names: Sequence[str]) -> list[Panel]:
+    frame = compare_range_tests.data(found.cells, results.range_tests, results.phases)
+    draw = partial(compare_range_tests.draw, contenders=names)
+    return _present([Panel("range_tests", frame, draw, "", _range_words(frame))])
 
 
 def _logs(found: Tables, names: Sequence[str]) -> list[Panel]:
@@ -207,3 +216,17 @@ def _phase_words(frame: pl.DataFrame) -> str:
         for row in switches.rows(named=True)
     ]
     return f"Bars of steps: {'; '.join(parts)}."
+
+
+def _range_words(frame: pl.DataFrame) -> str:
+    chosen = frame.filter(pl.col("series") == range_test.CHOSEN)
+    rates = chosen.group_by("contender", "budget", maintain_order=True).agg(
+        low=pl.col("learning_rate").min(), high=pl.col("learning_rate").max()
+    )
+    parts = [
+        f"{row['contender']} with {row['budget']} {row['low']:.2g} to {row['high']:.2g}"
+        for row in rates.rows(named=True)
+    ]
+    return (
+        f"Small line charts of the loss while the learning rate rises. Chosen: {'; '.join(parts)}."
+    )

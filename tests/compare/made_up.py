@@ -99,7 +99,7 @@ def results(
         per_class=pl.DataFrame(per_class, infer_schema_length=None),
         predictions=predictions,
         embeddings={},
-        range_tests={},
+        range_tests={cell.key: _range_test() for cell in listed if cell.method == "two_phase"},
         phases={cell.key: _phases(cell) for cell in listed},
     )
 
@@ -161,10 +161,20 @@ def _row(
     }
 
 
+def _range_test() -> pl.DataFrame:
+    """As in range_test.csv: all text."""
+    rates = np.geomspace(1e-5, 1, 40)
+    losses = 2.3 - 1.2 * np.exp(-((np.log10(rates) + 1.3) ** 2)) + 20 * (rates > 0.3) * rates
+    columns = {"learning_rate": rates, "loss": losses, "smoothed_loss": losses}
+    return pl.DataFrame(columns).cast(pl.String)
+
+
 def _phases(cell: Cell) -> dict[str, Any]:
     switch = 100 + 40 * cell.seed if cell.method == "two_phase" else STEPS
     bounds = [(0, switch), (switch, STEPS)] if switch < STEPS else [(0, STEPS)]
+    found = {"learning_rate": 0.01 * cell.seed, "batch_size": 64, "reasons": {}}
     return {
+        **({"found": found} if cell.method == "two_phase" else {}),
         "phases": [
             {
                 "phase": f"phase {number}" if len(bounds) > 1 else "train",
@@ -174,5 +184,5 @@ def _phases(cell: Cell) -> dict[str, Any]:
                 "ended": f"all of its {end - first} steps",
             }
             for number, (first, end) in enumerate(bounds, 1)
-        ]
+        ],
     }
