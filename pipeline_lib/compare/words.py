@@ -204,4 +204,6 @@ def _elsewhere(rows: Iterable[Mapping[str, Any]], leaders: Sequence[str]) -> str
     if not others:
         return ""
     significant = sum(p <= ALPHA for p in others)
-    return f"Other tested pairs that differ significantly: {significant or 'none'} of {len(others)}."
+    return (
+        f"Other tested pairs that differ significantly: {significant or 'none'} of {len(others)}."
+    )
