@@ -12,6 +12,7 @@ from jinja2 import FileSystemLoader, PrefixLoader
 from markupsafe import Markup
 
 from pipeline_lib.compare import budgets, fairness, words
+from pipeline_lib.compare.panels import EMBEDDING
 from pipeline_lib.figures.bands import MOST_BANDS
 from pipeline_lib.figures.compare_accuracy import MOST_BRACKETS, limits, p_words
 from pipeline_lib.figures.compare_classes import SHOWN
@@ -47,6 +48,10 @@ INSIDE = {
     "phases": ("Phases", "When each training went on to its next phase; one bar per seed."),
 }
 """Titles and captions of the charts that only some methods have."""
+EMBEDDED = (
+    "Test images and the labeled ones that they are compared with, of the first seed, in the plane along which test "
+    "images differ most. What meets here may be apart in other directions."
+)
 
 
 def render(
@@ -98,7 +103,7 @@ def render(
         num_classes=len(results.classes),
         most_classes=SHOWN,
         most_bands=MOST_BANDS,
-        inside=[(name, *told) for name, told in INSIDE.items() if name in panels],
+        inside=_inside(panels),
         named=_by_budget(panels, list(results.compare.budgets)),
         panels=panels,
         charts=charts,
@@ -178,6 +183,17 @@ def _detectable(difference: float | None) -> str:
 def _only_number(p: float) -> str:
     """A p-value without its name."""
     return p_words(p).removeprefix("p = ").removeprefix("p ")
+
+
+def _inside(panels: Mapping[str, Panel]) -> list[tuple[str, str, str]]:
+    """Name, title and caption of the charts that only some methods have."""
+    known = [(name, *told) for name, told in INSIDE.items() if name in panels]
+    maps = [
+        (name, f"Embeddings, {name.removeprefix(EMBEDDING)}", EMBEDDED)
+        for name in panels
+        if name.startswith(EMBEDDING)
+    ]
+    return known + maps
 
 
 def _by_budget(

@@ -17,11 +17,12 @@ from pipeline_lib.figures import (
     compare_logs,
     compare_phases,
     compare_range_tests,
+    embedding,
     range_test,
 )
 from pipeline_lib.figures.compare_accuracy import p_words
 from pipeline_lib.figures.style import label, percent
-from pipeline_lib.report.panels import Panel
+from pipeline_lib.report.panels import Panel, point_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +35,7 @@ NO_TIMES = (
     "Left out: how long a step takes is not known. python -m stages.app compare-times notes it in params.yaml, "
     "from the trainings that ran on this machine; then run dvc repro reports/compare/dvc.yaml again."
 )
+EMBEDDING = "embedding_"
 LABELS = {
     "disambiguation": "disambiguation_accuracy",
     "coverage": "coverage",
@@ -53,6 +55,7 @@ def panels(results: Results, found: Tables) -> dict[str, Panel]:
         *_training_labels(found, names),
         *_phases(results, found),
         *_searches(results, found, names),
+        *_embeddings(results, found),
         *_logs(found, names),
     ]
     return {panel.name: panel for panel in made}
@@ -132,6 +135,17 @@ def _searches(results: Results, found: Tables, names: Sequence[str]) -> list[Pan
     frame = compare_range_tests.data(found.cells, results.range_tests, results.phases)
     draw = partial(compare_range_tests.draw, contenders=names)
     return _present([Panel("range_tests", frame, draw, "", _range_words(frame))])
+
+
+def _embeddings(results: Results, found: Tables) -> list[Panel]:
+    """Of one training of each contender with each budget: that of the first seed."""
+    made = []
+    for row in found.cells.filter(pl.col("seed") == results.compare.seeds[0]).rows(named=True):
+        if row["key"] in results.embeddings:
+            frame = embedding.data(results.embeddings[row["key"]])
+            name = f"{EMBEDDING}{row['key']}"
+            made.append(Panel(name, frame, embedding.draw, "", point_words(frame)))
+    return made
 
 
 def _logs(found: Tables, names: Sequence[str]) -> list[Panel]:

@@ -64,7 +64,7 @@ class Results:
         curves: rows of key, contender, budget, seed and `CURVES`.
         per_class: rows of key, contender, budget, seed, class, images, recall.
         predictions: by key.
-        embeddings: by key; of methods that predict by neighbours: x, y, kind, label, predicted.
+        embeddings: by key; of methods that predict by neighbours: x, y, kind, class, predicted.
         range_tests: by key: learning_rate, loss and smoothed_loss of a search for the learning rate.
         phases: by key: what phases.json says.
     """

@@ -98,7 +98,7 @@ def results(
         curves=pl.DataFrame(curves, schema=own_schema | CURVES),
         per_class=pl.DataFrame(per_class, infer_schema_length=None),
         predictions=predictions,
-        embeddings={},
+        embeddings={cell.key: _embedding(classes) for cell in listed if cell.method == "paws"},
         range_tests={cell.key: _range_test() for cell in listed if cell.method == "two_phase"},
         phases={cell.key: _phases(cell) for cell in listed},
     )
@@ -159,6 +159,24 @@ def _row(
         "views": last["views"],
         "seconds": last["seconds"],
     }
+
+
+def _embedding(classes: Sequence[str]) -> pl.DataFrame:
+    """As in embedding.csv: all text."""
+    rng = np.random.default_rng(0)
+    rows = [
+        (
+            f"{k + rng.normal(0, 0.3):.4f}",
+            f"{(3 * k) % 7 + rng.normal():.4f}",
+            kind,
+            name,
+            predicted,
+        )
+        for k, name in enumerate(classes)
+        for kind, predicted in [("test", name)] * 20 + [("test", classes[0]), ("support", None)]
+    ]
+    columns = dict.fromkeys(("x", "y", "kind", "class", "predicted"), pl.String)
+    return pl.DataFrame(rows, schema=columns, orient="row")
 
 
 def _range_test() -> pl.DataFrame:

@@ -1,5 +1,6 @@
 """The figures of a comparison: their numbers against ones counted by hand, and that they can always be drawn."""
 
+import itertools
 import math
 import xml.etree.ElementTree as ET
 from functools import partial
@@ -131,7 +132,7 @@ def test_brackets_and_their_words_never_touch(contenders):
                 for top, bottom, _, own in placed
                 if own == lane
             )
-            for (one, one_length), (other, other_length) in zip(rooms, rooms[1:], strict=False):
+            for (one, one_length), (other, other_length) in itertools.pairwise(rooms):
                 assert other - one >= (one_length + other_length) / 2
 
 

@@ -93,7 +93,8 @@ def test_every_figure_lies_beside_the_page_with_its_numbers(usual, page):
     assert files == {f"{name}.{kind}" for name in names for kind in ("svg", "png")}
     for name in names:
         assert len(pl.read_csv(usual.folder / "tables" / f"{name}.csv")) > 0
-        assert Image.open(usual.folder / "figures" / f"{name}.png").size[0] > 600
+        with Image.open(usual.folder / "figures" / f"{name}.png") as picture:
+            assert picture.size[0] > 600
 
 
 def test_tables_are_also_files(usual):
