@@ -20,8 +20,8 @@ from ruamel.yaml import YAML
 
 from pipeline_lib.artifacts import publish_text
 from pipeline_lib.errors import UserError
+from pipeline_lib.overlay import flatten, is_section, overlay
 from pipeline_lib.params.load import check, load, read_yaml
-from pipeline_lib.params.overlay import flatten, is_section, overlay
 from pipeline_lib.params.section import Section
 
 if TYPE_CHECKING:
@@ -152,7 +152,9 @@ def _as_flag(key: str, value: object) -> str:
     if value is None:
         return "null"
     if isinstance(value, dict):
-        msg = f"{key}: a mapping of names cannot be a flag, which would add to it; use `recipe apply`"
+        msg = (
+            f"{key}: a mapping of names cannot be a flag, which would add to it; use `recipe apply`"
+        )
         raise UserError(msg)
     if isinstance(value, list):
         return f"[{','.join(_as_flag(key, item) for item in value)}]"
