@@ -97,7 +97,7 @@ def _allowed(key: Mapping[str, Any]) -> str:
     if key["type"] == "array":
         return f"list of: {_allowed(key['items'])}"
     if key["type"] == "object":
-        inner = key.get("additionalProperties") or next(iter(key["patternProperties"].values()))
+        inner = key["additionalProperties"]
         free = inner is True or inner.get("additionalProperties") is True or "$ref" in inner
         return f"mapping of names to: {'settings' if free else _allowed(inner)}"
     if "pattern" in key:
