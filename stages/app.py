@@ -18,6 +18,7 @@ app.command("import-labels")(labels.import_labels)
 app.command("profile")(profile.profile)
 app.command("compare")(compare.compare)
 app.command("compare-times")(compare.compare_times)
+app.command("compare-datasets")(compare.compare_datasets)
 app.command("leaderboard")(compare.leaderboard)
 
 

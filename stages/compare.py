@@ -28,6 +28,10 @@ SHOWN_LINES = 12  # of the log of a cell that failed
 Jobs = Annotated[int, typer.Option("-j", "--jobs", min=1, help="Cells at a time.")]
 Budget = Annotated[str | None, typer.Option(help="Rows of this budget only.")]
 Contender = Annotated[str | None, typer.Option("--method", help="Rows whose name holds this.")]
+Folders = Annotated[
+    list[Path], typer.Argument(help="reports/compare of comparisons on different datasets.")
+]
+Picture = Annotated[Path, typer.Option("-o", "--output", help="Of the diagram, as SVG.")]
 Experiments = Annotated[
     bool, typer.Option("--experiments", help="Of `dvc exp` instead: every experiment.")
 ]
@@ -163,6 +167,31 @@ def compare_times() -> None:
     text = PARAMS.read_text(encoding="utf-8")
     publish_text(PARAMS, edited(text, {"compare": {"ms_per_step": found}}), sidecar=False)
     print(*(f"{name}: {ms} ms per step" for name, ms in found.items()), sep="\n")
+
+
+def compare_datasets(
+    folders: Folders, budget: Budget = None, output: Picture = Path("datasets.svg")
+) -> None:
+    """Rank methods over several datasets: Friedman's test, and a critical-difference diagram."""
+    from pipeline_lib.artifacts import publish_bytes
+    from pipeline_lib.compare.datasets import scores
+    from pipeline_lib.figures import critical_difference, style
+    from pipeline_lib.rng import generator
+    from pipeline_lib.statistics.ranks import rank
+
+    datasets, names, scores_DM = scores(folders, budget)
+    ranking = rank(scores_DM, generator(0, "ranks"))
+    frame = critical_difference.data(ranking, names)
+    print(f"{len(datasets)} datasets: {', '.join(datasets)}")
+    print(*(f"{row['rank']:.2f}\t{row['method']}" for row in frame.rows(named=True)), sep="\n")
+    if ranking.refused:
+        print(ranking.refused)
+        return
+    print(f"Friedman's test: chi square {ranking.statistic:.2f}, p = {ranking.p:.4f}")
+    print(f"critical difference of average ranks (Nemenyi, 5 %): {ranking.critical_difference:.2f}")
+    svg = style.as_svg(critical_difference.draw(frame, style.LIGHT), style.LIGHT)
+    publish_bytes(output, svg, sidecar=False)
+    print(f"open {output}")
 
 
 def leaderboard(

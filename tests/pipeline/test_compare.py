@@ -180,4 +180,3 @@ def wait_for(log, words: str, seconds: float = 120) -> None:
     while words not in log.read_text(errors="replace"):
         assert time.monotonic() < end, log.read_text(errors="replace")
         time.sleep(0.1)
-
