@@ -1,0 +1,110 @@
+"""Intervals: over trainings with other seeds, and over other test images.
+
+The two answer different questions. Bouthillier et al., "Accounting for variance in machine learning
+benchmarks", MLSys 2021, measure both as large sources of variance; neither stands for the other.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import stats
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+# Accuracies that differ by one image differ by more, and rounding errors by less.
+ROUNDING = 1e-9
+
+
+def spread_is_zero(values_S: Sequence[float] | NDArray[np.float64]) -> bool:
+    """Whether all values are the same but for rounding errors."""
+    return float(np.ptp(values_S)) <= ROUNDING
+
+
+def t_interval(
+    values_S: Sequence[float] | NDArray[np.float64], confidence: float = 0.95
+) -> tuple[float, float] | None:
+    """Student's interval of the mean over trainings.
+
+    It holds where the values are about normal, as accuracies of large test sets are. It takes the
+    test images as given when all trainings were tested on the same ones.
+    Source: Student, Biometrika 6, 1908.
+
+    Args:
+        values_S: one value per seed.
+        confidence: share of such intervals that hold the true mean.
+
+    Returns:
+        Lower and upper bound, not cut to [0, 1]; None for fewer than two values, and for values
+        without any spread, where an interval of no width would claim certainty.
+    """
+    S = len(values_S)
+    if S < 2 or spread_is_zero(values_S):
+        return None
+    standard_error = np.std(values_S, ddof=1) / math.sqrt(S)
+    low, high = stats.t.interval(confidence, df=S - 1, loc=np.mean(values_S), scale=standard_error)
+    return float(low), float(high)
+
+
+def resampled_means(
+    totals_N: NDArray[np.int64], generator: np.random.Generator, resamples: int
+) -> NDArray[np.float64]:
+    """Means of bootstrap samples of the images.
+
+    Images of equal value are interchangeable, so that drawing how often each *value* comes up is the
+    same as drawing images with replacement, at the cost of a few values instead of all images.
+
+    Args:
+        totals_N: a whole number per image.
+        generator: what draws.
+        resamples: R, how many samples to draw, each of N images.
+
+    Returns:
+        means_R.
+    """
+    N = len(totals_N)
+    values_V, counts_V = np.unique(totals_N, return_counts=True)
+    drawn_RV = generator.multinomial(N, counts_V / N, size=resamples)
+    means_R: NDArray[np.float64] = drawn_RV @ values_V / N
+    return means_R
+
+
+def percentiles(means_R: NDArray[np.float64], confidence: float) -> tuple[float, float]:
+    """Percentile interval of bootstrap means (Efron, Annals of Statistics 7, 1979)."""
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(means_R, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def bootstrap_interval(
+    correct: NDArray[np.bool_],
+    generator: np.random.Generator,
+    resamples: int = 2000,
+    confidence: float = 0.95,
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of an accuracy over test images, for the trainings as they are.
+
+    With several trainings an image is drawn with all its answers: right or wrong answers to one
+    image go together, and drawing them apart would make the interval too narrow.
+
+    Args:
+        correct: correct_N of one training, or correct_SN of several on the same images.
+        generator: what draws; the same state gives the same interval.
+        resamples: bootstrap samples.
+        confidence: share of such intervals that hold the true accuracy, about.
+
+    Returns:
+        Lower and upper bound, in [0, 1]. Both are 1 where every answer is right, as no sample of
+        right answers holds a wrong one; Wilson's interval is better there.
+    """
+    correct_SN = np.atleast_2d(correct).astype(np.int64)
+    if correct_SN.size == 0:
+        msg = "no test images"
+        raise ValueError(msg)
+    means_R = resampled_means(correct_SN.sum(axis=0), generator, resamples)
+    return percentiles(means_R / len(correct_SN), confidence)

@@ -1,0 +1,266 @@
+"""Two methods compared over the same seeds, and the reasons for giving no p-value.
+
+What is asked is whether a method would still be ahead when trained again. Only other trainings can
+answer that; other test images cannot (Dietterich, Neural Computation 10, 1998; Dror et al., "The
+hitchhiker's guide to testing statistical significance in NLP", ACL 2018; Bouthillier et al., MLSys
+2021). Methods share the seed's split, labels and initial weights, so that differences within a seed
+spread less than accuracies do: the tests are paired.
+
+All trainings tested on one fixed set of images share its luck. The t-test then speaks of these
+images only: for methods equal on all images it rejects more often the more seeds there are
+(tests/property/test_error_rates.py). A claim beyond them needs `image_interval` to leave out 0 as
+well, test sets that change with the seed, or several datasets (`pipeline_lib.statistics.ranks`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import stats
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
+
+from pipeline_lib.statistics.intervals import (
+    percentiles,
+    resampled_means,
+    spread_is_zero,
+    t_interval,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+ALPHA = 0.05
+# Two differences leave one degree of freedom: the t-test would find only differences above 12.7
+# times their standard error, and nothing shows whether they are anything like normal.
+FEWEST_SEEDS = 3
+# Up to here the signed-rank test goes through all 2^S signs; scipy draws the same line.
+MOST_SIGNS = 13
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """First method minus second; None where the seeds do not allow the number."""
+
+    seeds: int
+    difference: float
+    """Mean of the differences within seeds."""
+    interval: tuple[float, float] | None
+    """95 % t-interval of `difference`, over trainings."""
+    image_interval: tuple[float, float]
+    """95 % bootstrap interval of the difference of accuracies, over test images."""
+    effect_size: float | None
+    """Cohen's d_z: the mean of the differences in units of their standard deviation."""
+    p_t: float | None
+    p_wilcoxon: float | None
+    p_mcnemar: float | None
+    """Of this one pair of trained models over test images: not of the methods."""
+    test: str | None
+    """Which p-value counts, chosen by the number of seeds before any is seen."""
+    p: float | None
+    p_holm: float | None
+    """`p` adjusted for all comparisons of the family; filled in by `adjusted`."""
+    refused: str | None
+    """Why there is no `p`, and what would be needed."""
+
+
+def refusal(difference_S: NDArray[np.float64]) -> str | None:
+    """Why no p-value over trainings can be had from these differences, None if it can.
+
+    One pair of trainings shows no spread at all, and two show it with one degree of freedom. Without
+    spread the t statistic is 0/0 or infinite, which says only that the seeds changed nothing.
+    """
+    S = len(difference_S)
+    if S < FEWEST_SEEDS:
+        more = FEWEST_SEEDS - S
+        return (
+            f"{S} seed{'s' * (S > 1)}: a paired t-test needs at least {FEWEST_SEEDS}; "
+            f"add {more} seed{'s' * (more > 1)} to compare.seeds"
+        )
+    if not spread_is_zero(difference_S):
+        return None
+    if spread_is_zero([0, *difference_S]):
+        return (
+            f"identical accuracies with each of {S} seeds: no difference to test; "
+            "a larger test set or more seeds in compare.seeds could show one"
+        )
+    return (
+        f"the same difference of {difference_S[0]:.4f} with each of {S} seeds: no spread to measure it "
+        "against; a larger test set or more seeds in compare.seeds could show it"
+    )
+
+
+def paired_t(difference_S: NDArray[np.float64]) -> float | None:
+    """Two-sided p-value of the paired t-test over trainings; None where `refusal` has a reason.
+
+    Dror et al. 2018 recommend it where the differences are about normal, as differences of accuracies
+    of large test sets are; small sets, with their few possible accuracies, make it reject less often.
+    """
+    if refusal(difference_S) is not None:
+        return None
+    return float(stats.ttest_1samp(difference_S, 0).pvalue)
+
+
+def wilcoxon(difference_S: NDArray[np.float64]) -> float | None:
+    """Two-sided p-value of the signed-rank test over trainings.
+
+    It assumes symmetry instead of normal differences, at the price of seeds: all S differences with
+    the same sign have probability 2 / 2^S, so that fewer than six can never fall below 5 %. Zeros
+    are split between the signs (Demsar, Journal of Machine Learning Research 7, 2006, section 3.1.3).
+
+    Returns:
+        None where no outcome could be significant, or where `refusal` has a reason.
+    """
+    if 2 / 2 ** len(difference_S) >= ALPHA or refusal(difference_S) is not None:
+        return None
+    # Equal differences must tie, which a rounding error would prevent.
+    rounded_S = np.round(difference_S, 9)
+    if len(rounded_S) > MOST_SIGNS:
+        return float(stats.wilcoxon(rounded_S, zero_method="zsplit").pvalue)
+    # The same exact p-value as `stats.wilcoxon` finds, which takes seconds for a dozen seeds with ties.
+    signed_ranks_S = np.sign(rounded_S) * stats.rankdata(np.abs(rounded_S))
+    result = stats.permutation_test(
+        (signed_ranks_S,),
+        np.sum,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=np.inf,
+    )
+    return float(result.pvalue)
+
+
+def mcnemar_exact(first_N: NDArray[np.bool_], second_N: NDArray[np.bool_]) -> float:
+    """Two-sided exact p-value of McNemar's test on the images that only one model gets right.
+
+    Dietterich 1998 recommends it when a method can be trained once only, and warns that it leaves out
+    the spread of training: it speaks of these two models.
+    Source: McNemar, Psychometrika 12, 1947.
+    """
+    table = [
+        [int(np.sum(first_N & second_N)), int(np.sum(first_N & ~second_N))],
+        [int(np.sum(~first_N & second_N)), int(np.sum(~first_N & ~second_N))],
+    ]
+    return float(mcnemar(table, exact=True).pvalue)
+
+
+def image_interval(
+    first: Sequence[NDArray[np.bool_]],
+    second: Sequence[NDArray[np.bool_]],
+    generator: np.random.Generator,
+    *,
+    same_images: bool,
+    resamples: int = 2000,
+) -> tuple[float, float]:
+    """95 % bootstrap interval of the mean difference of accuracies, over test images.
+
+    The two answers to an image are drawn together. If every seed has the same test images, in the
+    same order, an image is drawn with the answers of all seeds; else images are drawn within each
+    seed, which takes test sets that partly overlap for separate ones.
+
+    Args:
+        first: correct_N of the first method, one array per seed.
+        second: the same of the second method, on the same images.
+        generator: what draws.
+        same_images: whether all seeds were tested on the same images.
+        resamples: bootstrap samples.
+
+    Returns:
+        Lower and upper bound.
+
+    Raises:
+        ValueError: The two methods were tested on different images, or on none.
+    """
+    pairs = list(zip(first, second, strict=True))
+    if any(len(a_N) != len(b_N) or not len(a_N) for a_N, b_N in pairs):
+        msg = "the methods need the same test images, at least one"
+        raise ValueError(msg)
+    totals = [a_N.astype(np.int64) - b_N.astype(np.int64) for a_N, b_N in pairs]
+    if same_images:
+        means_R = resampled_means(np.sum(totals, axis=0), generator, resamples) / len(totals)
+    else:
+        means_R = np.mean([resampled_means(t_N, generator, resamples) for t_N in totals], axis=0)
+    return percentiles(means_R, 1 - ALPHA)
+
+
+def compare(
+    first_S: Sequence[float] | NDArray[np.float64],
+    second_S: Sequence[float] | NDArray[np.float64],
+    first_correct: Sequence[NDArray[np.bool_]],
+    second_correct: Sequence[NDArray[np.bool_]],
+    generator: np.random.Generator,
+    *,
+    same_images: bool,
+) -> Comparison:
+    """Compare two methods that were trained with the same seeds.
+
+    The test is fixed by the number of seeds: none for one and two, the paired t-test from three on.
+    Choosing by the p-values would find differences that are not there.
+
+    Args:
+        first_S: accuracy of the first method for each seed.
+        second_S: accuracy of the second method for the same seeds, in the same order.
+        first_correct: which test images the first method gets right, one array per seed.
+        second_correct: the same of the second method, on the same images.
+        generator: what draws the bootstrap samples.
+        same_images: whether all seeds were tested on the same images, in the same order.
+
+    Returns:
+        The comparison, `p_holm` still open.
+
+    Raises:
+        ValueError: The seeds or images of the two methods do not pair up, or there are none.
+    """
+    S = len(first_S)
+    if not S or {len(second_S), len(first_correct), len(second_correct)} != {S}:
+        msg = "the methods need the same seeds, at least one"
+        raise ValueError(msg)
+    difference_S = np.asarray(first_S, np.float64) - np.asarray(second_S, np.float64)
+    reason = refusal(difference_S)
+    p = paired_t(difference_S)
+    spread = S > 1 and not spread_is_zero(difference_S)
+    mean = float(difference_S.mean())
+    return Comparison(
+        seeds=S,
+        difference=mean,
+        interval=t_interval(difference_S),
+        image_interval=image_interval(
+            first_correct, second_correct, generator, same_images=same_images
+        ),
+        effect_size=mean / float(difference_S.std(ddof=1)) if spread else None,
+        p_t=p,
+        p_wilcoxon=wilcoxon(difference_S),
+        p_mcnemar=mcnemar_exact(first_correct[0], second_correct[0]) if S == 1 else None,
+        test="paired t" if reason is None else None,
+        p=p,
+        p_holm=None,
+        refused=reason,
+    )
+
+
+def holm(ps: Sequence[float | None]) -> list[float | None]:
+    """Holm's adjusted p-values: the chance of one below alpha where nothing differs is at most alpha.
+
+    Never larger than Bonferroni's, and as free of assumptions on how the tests depend on each other.
+    Source: Holm, Scandinavian Journal of Statistics 6, 1979; Demsar 2006, section 3.2.2.
+
+    Args:
+        ps: the p-values of the family; None for a comparison without a test, which is not in it.
+
+    Returns:
+        The adjusted p-values in the same order, None where there was None.
+    """
+    tested = [p for p in ps if p is not None]
+    if not tested:
+        return [None] * len(ps)
+    adjusted_ps = iter(multipletests(tested, method="holm")[1])
+    return [None if p is None else float(next(adjusted_ps)) for p in ps]
+
+
+def adjusted(family: Sequence[Comparison]) -> list[Comparison]:
+    """The comparisons of one family, all that are looked at together, with `p_holm` filled in."""
+    ps = holm([comparison.p for comparison in family])
+    return [replace(c, p_holm=p) for c, p in zip(family, ps, strict=True)]

@@ -1,0 +1,95 @@
+"""How many seeds a difference needs, and which difference the seeds at hand can show.
+
+A test that misses a difference has not shown that there is none; Bouthillier et al., MLSys 2021, plan
+the number of trainings from the power of their test. Both numbers rest on the standard deviation
+of the differences, which few seeds give only roughly: within a factor of 0.5 to 6 from three seeds,
+0.7 to 1.8 from ten (95 % intervals by chi square). For a family of m comparisons, Holm's first step
+tests at alpha / m: give that.
+"""
+
+from __future__ import annotations
+
+import math
+
+from scipy.optimize import brentq
+from statsmodels.stats.power import TTestPower
+
+from pipeline_lib.statistics.paired import ALPHA, FEWEST_SEEDS
+
+MOST_SEEDS = 10_000
+POWER = 0.8
+
+
+def power_of(effect_size: float, seeds: int, alpha: float = ALPHA) -> float:
+    """Probability that a two-sided paired t-test finds a difference, in its right direction.
+
+    Args:
+        effect_size: true d_z, the difference in units of the standard deviation of differences.
+        seeds: at least 2.
+        alpha: two-sided level.
+    """
+    # One tail at half the level: the other one, a finding in the wrong direction, is not asked for,
+    # and scipy gives nan for it.
+    power = float(TTestPower().power(effect_size, seeds, alpha / 2, alternative="larger"))
+    # Above about 40 standard errors scipy's noncentral t can be nan; it is 1 there.
+    return 1.0 if math.isnan(power) else power
+
+
+def seeds_needed(
+    sd_of_difference: float,
+    difference: float = 0.01,
+    power: float = POWER,
+    alpha: float = ALPHA,
+) -> int | None:
+    """Fewest seeds with which the paired t-test finds a true difference often enough.
+
+    Searched by halving, as the power grows with the seeds; solving for a real number fails where few
+    suffice.
+
+    Args:
+        sd_of_difference: standard deviation of the differences within seeds.
+        difference: true difference to find, in the same unit, above 0.
+        power: probability of finding it.
+        alpha: two-sided level.
+
+    Returns:
+        At least 3, as `compare` tests no fewer; None if `MOST_SEEDS` do not suffice, or if no spread
+        was measured and nothing can be said.
+    """
+    if sd_of_difference <= 0:
+        return None
+    effect_size = difference / sd_of_difference
+    if power_of(effect_size, MOST_SEEDS, alpha) < power:
+        return None
+    low, high = FEWEST_SEEDS - 1, MOST_SEEDS  # `high` suffices, `low` does not or is not allowed
+    while high - low > 1:
+        middle = (low + high) // 2
+        if power_of(effect_size, middle, alpha) < power:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def detectable(
+    sd_of_difference: float, seeds: int, power: float = POWER, alpha: float = ALPHA
+) -> float | None:
+    """Smallest true difference that the paired t-test finds often enough.
+
+    Args:
+        sd_of_difference: standard deviation of the differences within seeds.
+        seeds: how many there are.
+        power: probability of finding it.
+        alpha: two-sided level.
+
+    Returns:
+        The difference, in the unit of the standard deviation; None for fewer than 3 seeds, which are
+        not tested, or if no spread was measured.
+    """
+    if seeds < FEWEST_SEEDS or sd_of_difference <= 0:
+        return None
+    high = 1.0
+    while power_of(high, seeds, alpha) < power:
+        high *= 2
+    effect_size = brentq(lambda effect: power_of(effect, seeds, alpha) - power, 0, high)
+    return float(effect_size) * sd_of_difference

@@ -1,0 +1,224 @@
+"""How often the statistics are wrong, by simulation: intervals that miss, differences that are none.
+
+The seeds are fixed, so that a test passes or fails for good; every tolerance is three standard errors
+of the simulation.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from pipeline_lib.statistics import intervals, paired, power, ranks
+
+ALPHA = 0.05
+METHODS = 4
+PAIRS = list(itertools.combinations(range(METHODS), 2))
+
+
+def error(rate: float, runs: int) -> float:
+    """Three standard errors of a simulated rate."""
+    return 3 * math.sqrt(rate * (1 - rate) / runs)
+
+
+def accuracies(generator, families, seeds, images, gain_M=(0, 0, 0, 0)):
+    """Test accuracies_FSM: seeds are hard or easy for all methods, trainings turn out differently, and
+    the images of each test set are drawn anew."""
+    difficulty_FS1 = generator.normal(0, 0.03, (families, seeds, 1))
+    training_FSM = generator.normal(0, 0.01, (families, seeds, METHODS))
+    share_FSM = np.clip(0.8 + np.asarray(gain_M) + difficulty_FS1 + training_FSM, 0, 1)
+    return generator.binomial(images, share_FSM) / images
+
+
+def p_values(differences_S):
+    """The t-test along the last axis; infinite where there is no spread."""
+    refused = np.ptp(differences_S, axis=-1) < 1e-9
+    # any spread will do there, and keeps scipy from warning
+    tested_S = differences_S + refused[..., None] * np.arange(differences_S.shape[-1])
+    return np.where(refused, np.inf, stats.ttest_1samp(tested_S, 0, axis=-1).pvalue)
+
+
+def found_in(accuracies_FSM, *, with_holm: bool):
+    """found_FP: which pairs the procedure calls different. The same rules once more, all at once."""
+    difference_FPS = np.stack(
+        [accuracies_FSM[..., a] - accuracies_FSM[..., b] for a, b in PAIRS], axis=1
+    )
+    p_FP = p_values(difference_FPS)
+    refused_FP = np.isinf(p_FP)
+    if not with_holm:
+        return p_FP <= ALPHA
+    order_FP = np.argsort(p_FP, axis=1)
+    tested_F1 = np.sum(~refused_FP, axis=1, keepdims=True)
+    allowed_FP = ALPHA / np.maximum(tested_F1 - np.arange(len(PAIRS)), 1)
+    passed_FP = np.logical_and.accumulate(
+        np.take_along_axis(p_FP, order_FP, axis=1) <= allowed_FP, axis=1
+    )
+    found_FP = np.empty_like(passed_FP)
+    np.put_along_axis(found_FP, order_FP, passed_FP, axis=1)
+    return found_FP
+
+
+@pytest.mark.parametrize(("seeds", "images"), [(3, 1000), (5, 1000), (10, 1000), (3, 20)])
+def test_the_simulated_rules_are_those_of_the_library(seeds, images) -> None:
+    """Test sets of 20 images bring refusals and ties, and one method is better so that pairs are found."""
+    generator = np.random.default_rng(seeds)
+    accuracies_FSM = accuracies(generator, 6, seeds, images, gain_M=(0, 0, 0, 0.06))
+    expected_FP = found_in(accuracies_FSM, with_holm=True)
+    answers = {
+        n: np.arange(images) < n for n in np.unique(np.round(accuracies_FSM * images).astype(int))
+    }
+    for accuracies_SM, expected_P in zip(accuracies_FSM, expected_FP, strict=True):
+        correct = [[answers[n] for n in np.round(a_S * images)] for a_S in accuracies_SM.T]
+        family = [
+            paired.compare(
+                accuracies_SM[:, a],
+                accuracies_SM[:, b],
+                correct[a],
+                correct[b],
+                generator,
+                same_images=False,
+            )
+            for a, b in PAIRS
+        ]
+        found = [c.p_holm is not None and c.p_holm <= ALPHA for c in paired.adjusted(family)]
+        assert found == list(expected_P)
+    assert expected_FP.any() or images == 20
+    assert not expected_FP.all()
+
+
+@pytest.mark.parametrize("images", [50, 500, 5000])
+@pytest.mark.parametrize("seeds", [3, 5, 10])
+def test_equal_methods_are_called_different_in_at_most_5_percent_of_families(seeds, images) -> None:
+    families = 20_000
+    generator = np.random.default_rng([seeds, images])
+    accuracies_FSM = accuracies(generator, families, seeds, images)
+    rate, without_holm = (
+        found_in(accuracies_FSM, with_holm=holm).any(axis=1).mean() for holm in (True, False)
+    )
+    assert rate <= ALPHA + error(ALPHA, families)
+    assert rate > ALPHA / 2, "the procedure would hardly ever find anything"
+    assert without_holm > 3 * ALPHA, "the simulation would not show a missing correction"
+
+
+@pytest.mark.parametrize(
+    ("seeds", "difference", "often"), [(3, 0.12, 0.3), (5, 0.06, 0.8), (10, 0.035, 0.8)]
+)
+def test_a_difference_of_some_points_is_found_and_the_equal_ones_are_not(
+    seeds, difference, often
+) -> None:
+    """As often as the power says, at a level between that of Holm's first step and of no correction."""
+    families, images = 4000, 1000
+    generator = np.random.default_rng(seeds)
+    gain_M = (0, 0, 0, difference)
+    accuracies_FSM = accuracies(generator, families, seeds, images, gain_M)
+    found_FP = found_in(accuracies_FSM, with_holm=True)
+    better_P = np.array([b == METHODS - 1 for _, b in PAIRS])
+    rate = found_FP[:, better_P].mean()
+    variance = 2 * 0.01**2 + 2 * 0.8 * 0.2 / images
+    least, most = (
+        power.power_of(difference / math.sqrt(variance), seeds, alpha)
+        for alpha in (ALPHA / len(PAIRS), ALPHA)
+    )
+    assert least - error(least, families) < rate < most + error(most, families)
+    assert rate > often
+    wrong = found_FP[:, ~better_P].any(axis=1).mean()
+    assert wrong <= ALPHA + error(ALPHA, families)
+
+
+def test_seeds_needed_give_the_power_they_promise() -> None:
+    runs, difference, sd = 20_000, 0.01, 0.012
+    generator = np.random.default_rng(1)
+    seeds = power.seeds_needed(sd, difference)
+    for number, is_enough in ((seeds, True), (seeds - 1, False)):
+        difference_RS = generator.normal(difference, sd, (runs, number))
+        rate = np.mean(stats.ttest_1samp(difference_RS, 0, axis=1).pvalue <= ALPHA)
+        assert rate == pytest.approx(power.power_of(difference / sd, number), abs=error(0.8, runs))
+        assert (power.power_of(difference / sd, number) >= 0.8) == is_enough
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5, 10])
+def test_95_percent_of_t_intervals_hold_the_true_mean(seeds) -> None:
+    runs = 1500
+    accuracies_RS = accuracies(np.random.default_rng(seeds), runs, seeds, 1000)[..., 0]
+    bounds = [intervals.t_interval(a_S) for a_S in accuracies_RS]
+    held = np.mean([low <= 0.8 <= high for low, high in filter(None, bounds)])
+    assert held == pytest.approx(0.95, abs=error(0.95, runs))
+    normal = stats.norm.ppf(0.975) * stats.sem(accuracies_RS, axis=1)
+    too_narrow = np.mean(np.abs(accuracies_RS.mean(axis=1) - 0.8) <= normal)
+    assert too_narrow < 0.95 - error(0.95, runs), "the normal quantile is no substitute"
+
+
+def answers(generator, runs, seeds, images):
+    """correct_R2SN of two equal methods on one test set for all seeds, each with images of its own
+    that it finds hard."""
+    ease_R2N = generator.beta(2, 0.5, (runs, 2, images))
+    return generator.random((runs, 2, seeds, images)) < ease_R2N[:, :, None]
+
+
+def test_95_percent_of_image_intervals_hold_the_true_value() -> None:
+    runs, generator = 500, np.random.default_rng(3)
+    correct_R2SN = answers(generator, runs, 4, 400)
+    held = {"one": [], "two": [], "apart": []}
+    for correct_2SN in correct_R2SN:
+        low, high = intervals.bootstrap_interval(correct_2SN[0], generator, 1000)
+        held["one"].append(low <= 0.8 <= high)
+        for name, same in (("two", True), ("apart", False)):
+            low, high = paired.image_interval(
+                *map(list, correct_2SN), generator, same_images=same, resamples=1000
+            )
+            held[name].append(low <= 0 <= high)
+    # a percentile interval of finitely many images and resamples is a little too narrow
+    tolerance = 0.005 + error(0.95, runs)
+    assert np.mean(held["one"]) == pytest.approx(0.95, abs=tolerance)
+    assert np.mean(held["two"]) == pytest.approx(0.95, abs=tolerance)
+    assert np.mean(held["apart"]) < 0.95 - tolerance, "shared images must be drawn together"
+
+
+def test_with_one_test_set_for_all_seeds_the_t_test_speaks_of_its_images_only() -> None:
+    """A limit, held fast here: methods equal over all images differ on any test set of them, which more
+    seeds show ever more clearly. That the interval over images leaves out 0 too is the safeguard."""
+    runs, generator = 1000, np.random.default_rng(4)
+    rates = []
+    for seeds in (3, 5, 10):
+        correct_R2SN = answers(generator, runs, seeds, 300)
+        first_RS, second_RS = correct_R2SN.mean(axis=3).swapaxes(0, 1)
+        rejected_R = p_values(first_RS - second_RS) <= ALPHA
+        both = 0
+        for correct_2SN in correct_R2SN[rejected_R]:
+            low, high = paired.image_interval(
+                *map(list, correct_2SN), generator, same_images=True, resamples=1000
+            )
+            both += not low <= 0 <= high
+        assert both / runs <= ALPHA + error(ALPHA, runs)
+        rates.append(rejected_R.mean())
+    assert ALPHA + error(ALPHA, runs) < rates[0] < rates[1] < rates[2]
+
+
+@pytest.mark.parametrize("methods", [3, 4, 10])
+@pytest.mark.parametrize("datasets", [3, 4, 5, 14])
+def test_nemenyi_tells_equal_methods_apart_in_at_most_5_percent(methods, datasets) -> None:
+    runs = 20_000
+    generator = np.random.default_rng([methods, datasets])
+    ranks_RDM = generator.random((runs, datasets, methods)).argsort(axis=2)
+    distance = ranks.critical_difference(methods, datasets)
+    rate = np.mean(np.ptp(ranks_RDM.mean(axis=1), axis=1) >= distance)
+    assert 0.001 < rate <= ALPHA + error(ALPHA, runs)
+    for_one_pair = stats.norm.ppf(0.975) * math.sqrt(methods * (methods + 1) / (6 * datasets))
+    if datasets > 5:
+        uncorrected = np.mean(np.ptp(ranks_RDM.mean(axis=1), axis=1) >= for_one_pair)
+        assert uncorrected > 2 * ALPHA
+
+
+def test_friedmans_p_is_exact_where_chi_square_rejects_too_often() -> None:
+    """Three methods and four datasets: all 6^4 orders, each equally likely if the methods are equal."""
+    orders = list(itertools.permutations((0.0, 1.0, 2.0)))
+    # the first dataset may keep its order, as only the names of the methods change with it
+    tables = [np.array([orders[0], *rest]) for rest in itertools.product(orders, repeat=3)]
+    generator = np.random.default_rng(0)
+    exact = np.mean([ranks.friedman_p(t_DM, generator) <= ALPHA for t_DM in tables])
+    chi_square = np.mean([stats.friedmanchisquare(*t_DM.T).pvalue <= ALPHA for t_DM in tables])
+    assert 0.02 < exact <= ALPHA < chi_square

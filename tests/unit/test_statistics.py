@@ -1,0 +1,446 @@
+"""The statistics against scipy, statsmodels and published examples, and every refusal."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from sklearn.metrics import cohen_kappa_score
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestPower
+
+from pipeline_lib.statistics import agreement, intervals, paired, power, ranks
+
+few = settings(max_examples=40, deadline=None)
+
+# Student's hours of sleep gained with two drugs (Biometrika 6, 1908).
+SLEEP_1 = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]
+SLEEP_2 = [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]
+# Darwin's crossed and self-fertilised maize, differences in eighths of an inch (Fisher 1935).
+MAIZE = [49, -67, 8, 16, 6, 23, 28, 41, 14, 29, 56, 24, 75, 60, -48]
+# Average ranks of four variants of C4.5 over 14 datasets (Demsar 2006, table 6).
+DEMSAR_RANK_SUMS = np.array([44, 28, 40.5, 27.5])
+
+
+def right(correct: int, images: int, seed: int = 0) -> np.ndarray:
+    """Answers of which `correct` are right, at random places."""
+    return np.random.default_rng(seed).permutation(images) < correct
+
+
+def compare(first_S, second_S, images=1000, same_images=False):
+    first = [right(round(a * images), images, s) for s, a in enumerate(first_S)]
+    second = [right(round(a * images), images, s + 99) for s, a in enumerate(second_S)]
+    generator = np.random.default_rng(7)
+    return paired.compare(first_S, second_S, first, second, generator, same_images=same_images)
+
+
+def test_students_own_example() -> None:
+    difference_S = np.subtract(SLEEP_1, SLEEP_2)
+    assert intervals.t_interval(difference_S) == pytest.approx((-2.4598858, -0.7001142))
+    assert paired.paired_t(difference_S) == pytest.approx(0.002832890)
+
+
+def test_darwins_maize() -> None:
+    assert paired.paired_t(np.array(MAIZE)) == pytest.approx(0.0497, abs=5e-5)
+    assert paired.wilcoxon(np.array(MAIZE)) == pytest.approx(0.04126, abs=5e-6)
+
+
+@few
+@given(values=st.lists(st.floats(0, 1), min_size=2, max_size=12), confidence=st.floats(0.5, 0.999))
+def test_the_t_interval_is_the_formula(values, confidence) -> None:
+    found = intervals.t_interval(values, confidence)
+    if np.ptp(values) <= intervals.ROUNDING:
+        assert found is None
+        return
+    S = len(values)
+    half = stats.t.ppf((1 + confidence) / 2, S - 1) * stats.sem(values)
+    assert found == pytest.approx((np.mean(values) - half, np.mean(values) + half), abs=1e-9)
+
+
+@pytest.mark.parametrize("values", [[], [0.9], [0.9, 0.9, 0.9], [0.1 + 0.2, 0.3]])
+def test_without_spread_there_is_no_t_interval(values) -> None:
+    assert intervals.t_interval(values) is None
+
+
+def test_the_bootstrap_of_one_training_is_binomial() -> None:
+    correct_N = right(830, 1000)
+    found = intervals.bootstrap_interval(correct_N, np.random.default_rng(1), resamples=200_000)
+    assert found == pytest.approx(stats.binom.ppf([0.025, 0.975], 1000, 0.83) / 1000, abs=1.1e-3)
+
+
+def test_the_bootstrap_is_that_of_drawing_images_one_by_one() -> None:
+    generator = np.random.default_rng(2)
+    ease_N = generator.beta(2, 0.5, 300)
+    correct_SN = generator.random((4, 300)) < ease_N
+    found = intervals.bootstrap_interval(correct_SN, np.random.default_rng(3), 100_000)
+    drawn = np.random.default_rng(4).integers(300, size=(20_000, 300))
+    expected = np.quantile(correct_SN.mean(axis=0)[drawn].mean(axis=1), [0.025, 0.975])
+    assert found == pytest.approx(expected, abs=2e-3)
+    apart = np.quantile(
+        np.random.default_rng(5).binomial(300, correct_SN.mean(axis=1), (20_000, 4)).mean(1) / 300,
+        [0.025, 0.975],
+    )
+    assert np.ptp(found) > 1.2 * np.ptp(apart), "answers to one image go together"
+
+
+def test_the_bootstrap_repeats_and_takes_its_confidence() -> None:
+    correct_N = right(700, 1000)
+    first, second, other = (
+        intervals.bootstrap_interval(correct_N, np.random.default_rng(s)) for s in (1, 1, 2)
+    )
+    assert first == second != other
+    wide = intervals.bootstrap_interval(correct_N, np.random.default_rng(1), confidence=0.99)
+    assert wide[0] < first[0] < 0.7 < first[1] < wide[1]
+    every = intervals.bootstrap_interval(np.ones(9, bool), np.random.default_rng(1))
+    assert every == (1, 1)
+    with pytest.raises(ValueError, match="no test images"):
+        intervals.bootstrap_interval(np.ones(0, bool), np.random.default_rng(1))
+
+
+@few
+@given(data=st.data(), S=st.integers(3, 9))
+def test_a_comparison_holds_the_numbers_of_scipy(data, S) -> None:
+    accuracies = st.lists(st.integers(0, 1000).map(lambda n: n / 1000), min_size=S, max_size=S)
+    first_S, second_S = data.draw(accuracies), data.draw(accuracies)
+    found = compare(first_S, second_S)
+    difference_S = np.round(np.subtract(first_S, second_S), 9)
+    assert found.seeds == S
+    assert found.difference == pytest.approx(difference_S.mean())
+    assert found.p_mcnemar is None
+    assert found.image_interval[0] <= found.difference + 1e-9
+    assert found.image_interval[1] >= found.difference - 1e-9
+    if np.ptp(difference_S) == 0:
+        assert found.refused
+        assert found.p is found.p_t is found.p_wilcoxon is found.effect_size is found.interval
+        return
+    t = stats.ttest_rel(first_S, second_S)
+    assert (found.test, found.refused) == ("paired t", None)
+    assert found.p == found.p_t == pytest.approx(t.pvalue)
+    assert found.interval == pytest.approx(tuple(t.confidence_interval()))
+    assert found.effect_size == pytest.approx(t.statistic / math.sqrt(S))
+    if S < 6:
+        assert found.p_wilcoxon is None
+    else:
+        expected = stats.wilcoxon(difference_S, zero_method="zsplit").pvalue
+        assert found.p_wilcoxon == pytest.approx(expected)
+
+
+def test_wilcoxon_is_given_from_the_number_of_seeds_at_which_it_can_be_significant() -> None:
+    for S in range(3, 9):
+        p = paired.wilcoxon(np.arange(1, S + 1) / 1000)
+        assert (p is not None) == (S >= 6)
+        smallest = stats.wilcoxon(np.arange(1, S + 1)).pvalue
+        assert (p is not None) == (smallest < paired.ALPHA)
+
+
+@pytest.mark.parametrize("S", [6, 9, 13, 14, 20])
+def test_wilcoxon_is_scipys_up_to_the_seeds_that_are_gone_through_and_beyond(S) -> None:
+    generator = np.random.default_rng(S)
+    untied_S = (
+        generator.permutation(np.arange(1, S + 1)) * generator.choice([-1, 1, 1, 1], S) / 1000
+    )
+    assert paired.wilcoxon(untied_S) == pytest.approx(stats.wilcoxon(untied_S).pvalue)
+
+
+def test_one_seed_gives_mcnemar_of_this_pair_of_models_and_no_p_value() -> None:
+    first_N, second_N = right(900, 1000, 1), right(870, 1000, 2)
+    found = paired.compare(
+        [0.9], [0.87], [first_N], [second_N], np.random.default_rng(0), same_images=True
+    )
+    b, c = int(np.sum(first_N & ~second_N)), int(np.sum(~first_N & second_N))
+    assert found.p_mcnemar == pytest.approx(stats.binomtest(b, b + c).pvalue)
+    assert (found.test, found.p, found.p_t, found.interval, found.effect_size) == (None,) * 5
+    assert found.refused == (
+        "1 seed: a paired t-test needs at least 3; add 2 seeds to compare.seeds"
+    )
+
+
+@few
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_mcnemar_is_statsmodels(b, c) -> None:
+    first_N = np.array([True] * b + [False] * c + [True, False])
+    second_N = np.array([False] * b + [True] * c + [True, False])
+    expected = mcnemar([[1, b], [c, 1]], exact=True).pvalue
+    assert paired.mcnemar_exact(first_N, second_N) == pytest.approx(expected)
+    assert (b != c) or expected == 1
+
+
+def test_two_seeds_are_refused_however_large_the_difference() -> None:
+    found = compare([0.9, 0.91], [0.1, 0.12])
+    assert found.refused == (
+        "2 seeds: a paired t-test needs at least 3; add 1 seed to compare.seeds"
+    )
+    assert (found.test, found.p, found.p_t, found.p_wilcoxon, found.p_mcnemar) == (None,) * 5
+    assert found.effect_size is not None
+    assert found.interval is not None
+
+
+def test_differences_without_spread_are_refused_and_say_so() -> None:
+    equal, constant = (
+        compare([0.5, 0.6, 0.7], [0.5, 0.6, 0.7]),
+        compare([0.3, 0.5, 0.7], [0.2, 0.4, 0.6]),
+    )
+    assert equal.refused is not None
+    assert equal.refused.startswith("identical accuracies with each of 3 seeds")
+    assert constant.refused is not None
+    assert constant.refused.startswith("the same difference of 0.1000 with each of 3 seeds")
+    for found in (equal, constant):
+        assert found.p is found.test is found.interval is found.effect_size is None
+
+
+def test_images_shared_by_all_seeds_are_drawn_with_all_their_answers() -> None:
+    generator = np.random.default_rng(5)
+    ease_2N = generator.beta(2, 0.5, (2, 400))
+    correct_2SN = generator.random((2, 5, 400)) < ease_2N[:, None]
+    found = {
+        same: paired.image_interval(
+            *map(list, correct_2SN), np.random.default_rng(6), same_images=same, resamples=50_000
+        )
+        for same in (True, False)
+    }
+    drawn = np.random.default_rng(7).integers(400, size=(20_000, 400))
+    difference_SN = correct_2SN[0].astype(float) - correct_2SN[1]
+    together = np.quantile(difference_SN.mean(axis=0)[drawn].mean(axis=1), [0.025, 0.975])
+    assert found[True] == pytest.approx(together, abs=2e-3)
+    within = np.mean(
+        [
+            d_N[np.random.default_rng(s).integers(400, size=(20_000, 400))].mean(1)
+            for s, d_N in enumerate(difference_SN)
+        ],
+        axis=0,
+    )
+    assert found[False] == pytest.approx(np.quantile(within, [0.025, 0.975]), abs=2e-3)
+    assert np.ptp(found[True]) > 1.3 * np.ptp(found[False])
+
+
+def test_test_sets_of_different_sizes_may_differ_between_seeds_only() -> None:
+    sets = [right(50, 100), right(70, 90)]
+    generator = np.random.default_rng(0)
+    low, high = paired.image_interval(sets, [~a_N for a_N in sets], generator, same_images=False)
+    assert low < np.mean([0, 50 / 90]) < high
+    with pytest.raises(ValueError, match="same test images"):
+        paired.image_interval(sets, sets[::-1], generator, same_images=False)
+    with pytest.raises(ValueError, match="same seeds"):
+        paired.compare([0.5], [0.5, 0.6], sets[:1], sets[:1], generator, same_images=False)
+    with pytest.raises(ValueError, match="same seeds"):
+        paired.compare([], [], [], [], generator, same_images=False)
+
+
+def test_holm_by_hand() -> None:
+    assert paired.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+
+
+# statsmodels collects garbage in each call, which takes longer than all else here
+@settings(max_examples=12, deadline=None)
+@given(st.lists(st.none() | st.floats(0, 1), max_size=12))
+def test_holm_is_statsmodels_over_those_tested(ps) -> None:
+    found = paired.holm(ps)
+    assert [p is None for p in found] == [p is None for p in ps]
+    tested = [p for p in ps if p is not None]
+    if tested:
+        expected = multipletests(tested, method="holm")[1]
+        assert [p for p in found if p is not None] == pytest.approx(list(expected))
+
+
+def test_a_refused_comparison_is_not_in_the_family() -> None:
+    good, other = (
+        compare([0.9, 0.8, 0.91], [0.5, 0.45, 0.6]),
+        compare([0.5, 0.6, 0.7], [0.4, 0.6, 0.65]),
+    )
+    refused = compare([0.5, 0.6, 0.7], [0.5, 0.6, 0.7])
+    family = paired.adjusted([good, refused, other])
+    assert [c.p_holm for c in family] == [
+        pytest.approx(2 * good.p),
+        None,
+        pytest.approx(max(other.p, 2 * good.p)),
+    ]
+    assert family[0].p == good.p
+
+
+@pytest.mark.parametrize(("effect", "seeds"), [(0.2, 199), (0.5, 34), (0.8, 15), (1.0, 10)])
+def test_seeds_needed_are_those_of_the_tables(effect, seeds) -> None:
+    """Cohen's small, medium and large effects, as G*Power gives them for a matched-pairs t-test."""
+    assert power.seeds_needed(sd_of_difference=1 / effect, difference=1) == seeds
+    solved = TTestPower().solve_power(effect, power=0.8, alpha=0.05)
+    assert seeds - 1 < solved <= seeds
+
+
+@few
+@given(effect=st.floats(0.06, 500), wanted=st.floats(0.5, 0.99))
+def test_seeds_needed_are_the_fewest_that_suffice(effect, wanted) -> None:
+    seeds = power.seeds_needed(0.02, 0.02 * effect, wanted)
+    assert seeds is not None
+    assert power.power_of(0.02 * effect / 0.02, seeds) >= wanted
+    assert seeds == 3 or power.power_of(0.02 * effect / 0.02, seeds - 1) < wanted
+
+
+def test_seeds_needed_beyond_reason_or_without_spread_are_none() -> None:
+    smallest = power.detectable(1, power.MOST_SEEDS)
+    assert power.seeds_needed(1, smallest * 1.001) <= power.MOST_SEEDS
+    assert power.seeds_needed(1, smallest * 0.999) is None
+    assert power.seeds_needed(0, 0.01) is None
+    assert power.seeds_needed(1e-9, 0.01) == 3
+    assert power.detectable(0, 5) is power.detectable(0.01, 2) is None
+
+
+@few
+@given(seeds=st.integers(2, 40), effect=st.floats(0, 1000))
+def test_the_power_is_that_of_the_integral_even_where_scipy_has_none(seeds, effect) -> None:
+    """Over the sample's standard deviation, which is independent of its mean."""
+    df = seeds - 1
+    scales = np.sqrt(stats.chi2.ppf((np.arange(2000) + 0.5) / 2000, df) / df)
+    missed = stats.t.ppf(0.975, df) * scales - effect * math.sqrt(seeds)
+    expected = np.mean(stats.norm.sf(missed))
+    assert power.power_of(effect, seeds) == pytest.approx(expected, abs=1e-3)
+
+
+@few
+@given(seeds=st.integers(3, 200), sd=st.floats(1e-4, 1))
+def test_the_detectable_difference_is_found_with_its_power(seeds, sd) -> None:
+    difference = power.detectable(sd, seeds)
+    assert power.power_of(difference / sd, seeds) == pytest.approx(0.8)
+    assert power.seeds_needed(sd, difference * 1.001) <= seeds
+    assert seeds == 3 or power.seeds_needed(sd, difference * 0.999) > seeds
+
+
+def ranks_with_demsars_sums() -> np.ndarray:
+    """Ranks of four methods over 14 datasets with the published sums; one tie makes them halves."""
+    generator = np.random.default_rng(0)
+    ranks_DM = np.tile([4, 2, 3, 1], (14, 1)).astype(float)
+    ranks_DM[0] = [4, 1, 2.5, 2.5]
+    distance = np.abs(ranks_DM.sum(axis=0) - DEMSAR_RANK_SUMS).sum()
+    while distance:  # exchange two ranks of a dataset when this does not lead away from the sums
+        row, (a, b) = generator.integers(1, 14), generator.choice(4, 2, replace=False)
+        tried_DM = ranks_DM.copy()
+        tried_DM[row, [a, b]] = ranks_DM[row, [b, a]]
+        new = np.abs(tried_DM.sum(axis=0) - DEMSAR_RANK_SUMS).sum()
+        if new <= distance:
+            ranks_DM, distance = tried_DM, new
+    return ranks_DM
+
+
+def test_demsars_c45_variants() -> None:
+    scores_DM = -ranks_with_demsars_sums()
+    found = ranks.rank(scores_DM, np.random.default_rng(0))
+    assert found.ranks == pytest.approx((3.143, 2.000, 2.893, 1.964), abs=5e-4)
+    # Demsar's formula has no correction for ties; here one pair is tied.
+    assert found.statistic is not None
+    chi_square = found.statistic * (1 - (2**3 - 2) / (14 * (4**3 - 4)))
+    assert chi_square == pytest.approx(9.28, abs=5e-3)
+    assert 13 * chi_square / (14 * 3 - chi_square) == pytest.approx(3.69, abs=5e-3)
+    assert found.critical_difference == pytest.approx(1.25, abs=5e-3)
+    assert ranks.critical_difference(4, 14, alpha=0.1) == pytest.approx(1.12, abs=5e-3)
+    assert found.p is not None
+    assert found.p == pytest.approx(stats.chi2.sf(found.statistic, 3), abs=0.01)
+    # At 5 % Nemenyi's test "is not powerful enough", as the paper says: all in one group.
+    assert found.cliques == ((3, 1, 2, 0),)
+    # At 10 % the plain C4.5 differs from the two variants that tune m.
+    assert ranks.cliques(np.array(found.ranks), 1.12) == ((3, 1, 2), (2, 0))
+
+
+@pytest.mark.parametrize(
+    ("methods", "q"), [(3, 2.343), (4, 2.569), (5, 2.728), (6, 2.850), (10, 3.164)]
+)
+def test_nemenyis_quantiles_are_those_of_the_table(methods, q) -> None:
+    """Demsar 2006, table 5 (a)."""
+    expected = q * math.sqrt(methods * (methods + 1) / 60)
+    assert ranks.critical_difference(methods, 10) == pytest.approx(expected, abs=1e-3)
+
+
+@few
+@given(seed=st.integers(0, 999), D=st.integers(3, 5), M=st.integers(3, 4), levels=st.integers(2, 9))
+def test_friedmans_statistic_is_scipys_and_its_p_that_of_all_permutations(
+    seed, D, M, levels
+) -> None:
+    scores_DM = np.random.default_rng(seed).integers(levels, size=(D, M)) / 10
+    found = ranks.rank(scores_DM, np.random.default_rng(0))
+    if np.ptp(scores_DM, axis=1).max() == 0:
+        assert found.refused
+        return
+    assert found.statistic == pytest.approx(stats.friedmanchisquare(*scores_DM.T).statistic)
+    if math.factorial(M) ** D > ranks.RESAMPLES:
+        return
+    ranks_DM = stats.rankdata(-scores_DM, axis=1)
+    every = [
+        np.sum(np.sum(rows, axis=0) ** 2)
+        for rows in itertools.product(*(list(itertools.permutations(row)) for row in ranks_DM))
+    ]
+    expected = np.mean(np.array(every) >= np.sum(ranks_DM.sum(axis=0) ** 2) - 1e-9)
+    assert found.p == pytest.approx(expected)
+
+
+def test_groups_of_methods_that_do_not_differ() -> None:
+    near = ranks.cliques
+    assert near(np.array([1.0, 2.0, 3.0, 4.0]), 1.5) == ((0, 1), (1, 2), (2, 3))
+    assert near(np.array([4.0, 1.0, 2.0, 3.0]), 2.5) == ((1, 2, 3), (2, 3, 0))
+    assert near(np.array([1.0, 2.0, 3.0]), 1.0) == ()
+    assert near(np.array([1.0, 2.0, 3.0]), 9.0) == ((0, 1, 2),)
+
+
+def test_a_clear_order_of_methods_is_found() -> None:
+    scores_DM = np.tile([0.9, 0.5, 0.8, 0.1], (12, 1)) + np.arange(12)[:, None] / 100
+    found = ranks.rank(scores_DM, np.random.default_rng(0))
+    assert found.ranks == (1, 3, 2, 4)
+    assert found.p is not None
+    assert found.p < 0.001
+    assert found.cliques == ((0, 2), (2, 1), (1, 3))
+
+
+def test_ranks_are_refused_for_too_few_methods_or_datasets() -> None:
+    generator = np.random.default_rng(0)
+    two = ranks.rank(np.arange(10.0).reshape(5, 2), generator)
+    assert two.refused == "2 methods: Friedman's test needs at least 3; compare two over seeds"
+    small = ranks.rank(np.arange(8.0).reshape(2, 4), generator)
+    assert small.refused == (
+        "2 datasets: with 4 methods no difference of ranks could be significant; run at least 3 datasets"
+    )
+    assert small.ranks == (4, 3, 2, 1)
+    assert small.p is small.statistic is small.critical_difference is None
+    level = ranks.rank(np.ones((5, 3)), generator)
+    assert level.refused is not None
+    assert level.refused.startswith("all methods have the same score")
+    for scores_DM in (np.array([[0.1, np.nan, 0.2]] * 4), np.ones((0, 3))):
+        with pytest.raises(ValueError, match="every method needs a score"):
+            ranks.rank(scores_DM, generator)
+
+
+@pytest.mark.parametrize("methods", [3, 4, 6, 10, 25])
+def test_with_the_datasets_needed_two_methods_can_differ_and_with_fewer_not(methods) -> None:
+    needed = ranks.datasets_needed(methods)
+    assert ranks.critical_difference(methods, needed) <= methods - 1
+    assert ranks.critical_difference(methods, needed - 1) > methods - 1
+    scores_DM = np.tile(np.arange(methods, dtype=float), (needed, 1))
+    found = ranks.rank(scores_DM, np.random.default_rng(0))
+    assert found.p is not None
+    assert found.p < 0.05
+    assert not any({0, methods - 1} <= set(group) for group in found.cliques)
+
+
+@few
+@given(seed=st.integers(0, 999), N=st.integers(1, 60), K=st.integers(1, 5))
+def test_agreement_is_sklearns(seed, N, K) -> None:
+    first_N, second_N, truth_N = np.random.default_rng(seed).integers(K, size=(3, N))
+    found = agreement.agreement(first_N, second_N, truth_N)
+    assert found.same == np.mean(first_N == second_N)
+    wrong = [a != t != b for a, b, t in zip(first_N, second_N, truth_N, strict=True)]
+    assert found.both_wrong == pytest.approx(np.mean(wrong))
+    if len({*first_N, *second_N}) == 1:
+        assert found.kappa is None
+    else:
+        assert found.kappa == pytest.approx(cohen_kappa_score(first_N, second_N))
+
+
+def test_kappa_by_hand() -> None:
+    """20 yes-yes, 5 yes-no, 10 no-yes, 15 no-no: 0.7 observed, 0.5 by chance."""
+    first_N = np.repeat([1, 1, 0, 0], [20, 5, 10, 15])
+    second_N = np.repeat([1, 0, 1, 0], [20, 5, 10, 15])
+    found = agreement.agreement(first_N, second_N, np.ones(50, int))
+    assert (found.same, found.kappa, found.both_wrong) == pytest.approx((0.7, 0.4, 0.3))
+    with pytest.raises(ValueError, match="same images"):
+        agreement.agreement(first_N, second_N[1:], first_N)
