@@ -209,7 +209,7 @@ def edited(text: str, params: Mapping[str, Any]) -> str:
 def _edit(section: dict[str, Any], params: Mapping[str, Any], above: str = "") -> None:
     for key, value in params.items():
         old, name = section.get(key), f"{above}{key}"
-        if is_section(value, name) and is_section(old, name):
+        if isinstance(old, dict) and is_section(value, name):
             _edit(old, value, f"{name}.")
         elif isinstance(value, list) and isinstance(old, list):
             old[:] = value  # in place: the comments hang on the list
