@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 # What kind of labels a method learns from. `configure` resolves it, the split stage writes it.
 Kind = Literal["partial", "few_shot", "clean"]
 
+# From this probability on, a guessed label counts as confident: FixMatch's threshold, for every method.
+CONFIDENT = 0.95
+NO_GUESS = -1  # stands for the class of an image whose label is not guessed, or not confidently
+
 # Which part an image plays in training. The last one is in the labeled and the unlabeled set.
 Role = Literal["labeled", "partial", "unlabeled", "labeled_and_unlabeled"]
 

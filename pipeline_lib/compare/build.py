@@ -10,6 +10,9 @@ import polars as pl
 
 from pipeline_lib.artifacts import publish_json, publish_table, publish_text
 from pipeline_lib.compare import verdicts
+from pipeline_lib.compare.page import render
+from pipeline_lib.compare.panels import panels
+from pipeline_lib.report.build import as_csv, publish_figure
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,11 +66,19 @@ def build_comparison(results: Results, folder: Path) -> Tables:
         folder: reports/compare.
     """
     found = tables(results)
-    shutil.rmtree(folder / "tables", ignore_errors=True)
+    for made in ("tables", "figures"):
+        shutil.rmtree(folder / made, ignore_errors=True)
     for name, table in vars(found).items():
         publish_text(folder / "tables" / f"{name}.csv", table.write_csv())
         publish_table(folder / "tables" / f"{name}.parquet", table.to_arrow())
     publish_json(folder / "summary.json", summary(found), sidecar=False)
+    figures = panels(results, found)
+    shown = {name: panel for name, panel in figures.items() if panel.shown}
+    charts = {name: publish_figure(folder / "figures", panel) for name, panel in shown.items()}
+    for name, panel in shown.items():
+        publish_text(folder / "tables" / f"{name}.csv", as_csv(panel.frame))
+    page = render(results, found, figures, charts)
+    publish_text(folder / "index.html", page, sidecar=False)
     return found
 
 

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from pipeline_lib.artifacts import read_table
 from pipeline_lib.errors import UserError, listed
+from pipeline_lib.records import NO_GUESS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 UNKNOWN = -1
 BLOCK = 8192
+MEASURED = ("val_accuracy", "disambiguation_accuracy", "coverage", "precision")
 
 
 @dataclass(frozen=True)
@@ -120,18 +122,25 @@ def label_curve(path: Path, labels: TrainingLabels) -> list[dict[str, Any]]:
 
     Args:
         path: label_history.parquet: the labels of the training images (where the method keeps
-            any) and of the validation images, in the order of their split files.
+            any), of the validation images, and the confident guesses of the unlabeled images, in the order
+            of their split files.
         labels: what they are compared with.
 
     Returns:
-        Rows of epoch, val_accuracy and disambiguation_accuracy; None where there is nothing to say.
+        Rows of epoch, val_accuracy, disambiguation_accuracy, coverage and precision (see `guess_quality`);
+        None where there is nothing to say.
 
     Raises:
         UserError: An epoch has another number of labels than the split has images.
     """
     history = read_table(path)
-    truth = {"train": labels.true_N, "val": labels.val_true_V}
-    column = {"train": "disambiguation_accuracy", "val": "val_accuracy"}
+    num_classes = labels.probabilities_NK.shape[1]
+    unlabeled_N = pc.list_value_length(labels.candidates).to_numpy() == num_classes
+    truth = {
+        "train": labels.true_N,
+        "val": labels.val_true_V,
+        "unlabeled": labels.true_N[unlabeled_N],
+    }
     rows: dict[int, dict[str, Any]] = {}
     for epoch, part, chosen in zip(*(history[name] for name in history.column_names), strict=True):
         chosen_N, true_N = chosen.values.to_numpy(), truth[part.as_py()]
@@ -141,12 +150,34 @@ def label_curve(path: Path, labels: TrainingLabels) -> list[dict[str, Any]]:
                 f"run `dvc repro`"
             )
             raise UserError(msg)
-        row = rows.setdefault(
-            epoch.as_py(),
-            {"epoch": epoch.as_py(), "val_accuracy": None, "disambiguation_accuracy": None},
-        )
-        row[column[part.as_py()]] = agreement(chosen_N, true_N)
+        nothing = {"epoch": epoch.as_py(), **dict.fromkeys(MEASURED)}
+        rows.setdefault(epoch.as_py(), nothing).update(_measured(part.as_py(), chosen_N, true_N))
     return [rows[epoch] for epoch in sorted(rows)]
+
+
+def _measured(part: str, chosen_N: Integers, true_N: Integers) -> dict[str, float | None]:
+    if part == "unlabeled":
+        return guess_quality(chosen_N, true_N)
+    name = {"train": "disambiguation_accuracy", "val": "val_accuracy"}[part]
+    return {name: agreement(chosen_N, true_N)}
+
+
+def guess_quality(guesses_U: Integers, true_U: Integers) -> dict[str, float | None]:
+    """How many labels a method guesses with confidence, and how many of those are right.
+
+    Args:
+        guesses_U: class of each unlabeled image that the method is `records.CONFIDENT` of, else NO_GUESS.
+        true_U: their true classes, or UNKNOWN.
+
+    Returns:
+        `coverage`, the share of the images with a confident guess, and `precision`, the share of these
+        guesses that are the true class: of the images of known class, None if there is none.
+    """
+    sure_U = guesses_U != NO_GUESS
+    return {
+        "coverage": float(sure_U.mean()) if len(guesses_U) else None,
+        "precision": agreement(guesses_U[sure_U], true_U[sure_U]),
+    }
 
 
 def _named(candidates: pa.ChunkedArray, classes: Sequence[str]) -> pa.ChunkedArray:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from pipeline_lib.artifacts import publish_table, publish_text
+from pipeline_lib.evaluation.labels import MEASURED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -87,8 +88,8 @@ def publish_calibration(path: Path, table: Sequence[CalibrationBin]) -> None:
 
 
 def publish_label_curve(path: Path, curve: Sequence[Mapping[str, Any]]) -> None:
-    """Write label_curve.csv: epoch, val_accuracy, disambiguation_accuracy."""
-    publish_csv(path, ("epoch", "val_accuracy", "disambiguation_accuracy"), curve)
+    """Write label_curve.csv: epoch, val_accuracy, disambiguation_accuracy, coverage, precision."""
+    publish_csv(path, ("epoch", *MEASURED), curve)
 
 
 def publish_cleaned_labels(reports: Path, table: pa.Table) -> None:

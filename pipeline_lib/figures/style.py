@@ -17,6 +17,7 @@ import matplotlib as mpl
 from matplotlib import font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -34,6 +35,9 @@ DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (3, 
 # A name may hold anything: what is not printable would break the SVG or turn its text around.
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
+# Of ticks: as few digits as tell them apart.
+PERCENT = FuncFormatter(lambda share, _: f"{100 * share:.4g}%")
+NUMBER = FuncFormatter(lambda value, _: f"{value:,.6g}")
 
 logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
 
@@ -161,9 +165,20 @@ def _saved(figure: Figure, theme: Theme, kind: str, metadata: dict[str, None]) -
     return buffer.getvalue()
 
 
+def stroke(theme: Theme, number: int) -> tuple[str, Any]:
+    """Colour and dash of line `number`: 36 that differ, the first ones in both."""
+    colours = len(theme.series)
+    return theme.series[number % colours], DASHES[(number + number // colours) % len(DASHES)]
+
+
 def label(name: str, limit: int = 18) -> str:
     """A name as a figure can show it: one line of printable characters, at most `limit` of them."""
     return shortened(printable(name), limit)
+
+
+def in_lines(name: str, limit: int = 18) -> str:
+    """A contender as a figure can show it: method and variant below each other, each cut to `limit` letters."""
+    return "\n".join(label(part, limit) for part in name.split(", ", 1))
 
 
 def printable(name: str) -> str:

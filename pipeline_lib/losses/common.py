@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from pipeline_lib.records import CONFIDENT, NO_GUESS
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -46,6 +48,12 @@ def uniform_targets(candidates_BK: Tensor) -> Tensor:
     """Equal weight on every candidate (float32 BK, rows sum to 1)."""
     weights_BK = candidates_BK.float()
     return weights_BK / weights_BK.sum(dim=1, keepdim=True)
+
+
+def confident_classes(p_BK: Tensor) -> Tensor:
+    """Most probable class of each image where its probability is `CONFIDENT` or more, else NO_GUESS (int16 B)."""
+    top_B, class_B = p_BK.max(dim=1)
+    return torch.where(top_B >= CONFIDENT, class_B, NO_GUESS).to(torch.int16)
 
 
 def linear_ramp(position: float, length: float) -> float:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from pipeline_lib.errors import UserError
-from pipeline_lib.losses.common import soft_cross_entropy
+from pipeline_lib.losses.common import confident_classes, soft_cross_entropy
 from pipeline_lib.methods.phases import Phase
 from pipeline_lib.models.batch_norm import groupable
 from pipeline_lib.models.predictor import Predictor
@@ -105,6 +105,14 @@ class Method(nn.Module, abc.ABC):
     def label_state(self) -> Tensor | None:
         """The method's current soft label of every training image (N, K), if it keeps any."""
         return None
+
+    def confident_guesses(self) -> Tensor | None:
+        """Class of every training image that the method is sure of, else NO_GUESS: int16 (N,).
+
+        Nothing is learned from it: it tells how good the guesses are. None where no label is guessed.
+        """
+        table_NK = self.label_state()
+        return None if table_NK is None else confident_classes(table_NK)
 
     def predictor(self) -> Predictor:
         """What is kept of the training: uint8 images -> probabilities."""

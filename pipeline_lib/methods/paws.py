@@ -13,14 +13,14 @@ from torch import nn
 
 from pipeline_lib.errors import UserError
 from pipeline_lib.losses import paws as losses
-from pipeline_lib.losses.common import entropy, soft_cross_entropy
+from pipeline_lib.losses.common import confident_classes, entropy, soft_cross_entropy
 from pipeline_lib.methods.base import images_with_role
 from pipeline_lib.methods.phases import Phase
 from pipeline_lib.methods.support import SupportMethod
 from pipeline_lib.models.batch_norm import batch_norms
 from pipeline_lib.models.predictor import Predictor, ProjectedSoftmax
 from pipeline_lib.models.projection import prediction_head, takes_smaller
-from pipeline_lib.records import Batch, Drawn, Problem, StepOutput, Stream
+from pipeline_lib.records import NO_GUESS, Batch, Drawn, Problem, StepOutput, Stream
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,11 +38,15 @@ class Paws(SupportMethod):
 
     NAME: ClassVar[str] = "paws"
 
+    guesses_N: Tensor
+
     def __init__(self, params: params.Paws, problem: Problem, model: Classifier) -> None:
         super().__init__(self.NAME, params, params.support_views, problem, model)
         self.params, self.phase = params, "pretrain"
         self.unlabeled_N = images_with_role(problem, "unlabeled", "labeled_and_unlabeled")
         self.prediction = prediction_head(self.width) if params.prediction_head else nn.Identity()
+        no_guess_N = torch.full((len(problem.roles),), NO_GUESS, dtype=torch.int16)
+        self.register_buffer("guesses_N", no_guess_N)
         self.linear: nn.Linear | None = None
         if params.finetune == "linear":
             self.linear = nn.Linear(self.width, problem.num_classes)
@@ -145,6 +149,7 @@ class Paws(SupportMethod):
             large_2BK = self._classify(h[0][size:], h[0][:size]).unflatten(0, (2, -1))
             smooth_2BK = losses.smooth(large_2BK, p.label_smoothing)
             targets_VBK = losses.view_targets(smooth_2BK, p.sharpening, p.small_views)
+        self._remember(batch, targets_VBK[:2])
         agreement = losses.view_assignment_loss(log_p_VBK, targets_VBK)
         loss = agreement - p.me_max * losses.mean_entropy(log_p_VBK, p.sharpening)
         scalars = self._diagnostics(h[0].detach(), large_2BK, targets_VBK)
@@ -154,6 +159,21 @@ class Paws(SupportMethod):
         return losses.soft_neighbours(
             query_BD, support_SD, self.class_S, self.classes, self.temperature
         )
+
+    @torch.no_grad()
+    def _remember(self, batch: Batch, targets_2BK: Tensor) -> None:
+        """Note the classes that the targets are sure of, where a step has all classes to choose from.
+
+        Not the targets: of many images and classes, a table of them would be large.
+        """
+        if self.classes == self.problem.num_classes:  # then a step has them in their order
+            index_B = batch.index["unlabeled"]
+            self.guesses_N[index_B] = confident_classes(targets_2BK.mean(dim=0))
+
+    def confident_guesses(self) -> Tensor | None:
+        """The targets of pre-training; fine-tuning guesses no label."""
+        guesses = self.phase == "pretrain" and self.classes == self.problem.num_classes
+        return self.guesses_N if guesses else None
 
     @torch.no_grad()
     def _diagnostics(

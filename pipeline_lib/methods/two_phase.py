@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 import torch
 
-from pipeline_lib.losses.common import entropy, soft_cross_entropy
+from pipeline_lib.losses.common import confident_classes, entropy, soft_cross_entropy
 from pipeline_lib.methods.phases import Phase, Search, Stability
 from pipeline_lib.methods.semi_supervised import Consistency
 from pipeline_lib.records import Batch, Drawn, Problem, StepOutput, Stream
@@ -36,8 +36,8 @@ class TwoPhase(Consistency):
     images as they are, softly; the student learns that of strong views. `fixmatch`: the network in training
     labels weak views, and learns that class of strong ones.
 
-    It keeps no label table: no image is guessed in the first phase, and the final network says more than
-    the teacher.
+    The guesses of the second phase are remembered to tell how good they are, but they are no label table: no
+    image is guessed in the first phase, and the final network says more than the teacher.
     """
 
     def __init__(self, params: params.TwoPhase, problem: Problem, model: Classifier) -> None:
@@ -131,6 +131,7 @@ class TwoPhase(Consistency):
         with torch.no_grad():
             p_UK = torch.softmax(teacher(plain_UCHW), dim=1)
             weights_U = self.weigh(p_UK)
+            self.remember(batch, p_UK)
         logits = self.model(torch.cat([labeled_BCHW, strong_UCHW]))
         labeled_BK, strong_UK = logits.split([len(labeled_BCHW), len(strong_UCHW)])
         supervised = soft_cross_entropy(labeled_BK, self.labeled_targets(batch))
@@ -147,3 +148,7 @@ class TwoPhase(Consistency):
 
     def label_state(self) -> None:
         """None: the labels of the training images are then the final network's predictions."""
+
+    def confident_guesses(self) -> Tensor | None:
+        """Those of the second phase."""
+        return confident_classes(self.guesses_NK) if self.phase == SECOND else None

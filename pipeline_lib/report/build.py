@@ -38,19 +38,19 @@ def build_report(data: Path, reports: Path, report: Report) -> list[str]:
     inputs = read_inputs(data, reports)
     found = panels(inputs, report)
     shown = {name: panel for name, panel in found.items() if panel.shown}
-    charts = {name: _publish_figure(reports / "figures", panel) for name, panel in shown.items()}
+    charts = {name: publish_figure(reports / "figures", panel) for name, panel in shown.items()}
     for name, panel in shown.items():
-        publish_text(reports / "tables" / f"{name}.csv", _as_csv(panel.frame))
-    _remove_others(
+        publish_text(reports / "tables" / f"{name}.csv", as_csv(panel.frame))
+    remove_others(
         reports / "figures", {f"{name}.{kind}" for name in shown for kind in ("svg", "png")}
     )
     tables = {f"{name}.csv" for name in shown}
-    _remove_others(reports / "tables", tables | {f"{name}{SIDECAR}" for name in tables})
+    remove_others(reports / "tables", tables | {f"{name}{SIDECAR}" for name in tables})
     publish_text(reports / "index.html", render(inputs, found, charts), sidecar=False)
     return [panel.missing for panel in found.values() if not panel.shown]
 
 
-def _publish_figure(folder: Path, panel: Panel) -> dict[str, bytes]:
+def publish_figure(folder: Path, panel: Panel) -> dict[str, bytes]:
     """Write the figure as SVG and PNG in the light theme; return the SVG of the chart per theme."""
     svg: dict[str, bytes] = {}
     for theme in style.THEMES[:1] if panel.name in IMAGE_GRIDS else style.THEMES:
@@ -64,7 +64,7 @@ def _publish_figure(folder: Path, panel: Panel) -> dict[str, bytes]:
     return svg
 
 
-def _as_csv(frame: pl.DataFrame) -> str:
+def as_csv(frame: pl.DataFrame) -> str:
     """The frame without its pixels; lists are joined by |, as in data.table."""
     table = frame.drop("pixels", "shape", strict=False)
     lists = [name for name, kind in table.schema.items() if kind == pl.List]
@@ -75,7 +75,7 @@ def _as_csv(frame: pl.DataFrame) -> str:
     ).write_csv()
 
 
-def _remove_others(folder: Path, wanted: Iterable[str]) -> None:
+def remove_others(folder: Path, wanted: Iterable[str]) -> None:
     """Remove figures and tables of an earlier run that this one does not have."""
     names = set(wanted)
     for path in folder.iterdir() if folder.is_dir() else ():

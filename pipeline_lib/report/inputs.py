@@ -33,6 +33,8 @@ class Inputs:
         labels: reports/labels.parquet.
         truth: id and true_label (name or null) of the training and validation images.
         predictions: reports/evaluate/predictions.parquet.
+        phases: reports/train/phases.json.
+        range_test: reports/train/range_test.csv, empty where nothing was sought; all cells as text.
         history, label_curve, per_class, calibration: the CSV files of these names, all cells as text.
     """
 
@@ -45,6 +47,8 @@ class Inputs:
     labels: pl.DataFrame
     truth: pl.DataFrame
     predictions: pl.DataFrame
+    phases: dict[str, Any]
+    range_test: pl.DataFrame
     history: pl.DataFrame
     label_curve: pl.DataFrame
     per_class: pl.DataFrame
@@ -70,7 +74,8 @@ def read_inputs(data: Path, reports: Path) -> Inputs:
     classes: list[str] = about["classes"]
     names = dict(enumerate(classes))
     oracle = _read_parquet(data / "split/oracle.parquet")
-    evaluated = reports / "evaluate"
+    evaluated, trained = reports / "evaluate", reports / "train"
+    phases = read_json(trained / "phases.json")
     return Inputs(
         metrics=_read_plain_json(reports / "metrics.json"),
         classes=classes,
@@ -83,7 +88,9 @@ def read_inputs(data: Path, reports: Path) -> Inputs:
             "id", true_label=pl.col("label").replace_strict(names, return_dtype=pl.String)
         ),
         predictions=_read_parquet(evaluated / "predictions.parquet"),
-        history=_read_csv(reports / "train/history.csv"),
+        phases=phases,
+        range_test=_read_csv(trained / "range_test.csv") if "found" in phases else pl.DataFrame(),
+        history=_read_csv(trained / "history.csv"),
         label_curve=_read_csv(evaluated / "label_curve.csv"),
         per_class=_read_csv(evaluated / "per_class.csv"),
         calibration=_read_csv(evaluated / "calibration.csv"),
@@ -99,7 +106,7 @@ def _read_parquet(path: Path) -> pl.DataFrame:
 def _read_csv(path: Path) -> pl.DataFrame:
     """Read every cell as text: a column may be all numbers, all empty, or class names like `1`."""
     verify(path)
-    return pl.read_csv(path, infer_schema=False)
+    return pl.read_csv(path, infer_schema=False, raise_if_empty=False)
 
 
 def _read_plain_json(path: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from pipeline_lib.figures import style
 from pipeline_lib.figures.co_occurrence import strongest
+from pipeline_lib.records import CONFIDENT
 from pipeline_lib.report.cards import mistake_cards, training_cards
 from pipeline_lib.report.facts import facts, measures, supervision
 from pipeline_lib.report.labels import annotator_notes, co_occurrence_words, notes, protocol_words
@@ -18,9 +19,12 @@ from pipeline_lib.report.labels import annotator_notes, co_occurrence_words, not
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from jinja2 import BaseLoader
+
     from pipeline_lib.report.inputs import Inputs
     from pipeline_lib.report.panels import Panel
 
+TEMPLATES = Path(__file__).parent
 NARROW = "\N{NARROW NO-BREAK SPACE}"
 NAME_LIMIT = 48  # characters of a class name on the page; the rest is in its tooltip
 PAIRS = 2  # of candidates, named beside their chart
@@ -37,20 +41,8 @@ def render(
         panels: every figure, also those without data.
         charts: the SVG of every drawn figure, by theme.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "class_name": class_name,
-        "percent": percent,
-        "number": number,
-        "data_uri": data_uri,
-    }
-    return environment.get_template("page.html.j2").render(
+    template = environment(FileSystemLoader(TEMPLATES)).get_template("page.html.j2")
+    return template.render(
         metrics=inputs.metrics,
         facts=facts(inputs),
         supervision=supervision(inputs),
@@ -62,6 +54,10 @@ def render(
         pairs=strongest(panels["co_occurrence"].frame, PAIRS),
         measures=measures(inputs.metrics),
         num_classes=len(inputs.classes),
+        confident=CONFIDENT,
+        weighed="pseudo_label_rate" in inputs.history.columns,
+        num_phases=len(inputs.phases["phases"]),
+        found=inputs.phases.get("found"),
         chance=1 / len(inputs.classes),
         panels=panels,
         charts=charts,
@@ -71,6 +67,24 @@ def render(
         per_class=panels["per_class"].frame.rows(named=True),
         rows_open=ROWS_OPEN,
     )
+
+
+def environment(loader: BaseLoader) -> Environment:
+    """What every page is made with: all values are escaped, and a missing one is an error."""
+    made = Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {
+        "class_name": class_name,
+        "percent": percent,
+        "number": number,
+        "data_uri": data_uri,
+    }
+    return made
 
 
 def class_name(name: str, limit: int = NAME_LIMIT) -> Markup:

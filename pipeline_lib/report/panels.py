@@ -12,9 +12,12 @@ from pipeline_lib.figures import (
     co_occurrence,
     confusion,
     disambiguation,
+    lines,
     loss,
     mistakes,
     per_class,
+    pseudo_labels,
+    range_test,
     reliability,
     training_images,
 )
@@ -59,6 +62,8 @@ def panels(inputs: Inputs, report: Report) -> dict[str, Panel]:
     """Every figure of the report by name."""
     found = [
         *_curves(inputs),
+        *_guesses(inputs),
+        *_search(inputs),
         *_test_charts(inputs),
         *_label_charts(inputs),
         _training_images(inputs, report.grid_images),
@@ -68,9 +73,9 @@ def panels(inputs: Inputs, report: Report) -> dict[str, Panel]:
 
 
 def _curves(inputs: Inputs) -> list[Panel]:
-    losses = loss.data(inputs.history)
-    accuracies = accuracy.data(inputs.history, inputs.label_curve)
-    recovered = disambiguation.data(inputs.label_curve)
+    losses = _in_phases(inputs, loss.data(inputs.history))
+    accuracies = _in_phases(inputs, accuracy.data(inputs.history, inputs.label_curve))
+    recovered = _in_phases(inputs, disambiguation.data(inputs.label_curve))
     no_labels = (
         f"No disambiguation curve: {inputs.metrics['method']} keeps no labels of its own for the "
         f"training images, or their true labels are unknown."
@@ -88,6 +93,30 @@ def _curves(inputs: Inputs) -> list[Panel]:
         ),
         Panel("disambiguation", recovered, disambiguation.draw, no_labels, _in_words(recovered)),
     ]
+
+
+def _guesses(inputs: Inputs) -> list[Panel]:
+    """The quality of pseudo-labels, only of a method that makes some."""
+    quality = _in_phases(inputs, pseudo_labels.data(inputs.history, inputs.label_curve))
+    if quality.is_empty():
+        return []
+    none = "No pseudo-labels: no label was guessed."
+    return [Panel("pseudo_labels", quality, pseudo_labels.draw, none, _in_words(quality))]
+
+
+def _in_phases(inputs: Inputs, frame: pl.DataFrame) -> pl.DataFrame:
+    names = [phase["phase"] for phase in inputs.phases["phases"]]
+    return lines.with_phases(frame, inputs.history, names)
+
+
+def _search(inputs: Inputs) -> list[Panel]:
+    """The range test, only of a method that has its learning rate sought."""
+    if "found" not in inputs.phases:
+        return []
+    found = inputs.phases["found"]
+    curve = range_test.data(inputs.range_test, found["learning_rate"])
+    none = f"No range test: the learning rate, {found['learning_rate']:g}, was given."
+    return [Panel("range_test", curve, range_test.draw, none, _range_words(curve))]
 
 
 def _test_charts(inputs: Inputs) -> list[Panel]:
@@ -155,14 +184,28 @@ def _mistakes(inputs: Inputs, count: int) -> Panel:
     return Panel("mistakes", frame, mistakes.draw, missing)
 
 
-def _in_words(lines: pl.DataFrame) -> str:
-    """Where every line starts and ends."""
+def _in_words(frame: pl.DataFrame) -> str:
+    """Where every line starts and ends, and where a phase begins."""
     parts = []
-    for name in lines["series"].unique(maintain_order=True):
-        line = lines.filter(lines["series"] == name).sort("epoch").select("epoch", "value")
+    for name in frame["series"].unique(maintain_order=True):
+        line = frame.filter(frame["series"] == name).sort("epoch").select("epoch", "value")
         (first, start), (last, end) = line.row(0), line.row(-1)
         parts.append(f"{name} goes from {start:.3g} in epoch {first} to {end:.3g} in epoch {last}")
+    parts += [f"{label(name)} begins after epoch {end}" for end, name in lines.switches(frame)]
     return "Line chart: " + "; ".join(parts) + "."
+
+
+def _range_words(curve: pl.DataFrame) -> str:
+    if curve.is_empty():
+        return ""
+    rate, _, there = curve.row(-1)
+    smoothed = curve.filter(curve["series"] == range_test.SMOOTHED)
+    lowest, _, least = smoothed.sort("value", maintain_order=True).row(0)
+    return (
+        f"Line chart of the loss while the learning rate rises: smoothed, it starts at "
+        f"{smoothed['value'][0]:.3g}, is lowest, {least:.3g}, at a rate of {lowest:.2g}, and was {there:.3g} at the "
+        f"rate that was chosen, {rate:g}."
+    )
 
 
 def _confusion_words(cells: pl.DataFrame) -> str:

@@ -28,7 +28,7 @@ from pipeline_lib.training.pool import Feed
 from pipeline_lib.training.record import Kept, Record, below, prefixed
 from pipeline_lib.training.replay import Replayed
 from pipeline_lib.training.schedule import learning_rate
-from pipeline_lib.training.selection import Rule, Validation, score, validate
+from pipeline_lib.training.selection import Rule, Validation, Verdict, score, validate
 from pipeline_lib.training.steps import draw, take_step
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ class Trainer:
         phases = method.phases(train, steps_per_epoch)
         untrained = (dataclasses.replace(phases[0], steps=0),)
         self.phases = tuple(p for p in phases if p.steps and train.epochs) or untrained
+        self.unlabeled_N = pool.candidates_NK.all(dim=1).nonzero().flatten()
         self.record = Record()
         self.extra_notes: dict[str, Any] = {}  # of the caller, for the resume state
         self.before = 0  # steps of the phases before this one
@@ -225,14 +226,21 @@ class Trainer:
             row["phase"] = self.number
         row |= self.meter.take() | measures
         record.rows.append(row)
-        if verdict:
-            record.add_labels("val", epoch, verdict.labels_M)
-        table_NK = self.method.label_state()
-        if table_NK is not None:
-            record.add_labels("train", epoch, table_NK.argmax(dim=1).to(torch.int16).cpu())
+        self._note_labels(epoch, verdict)
         progress.evaluated(row, self.done)
         stop_if_collapsed(record, row, self.train.collapse, self.method.classes_at_once)
         return row
+
+    def _note_labels(self, epoch: int, verdict: Verdict | None) -> None:
+        """What the images are taken for: only here do the labels leave the device."""
+        if verdict:
+            self.record.add_labels("val", epoch, verdict.labels_M)
+        table_NK = self.method.label_state()
+        if table_NK is not None:
+            self.record.add_labels("train", epoch, table_NK.argmax(dim=1).to(torch.int16).cpu())
+        guesses_N = self.method.confident_guesses() if len(self.unlabeled_N) else None
+        if guesses_N is not None:
+            self.record.add_labels("unlabeled", epoch, guesses_N[self.unlabeled_N].cpu())
 
     def _keep(self, kept: Kept, current: float) -> None:
         """Keep the newest predictors, and the best one with the label table of its time."""

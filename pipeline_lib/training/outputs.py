@@ -59,7 +59,7 @@ def publish_training(
     publish_table(LABEL_STATE, _label_state(ids_N, labels_NK))
     publish_table(LABEL_HISTORY, _label_history(record))
     publish_text(HISTORY, history_csv(record.rows))
-    publish_json(PHASES, {"phases": record.phases, **_found(findings)}, sidecar=False)
+    publish_json(PHASES, {"phases": record.phases, **_found(findings)})
     if findings:
         publish_text(HISTORY.with_name("range_test.csv"), history_csv(findings.curve))
     kept = record.kept

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-PARTS = ("train", "val")
+PARTS = ("train", "val", "unlabeled")
 MOST_CURVE_POINTS = 200
 NOTES = ("rows", "best_score", "best_of_phase", "without_better", "collapsed", "phases")
 
@@ -44,7 +44,8 @@ class Record:
     """The history of a training, and what is kept of it."""
 
     rows: list[dict[str, float]] = field(default_factory=list)
-    # Predicted class of every image by part and epoch; no "train" without a label table.
+    # Predicted class of every image by part and epoch; no "train" without a label table. "unlabeled": of
+    # the training images that have all classes for candidates, the one that the method is sure of.
     labels: dict[str, dict[int, Tensor]] = field(default_factory=lambda: {p: {} for p in PARTS})
     best: Kept | None = None
     best_labels_NK: Tensor | None = None  # the method's label table at that time, if it keeps one
@@ -80,7 +81,7 @@ class Record:
         """
         known = self.labels[part]
         known[epoch] = labels_N
-        if part == "train" and len(known) > MOST_CURVE_POINTS:
+        if part != "val" and len(known) > MOST_CURVE_POINTS:
             for old in list(known)[1:-1:2]:
                 del known[old]
 

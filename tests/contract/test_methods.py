@@ -16,7 +16,7 @@ from pipeline_lib.models.build import Architecture, build
 from pipeline_lib.models.predictor import predictor_like
 from pipeline_lib.params.load import load
 from pipeline_lib.params.methods import KINDS
-from pipeline_lib.records import Batch, Clock, Problem
+from pipeline_lib.records import NO_GUESS, Batch, Clock, Problem
 from pipeline_lib.rng import StepRng, seeded_layers
 from pipeline_lib.training.pool import Pool
 from tests.views import Changed
@@ -213,6 +213,29 @@ def test_label_tables_stay_in_the_candidates_and_in_the_state(method: Method) ->
     assert (state_NK[~method.problem.candidates_NK] == 0).all()
     saved = method.state_dict()
     assert any(saved[name].data_ptr() == state_NK.data_ptr() for name in saved)
+
+
+def test_confident_guesses_are_classes_of_candidates_or_none(method: Method) -> None:
+    """Kept in the state of the method, so that a resumed training has them too."""
+    found = []
+    for _ in phases(method):
+        for step in range(3):
+            batch = make_batch(method, step)
+            method.training_step(batch, method.draw(CLOCK, StepRng(1, CLOCK.step)))
+        found.append(method.confident_guesses())
+    for guesses_N in found:
+        if guesses_N is not None:
+            assert (guesses_N.dtype, len(guesses_N)) == (torch.int16, IMAGES)
+            sure_N = (guesses_N != NO_GUESS).nonzero().flatten()
+            assert method.problem.candidates_NK[sure_N, guesses_N[sure_N].long()].all()
+    table_NK = method.label_state()
+    if table_NK is not None:
+        top_N, class_N = table_NK.numpy().max(axis=1), table_NK.numpy().argmax(axis=1)
+        assert found[-1].tolist() == [
+            k if p >= 0.95 else -1 for p, k in zip(top_N, class_N, strict=True)
+        ]
+    guessing = {stream for _ in phases(method) for stream in method.streams} >= {"unlabeled"}
+    assert any(g is not None for g in found) == (guessing or table_NK is not None)
 
 
 def test_the_state_has_one_shape_in_all_phases(method: Method) -> None:

@@ -138,6 +138,29 @@ def test_replayed_steps_change_nothing(
     assert outcome(trainer) == outcome(plain)
 
 
+@pytest.mark.parametrize("name", contract.written())
+def test_guesses_are_noted_at_every_evaluation_that_has_them(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the images that have all classes for candidates, and in the phases that guess."""
+    trainer = make_trainer(name, tmp_path)
+    unlabeled = [i for i, row in enumerate(trainer.method.problem.candidates_NK) if all(row)]
+    expected = {}
+    evaluate = trainer._evaluate
+
+    def noting(progress: TrainingProgress) -> dict[str, float]:
+        row = evaluate(progress)
+        guesses_N = trainer.method.confident_guesses()
+        if unlabeled and guesses_N is not None:
+            expected[row["epoch"]] = guesses_N[unlabeled].tolist()
+        return row
+
+    monkeypatch.setattr(trainer, "_evaluate", noting)
+    record = trainer.run(Quiet())
+    noted = {epoch: guesses_U.tolist() for epoch, guesses_U in record.labels["unlabeled"].items()}
+    assert noted == expected
+
+
 class NoWaiting(TorchDispatchMode):
     """Refuses what would make a processor wait for a GPU, or copy to it, in the middle of a step."""
 

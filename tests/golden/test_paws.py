@@ -255,6 +255,26 @@ def test_a_step_has_the_papers_loss_and_gradient(small_views, head, classes) -> 
     close(scalars["prediction_entropy"], -(plain_K * np.log(plain_K)).sum())
 
 
+@pytest.mark.parametrize("classes", [K, 2])
+def test_confident_guesses_are_the_mean_targets_of_the_large_views(classes, monkeypatch) -> None:
+    """Of two images both views are near a support image, of a third one near another in each view."""
+    monkeypatch.setitem(globals(), "TAU", 0.01)  # of the embeddings of noise, none is near another
+    method, batch = make_paws(classes_per_batch=classes), make_batch(0, classes)
+    support, views = batch.views["support"][0], batch.views["unlabeled"]
+    for view, shown in zip(views, [(0, PER_CLASS, 0), (0, PER_CLASS, PER_CLASS)], strict=True):
+        view[: len(shown)] = support[list(shown)]
+    weight_PD = method.model.weight_PD.detach().numpy().copy()
+    _, _, target = golden_step(weight_PD, batch, 0.7, np.eye(WIDTH), classes)
+    method.training_step(batch, method.draw(CLOCK, RNG))
+    if classes < K:  # a target has too few classes to choose from
+        assert method.confident_guesses() is None
+        return
+    mean_BK = (target(0) + target(1)) / 2
+    sure = [t_K.argmax() if t_K.max() >= 0.95 else -1 for t_K in mean_BK]
+    assert sure[:3] == [0, 1, -1]
+    assert method.confident_guesses().tolist() == [*sure, *[-1] * (20 - IMAGES)]
+
+
 def test_the_diagnostics_are_those_of_the_embeddings_before_the_prediction_head() -> None:
     method, batch = make_paws(prediction_head=True), make_batch()
     method.prediction.double()

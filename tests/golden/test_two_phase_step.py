@@ -111,6 +111,7 @@ def test_a_student_learns_the_softly_guessed_labels_of_its_teacher(
 ) -> None:
     method = make_method(threshold=threshold, lambda_u=lambda_u)
     enter(method, "supervised")
+    assert method.confident_guesses() is None
     with torch.no_grad():
         method.model.head.weight.mul_(1.3)  # the teacher is the network as it is now
         method.model.norm.running_mean.add_(5)
@@ -141,6 +142,10 @@ def test_a_student_learns_the_softly_guessed_labels_of_its_teacher(
     mean_K = p_UK.mean(axis=0)
     entropy = -(mean_K * np.log(mean_K)).sum()
     assert float(output.scalars["prediction_entropy"]) == pytest.approx(entropy, rel=1e-4)
+    sure = [p_K.argmax() if p_K.max() >= 0.95 else -1 for p_K in p_UK]
+    assert len(set(sure)) > 1
+    assert method.confident_guesses().tolist() == [0, 2, -1, *sure]
+    assert method.label_state() is None
     assert all(torch.equal(tensor, state[n]) for n, tensor in method.teacher.state_dict().items())
     assert all(p.grad is None and not p.requires_grad for p in method.teacher.parameters())
 

@@ -97,24 +97,26 @@ def write_run(
     test: int = 60,
     epochs: int = 6,
     keeps_labels: bool = True,
+    method: str | None = None,
     shape: tuple[int, int, int] = (8, 8, 1),
     accuracy: float = 0.85,
     summary: Mapping[str, object] | None = None,
 ) -> FakeRun:
     """Write all inputs of the report stage for `train` training and `test` test images.
 
-    `summary` replaces entries of data/split/summary.json.
+    `summary` replaces entries of data/split/summary.json. A `method` of few labels has diagnostics of its own.
     """
     rng = np.random.default_rng(7)
     run = FakeRun(root, classes)
     truth_N = np.arange(train + test) % len(classes)
     _write_images(run, rng, truth_N, shape, train)
     chosen = _write_labels(run, rng, truth_N[:train], keeps_labels=keeps_labels)
-    _write_curves(run, epochs, keeps_labels=keeps_labels)
+    _write_curves(run, epochs, keeps_labels=keeps_labels, method=method)
+    _write_phases(run, epochs, method)
     measured = _write_test(run, rng, truth_N[train:], first_id=train, accuracy=accuracy)
     _write_summary(run, summary or {})
     content = {
-        "method": "cr_dpll" if keeps_labels else "supervised",
+        "method": method or ("cr_dpll" if keeps_labels else "supervised"),
         "variant": "official",
         "dataset": "digits",
         "seed": 1,
@@ -245,7 +247,31 @@ def _write_labels(
     return chosen_N
 
 
-def _write_curves(run: FakeRun, epochs: int, *, keeps_labels: bool) -> None:
+PHASES = {"paws": ("pretrain", "finetune"), "two_phase": ("warm_up", "supervised", "second")}
+
+
+def _write_phases(run: FakeRun, epochs: int, method: str | None) -> None:
+    """Phases of equally many epochs; of two_phase the search for a rate, whose loss falls and is lost."""
+    names = PHASES.get(method or "", ("train",))
+    each = 10 * epochs // len(names)
+    phases = [
+        {"phase": name, "first_step": n * each, "end": (n + 1) * each, "views_per_step": 16}
+        for n, name in enumerate(names)
+    ]
+    content: dict[str, object] = {"phases": phases}
+    if method == "two_phase":
+        reasons = {"batch_size": "16: as sought", "learning_rate": "0.1: where the loss fell"}
+        content["found"] = {"batch_size": 16, "learning_rate": 0.1, "reasons": reasons}
+        steps = range(15)
+        losses = [2.0 + (step == 7) - 0.1 * step if step < 14 else 1e9 for step in steps]
+        smoothed = [2.0 - 0.1 * step if step < 14 else 1e8 for step in steps]
+        columns = {"learning_rate": [10 ** (step / 2 - 6) for step in steps], "loss": losses}
+        table = pl.DataFrame({**columns, "smoothed_loss": smoothed, "step": steps})
+        publish_text(run.reports / "train/range_test.csv", table.write_csv())
+    publish_json(run.reports / "train/phases.json", content)
+
+
+def _write_curves(run: FakeRun, epochs: int, *, keeps_labels: bool, method: str | None) -> None:
     history, curve = [], []
     for epoch in range(epochs + 1):
         fall = 0.6**epoch
@@ -254,11 +280,20 @@ def _write_curves(run: FakeRun, epochs: int, *, keeps_labels: bool) -> None:
         if epoch:
             row |= {"loss": 2 * fall, "complementary_loss": 1.8 * fall}
             row |= {"consistency_loss": 0.2 * fall, "consistency_weight": 0.1 * epoch}
+        if method in PHASES:
+            row["phase"] = max(epoch - 1, 0) * len(PHASES[method]) // max(epochs, 1)
+        if epoch and method in {"fixmatch", "two_phase"}:
+            row["pseudo_label_rate"] = 0.9 - fall / 2
         history.append(row)
         recovered = 1 - 0.7 * fall if keeps_labels else None
-        curve.append(
-            {"epoch": epoch, "val_accuracy": 1 - 0.8 * fall, "disambiguation_accuracy": recovered}
-        )
+        point = {
+            "epoch": epoch,
+            "val_accuracy": 1 - 0.8 * fall,
+            "disambiguation_accuracy": recovered,
+        }
+        if method:
+            point |= {"coverage": 1 - fall, "precision": 0.9 if epoch else None}
+        curve.append(point)
     columns = list(history[-1])
     text = pl.DataFrame(history, schema=columns, infer_schema_length=None).write_csv()
     publish_text(run.reports / "train/history.csv", text)

@@ -11,9 +11,12 @@ from pipeline_lib.figures import (
     co_occurrence,
     confusion,
     disambiguation,
+    lines,
     loss,
     mistakes,
     per_class,
+    pseudo_labels,
+    range_test,
     reliability,
     style,
     tiles,
@@ -75,6 +78,87 @@ def test_no_disambiguation_curve_without_a_label_table():
         epoch=["1", "2"], val_accuracy=["1", "1"], disambiguation_accuracy=[None] * 2
     )
     assert disambiguation.data(curve).is_empty()
+
+
+def test_pseudo_labels_are_measured_beside_what_the_method_says():
+    curve = text_table(
+        epoch=["0", "1", "2"], coverage=["0.0", "0.5", None], precision=[None, "0.75", None]
+    )
+    history = text_table(epoch=["0", "1"], pseudo_label_rate=[None, "0.25"])
+    assert pseudo_labels.data(history, curve).rows() == [
+        (0, "coverage", 0.0),
+        (1, "coverage", 0.5),
+        (1, "precision", 0.75),
+        (1, "used by the method", 0.25),
+    ]
+    of_mixmatch = pseudo_labels.data(history.drop("pseudo_label_rate"), curve)
+    assert of_mixmatch["series"].unique(maintain_order=True).to_list() == ["coverage", "precision"]
+
+
+def test_no_pseudo_labels_of_a_method_that_makes_none():
+    curve = text_table(epoch=["0", "1"], coverage=[None] * 2, precision=[None] * 2)
+    assert pseudo_labels.data(text_table(epoch=["0", "1"]), curve).is_empty()
+    assert pseudo_labels.data(text_table(epoch=[]), text_table(epoch=[])).is_empty()
+
+
+def test_phases_are_told_apart_by_the_epochs_of_the_history():
+    """An evaluation at the end of a phase belongs to it; an epoch that the history lacks, to none."""
+    history = text_table(epoch=["0", "1", "2", "4", "5"], phase=["0", "0", "1", "2", "2"])
+    frame = lines.tidy(text_table(epoch=["0", "1", "2", "3", "5"], loss=["1"] * 5), {"loss": "a"})
+    told = lines.with_phases(frame, history, ["warm", "first", "second"])
+    assert told["phase"].to_list() == ["warm", "warm", "first", None, "second"]
+    assert told.drop("phase").equals(frame)
+    assert lines.switches(told) == [(1, "first"), (2, "second")]
+    assert lines.switches(told.filter(pl.col("epoch") < 2)) == []
+    assert lines.switches(told.clear()) == []
+
+
+def test_a_training_of_one_phase_has_no_switches():
+    history = text_table(epoch=["0", "1"])
+    frame = lines.tidy(text_table(epoch=["0", "1"], loss=["1", "1"]), {"loss": "a"})
+    assert lines.with_phases(frame, history, ["train"]).equals(frame)
+    assert lines.switches(frame) == []
+
+
+@pytest.mark.parametrize(
+    ("spans", "rows"),
+    [
+        ([], []),
+        ([(0, 2), (2, 3), (5, 6)], [0, 0, 0]),
+        ([(0, 2), (1, 3), (2.5, 4)], [0, 1, 0]),
+        ([(0, 5), (1, 5), (2, 5)], [0, 1, 2]),
+    ],
+)
+def test_names_that_would_overlap_stand_in_other_rows(spans, rows):
+    assert lines.stacked(spans) == rows
+
+
+def test_the_chosen_rate_is_a_point_of_the_smoothed_curve():
+    curve = text_table(
+        learning_rate=["0.001", "0.01", "0.1"],
+        loss=["2.5", "1.5", "9"],
+        smoothed_loss=["2", "1", "3"],
+        step=["0", "1", "2"],
+    )
+    frame = range_test.data(curve, 0.01 * 10**0.5)
+    assert frame.rows()[:-1] == [
+        (0.001, "loss of the step", 2.5),
+        (0.01, "loss of the step", 1.5),
+        (0.1, "loss of the step", 9.0),
+        (0.001, "smoothed", 2.0),
+        (0.01, "smoothed", 1.0),
+        (0.1, "smoothed", 3.0),
+    ]
+    rate, series, value = frame.row(-1)
+    assert (rate, series) == (0.01 * 10**0.5, "rate that was chosen")
+    assert value == pytest.approx(2.0)  # halfway between 1 and 3 in the logarithm of the rate
+    assert range_test.data(curve, 1.0).row(-1) == (1.0, "rate that was chosen", 3.0)
+
+
+def test_no_range_test_where_the_rate_was_given():
+    assert range_test.data(pl.DataFrame(), 0.1).is_empty()  # an empty file has no columns
+    none = text_table(learning_rate=[], loss=[], smoothed_loss=[], step=[])
+    assert range_test.data(none, 0.1).is_empty()
 
 
 def test_confusion_counts_and_shares():

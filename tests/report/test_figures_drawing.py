@@ -22,6 +22,8 @@ from pipeline_lib.figures import (
     loss,
     mistakes,
     per_class,
+    pseudo_labels,
+    range_test,
     reliability,
     style,
     training_images,
@@ -32,6 +34,8 @@ EMPTY = {
     loss: lines.SCHEMA.to_frame(),
     accuracy: lines.SCHEMA.to_frame(),
     disambiguation: lines.SCHEMA.to_frame(),
+    pseudo_labels: lines.SCHEMA.to_frame(),
+    range_test: range_test.SCHEMA.to_frame(),
     confusion: pl.DataFrame({"actual": [], "predicted": [], "images": [], "share": []}),
     reliability: pl.DataFrame(schema=reliability.COLUMNS),
     per_class: pl.DataFrame({"class": [], "images": [], "accuracy": []}),
@@ -203,6 +207,52 @@ def test_constant_and_many_lines():
     frame = pl.DataFrame(rows, schema=lines.SCHEMA, orient="row")
     shown = texts(style.as_svg(loss.draw(frame, style.DARK), style.DARK))
     assert {f"series {s}" for s in range(9)} <= set(shown)
+
+
+def in_phases(epochs, *names):
+    """A line whose epochs belong to one phase after the other."""
+    rows = [(epoch, "training", 1.0) for epoch in range(epochs)]
+    frame = pl.DataFrame(rows, schema=lines.SCHEMA, orient="row")
+    phases = [names[epoch * len(names) // epochs] for epoch in range(epochs)]
+    return frame.with_columns(pl.Series("phase", phases, pl.String))
+
+
+@pytest.mark.parametrize("theme", style.THEMES, ids=lambda theme: theme.name)
+@pytest.mark.parametrize(
+    ("epochs", "names"),
+    [
+        (3, ("warm_up", "supervised", "semi_supervised")),
+        (40, ("pretrain", "finetune")),
+        (2, ("a", "$x^2$")),
+        (1, ("train",)),
+    ],
+)
+def test_phases_are_marked_by_name(epochs, names, theme):
+    figure = loss.draw(in_phases(epochs, *names), theme)
+    shown = texts(style.as_svg(figure, theme))
+    assert set(names[1:]) <= set(shown)
+    assert names[0] not in shown
+    marks = [line for line in figure.axes[0].get_lines() if len({*line.get_xdata()}) == 1]
+    assert len(marks) == (len(names) - 1 if epochs > 1 else 1)  # one evaluation is a dot
+    assert [text for text in shown if text == "training"] == ["training"]
+
+
+@pytest.mark.parametrize("theme", style.THEMES, ids=lambda theme: theme.name)
+@pytest.mark.parametrize(
+    ("losses", "rate"),
+    [([2.0, 1.0, 1e9], 0.01), ([2.0], 0.1), ([2.0, 1.9], 5.0), ([0.0, 0.0], 0.1), ([1e-9, 1e3], 1)],
+)
+def test_a_range_test_of_any_length_and_height(losses, rate, theme):
+    curve = pl.DataFrame(
+        {
+            "learning_rate": [10.0 ** (n - 3) for n in range(len(losses))],
+            "loss": losses,
+            "smoothed_loss": losses,
+        }
+    )
+    shown = draw(range_test, range_test.data(curve, rate), theme)
+    assert {"learning rate", "smoothed", "rate that was chosen"} <= set(shown)
+    assert not any("$" in text for text in shown)
 
 
 def test_reliability_with_a_single_filled_bin():

@@ -457,6 +457,7 @@ def test_many_classes_and_large_images_stay_small(make_run):
         "data/split/oracle.parquet",
         "data/split/summary.json",
         "reports/train/history.csv",
+        "reports/train/phases.json",
         "reports/evaluate/predictions.parquet",
         "reports/evaluate/per_class.csv",
         "reports/metrics.json",

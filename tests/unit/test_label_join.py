@@ -13,6 +13,9 @@ from pipeline_lib.evaluation import labels
 CLASSES = ["cat", "dog", "eel"]
 
 
+NO_GUESSES = {"coverage": None, "precision": None}
+
+
 def write(folder, *, oracle=None, state_ids=(7, 3, 5, 9), history=None) -> None:
     """Four training images in the order 7, 3, 5, 9, two validation images."""
     train = {
@@ -59,9 +62,54 @@ def test_the_curve_has_a_row_per_epoch(tmp_path) -> None:
     write(tmp_path)
     known = labels.read_training_labels(tmp_path, 3)
     assert labels.label_curve(tmp_path / "label_history.parquet", known) == [
-        {"epoch": 1, "val_accuracy": 0.5, "disambiguation_accuracy": pytest.approx(2 / 3)},
-        {"epoch": 2, "val_accuracy": 1.0, "disambiguation_accuracy": 1.0},
+        {"epoch": 1, "val_accuracy": 0.5, "disambiguation_accuracy": pytest.approx(2 / 3)}
+        | NO_GUESSES,
+        {"epoch": 2, "val_accuracy": 1.0, "disambiguation_accuracy": 1.0} | NO_GUESSES,
     ]
+
+
+def test_the_curve_tells_how_good_the_guesses_of_unlabeled_images_are(tmp_path) -> None:
+    """Image 5 is the only one with all classes for candidates; its true class is 2."""
+    guesses = [(1, "unlabeled", [-1]), (2, "unlabeled", [2]), (3, "unlabeled", [0])]
+    write(tmp_path, history=guesses)
+    known = labels.read_training_labels(tmp_path, 3)
+    curve = labels.label_curve(tmp_path / "label_history.parquet", known)
+    assert [(row["coverage"], row["precision"]) for row in curve] == [(0, None), (1, 1), (1, 0)]
+    assert [row["val_accuracy"] for row in curve] == [0.5, 1.0, None]
+    assert {row["disambiguation_accuracy"] for row in curve} == {None}
+
+
+@pytest.mark.parametrize(
+    ("guesses", "true", "coverage", "precision"),
+    [
+        ([1, 2, -1, 0], [1, 1, 1, 0], 3 / 4, 2 / 3),
+        ([1, 2, -1, 0], [1, -1, -1, -1], 3 / 4, 1.0),  # the class of three is unknown
+        ([1, 2, -1, 0], [-1, -1, 1, -1], 3 / 4, None),
+        ([-1, -1], [0, 1], 0.0, None),
+        ([], [], None, None),
+    ],
+)
+def test_coverage_is_of_all_images_and_precision_of_the_known_guesses(
+    guesses, true, coverage, precision
+) -> None:
+    found = labels.guess_quality(np.array(guesses, np.int64), np.array(true, np.int64))
+    assert found == {"coverage": coverage, "precision": pytest.approx(precision)}
+
+
+def test_the_quality_of_guesses_is_what_counting_one_by_one_gives() -> None:
+    draw = np.random.default_rng(4)
+    guesses_U, true_U = draw.integers(-1, 6, 3000), draw.integers(-1, 6, 3000)
+    guessed = right = known = 0
+    for guess, true in zip(guesses_U.tolist(), true_U.tolist(), strict=True):
+        if guess >= 0:
+            guessed += 1
+            if true >= 0:
+                known += 1
+                right += guess == true
+    assert labels.guess_quality(guesses_U, true_U) == {
+        "coverage": pytest.approx(guessed / 3000),
+        "precision": pytest.approx(right / known),
+    }
 
 
 def test_the_curve_is_blank_where_a_method_keeps_no_table(tmp_path) -> None:
@@ -121,4 +169,7 @@ def test_a_history_of_other_images_is_refused(tmp_path) -> None:
     write(tmp_path, history=[(1, "train", [0, 1])])
     known = labels.read_training_labels(tmp_path, 3)
     with pytest.raises(UserError, match="epoch 1 has 2 train labels for 4 images"):
+        labels.label_curve(tmp_path / "label_history.parquet", known)
+    write(tmp_path, history=[(1, "unlabeled", [0, 1])])
+    with pytest.raises(UserError, match="epoch 1 has 2 unlabeled labels for 1 images"):
         labels.label_curve(tmp_path / "label_history.parquet", known)

@@ -236,12 +236,13 @@ def test_the_best_epoch_is_kept_and_a_tie_goes_to_the_later(
 def test_a_long_curve_of_labels_is_thinned_and_a_short_one_kept() -> None:
     record = Record()
     for epoch in range(1001):
-        for part in ("train", "val"):
+        for part in ("train", "val", "unlabeled"):
             record.add_labels(part, epoch, torch.tensor([epoch]))
         assert next(iter(record.labels["train"])) == 0
         assert max(record.labels["train"]) == epoch
     assert 100 <= len(record.labels["train"]) <= 200
     assert len(record.labels["val"]) == 1001
+    assert list(record.labels["unlabeled"]) == list(record.labels["train"])
     assert all(int(labels) == epoch for epoch, labels in record.labels["train"].items())
 
 

@@ -1,0 +1,123 @@
+"""What all contenders had the same amount of, and what not: computed, not promised."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from pipeline_lib.compare.read import OTHER_LABELS
+from pipeline_lib.report.labels import Note
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pipeline_lib.compare.read import Results
+    from pipeline_lib.params.compare import Compare
+
+ALIKE = 0.02
+MEASURES = {
+    "steps": "optimizer steps of a training",
+    "views": "views of images that a training looks at",
+    "seconds": "of training, on the machine whose times are in params.yaml",
+}
+UNITS = {"steps": "steps", "images": "views", "seconds": "seconds"}
+
+
+def notes(results: Results, groups: pl.DataFrame) -> list[Note]:
+    """Labels, steps, views, seconds and tuning, each in a few words.
+
+    Args:
+        results: of the cells.
+        groups: of `verdicts.groups`, rounded.
+    """
+    return [
+        _labels(results.cells),
+        *(_length(groups, measure) for measure in MEASURES),
+        _tuning(results.compare),
+    ]
+
+
+def asked(compare: Compare) -> str:
+    """What params.yaml says about the lengths."""
+    unit = UNITS[compare.equal]
+    if compare.amount is None:
+        return (
+            f"compare.amount is not set, so every training is as long as its own parameters say; "
+            f"compare.equal, {compare.equal}, changes nothing."
+        )
+    return f"Every training was stretched to {compare.amount:,.6g} {unit} (compare.equal: {compare.equal})."
+
+
+def costs(results: Results) -> list[dict[str, Any]]:
+    """What each contender took: contender, tried, and the text of every measure."""
+    tried = {
+        name: results.compare.methods[contender.rsplit("-", 1)[0]].tried
+        for contender, name in results.names.items()
+    }
+    return [
+        {"contender": name, "tried": tried[name], **{m: _range(own[m]) for m in MEASURES}}
+        for name in results.names.values()
+        if len(own := results.cells.filter(pl.col("contender") == name))
+    ]
+
+
+def _labels(cells: pl.DataFrame) -> Note:
+    bound = OTHER_LABELS in set(cells["method"])
+    return Note(
+        "images and labels",
+        "equal",
+        "training, validation and test files of a budget and seed are the same bytes for all contenders"
+        + (f"; {OTHER_LABELS}, the upper bound, has every true label" if bound else ""),
+    )
+
+
+def _length(groups: pl.DataFrame, measure: str) -> Note:
+    values = groups[measure]
+    if values.null_count():
+        return Note(
+            measure,
+            "not known",
+            "times differ between machines, so cells hold none; python -m stages.app compare-times notes those "
+            "of this one",
+        )
+    return Note(
+        measure, "equal" if _alike(groups, measure) else "not equal", _told(groups, measure)
+    )
+
+
+def _alike(groups: pl.DataFrame, measure: str) -> bool:
+    """Whether the means of contenders differ by 2 % at most, with every budget."""
+    spans = groups.group_by("budget").agg(least=pl.col(measure).min(), most=pl.col(measure).max())
+    return bool((spans["most"] <= spans["least"] * (1 + ALIKE)).all())
+
+
+def _told(groups: pl.DataFrame, measure: str) -> str:
+    """The amounts, and who had the least and the most."""
+    means = groups.group_by("contender", maintain_order=True).agg(pl.col(measure).mean())
+    ordered = means.sort(measure, maintain_order=True)
+    (least, low), (most, high) = ordered.row(0), ordered.row(-1)
+    if _alike(groups, measure):
+        return f"{_number(low)} {MEASURES[measure]}, within 2 %"
+    return f"{_number(low)} ({least}) to {_number(high)} ({most}) {MEASURES[measure]}"
+
+
+def _range(values: pl.Series) -> str:
+    """Lowest and highest of the trainings, or what all have."""
+    known = values.drop_nulls()
+    if known.is_empty():
+        return "\N{EN DASH}"
+    low, high = _number(known.min()), _number(known.max())
+    return low if low == high else f"{low} to {high}"
+
+
+def _number(value: Any) -> str:  # noqa: ANN401 - of a column of any kind
+    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.1f}"
+
+
+def _tuning(compare: Compare) -> Note:
+    tried: Sequence[int] = [method.tried for method in compare.methods.values()]
+    told = "settings of a method that were tried on validation images, as params.yaml declares"
+    if len(set(tried)) == 1:
+        return Note("tuning", f"{tried[0]} each", told)
+    return Note("tuning", f"{min(tried)} to {max(tried)}", told)

@@ -1,0 +1,179 @@
+"""The page of a comparison: one HTML file that needs no network; one script, which sorts and filters tables."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import FileSystemLoader, PrefixLoader
+from markupsafe import Markup
+
+from pipeline_lib.compare import budgets, fairness, words
+from pipeline_lib.figures.bands import MOST_BANDS
+from pipeline_lib.figures.compare_accuracy import limits, p_words
+from pipeline_lib.figures.compare_classes import SHOWN
+from pipeline_lib.report import page as report_page
+from pipeline_lib.statistics.paired import ALPHA
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pipeline_lib.compare.build import Tables
+    from pipeline_lib.compare.read import Results
+    from pipeline_lib.report.panels import Panel
+
+HERE = Path(__file__).parent
+DASH = "\N{EN DASH}"
+INSIDE = {
+    "disambiguation": (
+        "Disambiguation",
+        "How many training images have the right label chosen. No training sees this.",
+    ),
+    "coverage": (
+        "Pseudo-labels: coverage",
+        "How many unlabeled images a method guesses with confidence.",
+    ),
+    "precision": (
+        "Pseudo-labels: precision",
+        "How many of these confident guesses are right. No training sees this.",
+    ),
+    "phases": ("Phases", "When each training went on to its next phase; one bar per seed."),
+}
+"""Titles and captions of the charts that only some methods have."""
+
+
+def render(
+    results: Results,
+    found: Tables,
+    panels: Mapping[str, Panel],
+    charts: Mapping[str, Mapping[str, bytes]],
+) -> str:
+    """The page.
+
+    Args:
+        results: of the cells.
+        found: the tables.
+        panels: every figure, also those without data.
+        charts: the SVG of every drawn figure, by theme.
+    """
+    loader = PrefixLoader(
+        {"compare": FileSystemLoader(HERE), "report": FileSystemLoader(report_page.TEMPLATES)}
+    )
+    environment = report_page.environment(loader)
+    environment.filters["joined"] = words.joined
+    script = (HERE / "page.js").read_text(encoding="utf-8")
+    titles = budgets.titles(found.cells)
+    start, _ = limits(found.groups, found.cells)
+    refusals = {row["refused"] for row in found.comparisons.rows(named=True)}
+    return environment.get_template("compare/page.html.j2").render(
+        script=Markup(script),  # noqa: S704 - our own file, not a value
+        script_hash=content_hash(script),
+        dataset=found.cells["dataset"][0],
+        contenders=list(results.names.values()),
+        budgets=list(results.compare.budgets),
+        facts=_facts(results, found),
+        verdicts=words.verdicts(found.groups, found.comparisons, titles),
+        several_seeds=len(results.compare.seeds) > 1,
+        brackets=(found.comparisons["p_holm"] <= ALPHA).any(),
+        starts=start,
+        fairness=fairness.notes(results, found.groups),
+        asked=fairness.asked(results.compare),
+        costs=fairness.costs(results),
+        groups=_groups(found),
+        comparisons=[_comparison(row) for row in found.comparisons.rows(named=True)],
+        tested=found.comparisons["p"].is_not_null().sum(),
+        with_mcnemar=found.comparisons["p_mcnemar"].is_not_null().any(),
+        only_reason=refusals.pop() if len(refusals) == 1 else None,
+        at_equal_time=found.at_equal_time.rows(named=True),
+        cells=found.cells.rows(named=True),
+        tables=list(vars(found)),
+        num_classes=len(results.classes),
+        most_classes=SHOWN,
+        most_bands=MOST_BANDS,
+        inside=[(name, *told) for name, told in INSIDE.items() if name in panels],
+        named=_by_budget(panels, list(results.compare.budgets)),
+        panels=panels,
+        charts=charts,
+    )
+
+
+def content_hash(script: str) -> str:
+    """What the Content-Security-Policy knows the script by: no other one runs."""
+    digest = hashlib.sha256(script.encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode('ascii')}"
+
+
+def _facts(results: Results, found: Tables) -> list[tuple[str, str]]:
+    """What is compared, at a glance."""
+    images = found.cells["test_images"].unique().sort().to_list()
+    spread = f"{images[0]:,}" if len(images) == 1 else f"{images[0]:,} to {images[-1]:,}"
+    return [
+        ("Dataset", found.cells["dataset"][0]),
+        ("Contenders", str(len(results.names))),
+        ("Budgets", ", ".join(results.compare.budgets)),
+        ("Seeds", ", ".join(map(str, results.compare.seeds))),
+        ("Trainings", f"{len(found.cells):,}"),
+        ("Test images", spread),
+    ]
+
+
+def _groups(found: Tables) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Rows of the table of means by budget, the best one first."""
+    rows = found.groups.sort("mean", descending=True, maintain_order=True).rows(named=True)
+    order = found.groups["budget"].unique(maintain_order=True).to_list()
+    rows.sort(key=lambda row: order.index(row["budget"]))
+    return [
+        (
+            budget,
+            [
+                row
+                | {
+                    "top": place == 0,
+                    "interval": words.interval(row["low"], row["high"]) or DASH,
+                    "image_interval": words.interval(row["image_low"], row["image_high"]) or DASH,
+                }
+                for place, row in enumerate(own)
+            ],
+        )
+        for budget, own in groupby(rows, key=lambda row: str(row["budget"]))
+    ]
+
+
+def _comparison(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the table of differences, with its numbers as text."""
+    return {
+        **row,
+        "points": words.points(row["difference"]),
+        "interval": _span(row["low"], row["high"]),
+        "image_interval": _span(row["image_low"], row["image_high"]),
+        "effect": DASH if row["effect_size"] is None else f"{row['effect_size']:.2f}",
+        "significant": row["p_holm"] is not None and row["p_holm"] <= ALPHA,
+        "detectable_text": DASH if row["detectable"] is None else f"{100 * row['detectable']:.1f}",
+        **{
+            f"{name}_text": DASH if row[name] is None else _only_number(row[name])
+            for name in ("p", "p_holm", "p_mcnemar")
+        },
+    }
+
+
+def _span(low: float | None, high: float | None) -> str:
+    return DASH if low is None or high is None else f"{words.points(low)} to {words.points(high)}"
+
+
+def _only_number(p: float) -> str:
+    """A p-value without its name."""
+    return p_words(p).removeprefix("p = ").removeprefix("p ")
+
+
+def _by_budget(
+    panels: Mapping[str, Panel], names: list[str]
+) -> Callable[[str], list[tuple[str, str]]]:
+    """Charts that there are one of per budget: prefix -> name and budget of each."""
+
+    def named(prefix: str) -> list[tuple[str, str]]:
+        return [(f"{prefix}{name}", name) for name in names if f"{prefix}{name}" in panels]
+
+    return named

@@ -1,0 +1,203 @@
+"""The verdict on every budget, in sentences: who is ahead, by how much, and how sure that is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from pipeline_lib.figures.compare_accuracy import p_words
+from pipeline_lib.report.page import percent
+from pipeline_lib.statistics.paired import ALPHA
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+NARROW = "\N{NARROW NO-BREAK SPACE}"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """On one budget.
+
+    Attributes:
+        budget: its name.
+        title: in words.
+        leaders: the contenders with the highest mean.
+        mean: their accuracy.
+        sentences: what is known, the most important first.
+    """
+
+    budget: str
+    title: str
+    leaders: tuple[str, ...]
+    mean: float
+    sentences: tuple[str, ...]
+
+
+def verdicts(
+    groups: pl.DataFrame, comparisons: pl.DataFrame, titles: Mapping[str, str]
+) -> list[Verdict]:
+    """One per budget.
+
+    Args:
+        groups: of `verdicts.groups`, rounded.
+        comparisons: of `verdicts.comparisons`, rounded.
+        titles: of `budgets.titles`.
+    """
+    tested = int(comparisons["p"].is_not_null().sum())
+    return [
+        _verdict(
+            groups.filter(pl.col("budget") == budget),
+            comparisons.filter(pl.col("budget") == budget),
+            titles[budget],
+            tested,
+        )
+        for budget in groups["budget"].unique(maintain_order=True)
+    ]
+
+
+def _verdict(groups: pl.DataFrame, comparisons: pl.DataFrame, title: str, tested: int) -> Verdict:
+    top = groups.filter(pl.col("mean") == pl.col("mean").max()).rows(named=True)
+    leaders = tuple(row["contender"] for row in top)
+    leader = leaders[0]
+    about = [_from(row, leader) for row in comparisons.rows(named=True)]
+    own = [row for row in about if row and row["other"] not in leaders]
+    others = [name for name in groups["contender"] if name not in leaders]
+    sentences = [
+        _lead(top, title, alone=len(groups) == 1),
+        _better(own, tested),
+        _undecided(own),
+        *_refused(own),
+        _not_asked([name for name in others if name not in {row["other"] for row in own}]),
+        _elsewhere(comparisons.rows(named=True), leaders),
+    ]
+    return Verdict(
+        groups["budget"][0], title, leaders, top[0]["mean"], tuple(filter(None, sentences))
+    )
+
+
+def _from(row: Mapping[str, Any], leader: str) -> dict[str, Any] | None:
+    """A comparison as the leader's: its difference from the other one. None where it takes no part."""
+    if leader == row["first"]:
+        return {**row, "other": row["second"]}
+    if leader != row["second"]:
+        return None
+    bounds = {
+        "image_low": _negative(row["image_high"]),
+        "image_high": _negative(row["image_low"]),
+    }
+    return {**row, **bounds, "other": row["first"], "difference": -row["difference"]}
+
+
+def _negative(value: float | None) -> float | None:
+    return None if value is None else -value
+
+
+def interval(low: float | None, high: float | None) -> str | None:
+    """An interval of accuracies, cut where accuracies end; None where there is none."""
+    if low is None or high is None:
+        return None
+    return f"{100 * max(low, 0):.1f} to {100 * min(high, 1):.1f}{NARROW}%"
+
+
+def points(difference: float) -> str:
+    """A difference of accuracies."""
+    return f"{100 * difference:+.1f}".replace("-", "\N{MINUS SIGN}")
+
+
+def joined(names: Iterable[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    *most, last = list(names)
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def _lead(top: Sequence[Mapping[str, Any]], title: str, *, alone: bool) -> str:
+    row = top[0]
+    names, accuracy = joined(row["contender"] for row in top), percent(row["mean"])
+    if row["seeds"] == 1:
+        about = (
+            f"{accuracy} in one training each" if len(top) > 1 else f"{accuracy} in one training"
+        )
+        luck = "; what another seed would change is not known"
+    else:
+        found = interval(row["low"], row["high"])
+        of_seeds = f"over {row['seeds']} seeds"
+        about = (
+            f"{accuracy} {of_seeds}"
+            if found is None
+            else f"{accuracy} (95{NARROW}% interval {found} {of_seeds})"
+        )
+        luck = ""
+    if alone:
+        return f"With {title} {names} gets {about}{luck}; there is nothing to compare it with."
+    if len(top) > 1:
+        return f"With {title} {names} share the best mean, {about}{luck}."
+    return f"With {title} {names} {'is best on average' if not luck else 'comes out best'}, {about}{luck}."
+
+
+def _better(own: Sequence[Mapping[str, Any]], tested: int) -> str:
+    """Whom the leader beats, and whether other test images could undo that."""
+    rows = [row for row in own if row["p_holm"] is not None and row["p_holm"] <= ALPHA]
+    if not rows:
+        return ""
+    said = [
+        f"{row['other']} ({points(row['difference'])} points, {p_words(row['p_holm'])})"
+        for row in rows
+    ]
+    corrected = f"after Holm\N{RIGHT SINGLE QUOTATION MARK}s correction for {tested} tests"
+    fragile = [
+        row["other"] for row in rows if row["image_low"] is not None and row["image_low"] <= 0
+    ]
+    caveat = (
+        f" On other test images the lead over {joined(fragile)} could be gone." if fragile else ""
+    )
+    return f"Better than {joined(said)} {corrected if tested > 1 else ''}".rstrip() + f".{caveat}"
+
+
+def _undecided(own: Sequence[Mapping[str, Any]]) -> str:
+    rows = [row for row in own if row["p_holm"] is not None and row["p_holm"] > ALPHA]
+    if not rows:
+        return ""
+    said = [
+        f"{row['other']} ({points(row['difference'])} points, {p_words(row['p_holm'])})"
+        for row in rows
+    ]
+    needed = sorted({row["seeds_for_a_point"] for row in rows} - {None})
+    if not needed:
+        return f"Not told apart from {joined(said)}."
+    seeds = f"{needed[0]:,}" if len(needed) == 1 else f"{needed[0]:,} to {needed[-1]:,}"
+    return (
+        f"Not told apart from {joined(said)}; to see a difference of one point takes {seeds} seeds."
+    )
+
+
+def _refused(own: Sequence[Mapping[str, Any]]) -> list[str]:
+    """One sentence per reason."""
+    by_reason: dict[str, list[str]] = {}
+    for row in own:
+        if row["refused"] is not None:
+            said = f"{row['other']} ({points(row['difference'])} points)"
+            by_reason.setdefault(row["refused"], []).append(said)
+    return [
+        f"Not tested against {joined(names)}. {reason[0].upper()}{reason[1:]}."
+        for reason, names in by_reason.items()
+    ]
+
+
+def _not_asked(names: Sequence[str]) -> str:
+    return f"No test against {joined(names)} was asked for (compare.pairs)." if names else ""
+
+
+def _elsewhere(rows: Iterable[Mapping[str, Any]], leaders: Sequence[str]) -> str:
+    """The tested pairs without the leader, counted."""
+    others = [
+        row["p_holm"]
+        for row in rows
+        if row["p_holm"] is not None and leaders[0] not in {row["first"], row["second"]}
+    ]
+    if not others:
+        return ""
+    significant = sum(p <= ALPHA for p in others)
+    return f"Of the other {len(others)} tested pairs {significant or 'none'} differ{'s' * (significant == 1)} significantly."

@@ -1,0 +1,60 @@
+"""How often two contenders give a test image the same class."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from pipeline_lib.figures import style
+from pipeline_lib.figures.heat import Heat, draw_heat
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.figure import Figure
+
+LIGHTEST = 0.12  # the depth of the lowest share: a cell that can be seen
+
+
+def data(agreements: pl.DataFrame, budget: str) -> pl.DataFrame:
+    """The pairs of a budget.
+
+    Args:
+        agreements: budget, first, second, same and more.
+        budget: its name.
+
+    Returns:
+        first, second, same, kappa, both_wrong.
+    """
+    return agreements.filter(pl.col("budget") == budget).drop("budget")
+
+
+def draw(frame: pl.DataFrame, theme: style.Theme, *, contenders: Sequence[str]) -> Figure:
+    """The lower triangle: every pair once.
+
+    Raises:
+        ValueError: `frame` is empty.
+    """
+    style.require_rows(frame, "agreement")
+    same = {
+        frozenset(pair): share for *pair, share in frame.select("first", "second", "same").rows()
+    }
+    rows, columns = contenders[1:], contenders[:-1]
+    same_RC = np.array(
+        [
+            [
+                same[frozenset((row, column))] if c <= r else np.nan
+                for c, column in enumerate(columns)
+            ]
+            for r, row in enumerate(rows)
+        ]
+    )
+    lowest = math.floor(10 * np.nanmin(same_RC)) / 10
+    depth_RC = LIGHTEST + (1 - LIGHTEST) * (same_RC - lowest) / max(1 - lowest, 0.1)
+    texts = [
+        ["" if np.isnan(share) else f"{100 * share:.0f}" for share in line] for line in same_RC
+    ]
+    return draw_heat(Heat(depth_RC, texts, rows, columns), theme)

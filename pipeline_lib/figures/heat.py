@@ -1,0 +1,91 @@
+"""A table of coloured cells with a number each: more in one hue, less in another, nothing for zero."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.colors import to_rgb
+
+from pipeline_lib.figures import style
+from pipeline_lib.figures.cells import LUMA
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+TEXT_UP_TO = 8  # columns; narrower cells have no room for a number
+PITCH = 0.27  # inches per row
+LETTERS = 40  # of the names of all columns that fit beside each other
+
+
+@dataclass(frozen=True)
+class Heat:
+    """What is drawn.
+
+    Attributes:
+        depth_RC: how deep the colour of a cell is, in [-1, 1]; NaN is no cell.
+        texts: what is written into the cells, row by row.
+        rows, columns: their names.
+    """
+
+    depth_RC: NDArray[np.float64]
+    texts: Sequence[Sequence[str]]
+    rows: Sequence[str]
+    columns: Sequence[str]
+
+
+def draw_heat(heat: Heat, theme: style.Theme) -> Figure:
+    """Names of rows on the left, of columns on top."""
+    names, rows = (
+        [style.in_lines(name, 16) for name in part] for part in (heat.columns, heat.rows)
+    )
+    letters = max(len(line) for name in names for line in name.split("\n"))
+    upright = len(names) * letters <= LETTERS
+    head = 0.45 if upright else 0.12 + 0.095 * letters
+    points = 8.5 if any("\n" in name for name in (*names, *rows)) else 9.5
+    with style.applied(theme):
+        figure, axes = style.new_figure(height=0.15 + head + PITCH * len(heat.rows))
+        colours_RC3 = _colours(heat.depth_RC, theme)
+        axes.imshow(colours_RC3, aspect="auto")
+        axes.grid(visible=False)
+        axes.spines[:].set_visible(False)
+        axes.xaxis.tick_top()
+        axes.set_xticks(range(len(names)), names, rotation=0 if upright else 90, fontsize=points)
+        axes.set_yticks(range(len(rows)), rows, fontsize=points)
+        _separate(axes, heat.depth_RC.shape, theme)
+        if len(heat.columns) <= TEXT_UP_TO:
+            _write(axes, heat.texts, colours_RC3)
+        return figure
+
+
+def _colours(depth_RC: NDArray[np.float64], theme: style.Theme) -> NDArray[np.float64]:
+    more, less = (np.array(to_rgb(colour)) for colour in theme.series[:2])
+    depth_RC1 = np.nan_to_num(depth_RC).clip(-1, 1)[..., None]
+    hue_RC3 = np.where(depth_RC1 >= 0, more, less)
+    strength_RC1 = np.abs(depth_RC1)
+    colours_RC3: NDArray[np.float64] = (
+        np.array(to_rgb(theme.surface)) * (1 - strength_RC1) + hue_RC3 * strength_RC1
+    )
+    return colours_RC3
+
+
+def _separate(axes: Axes, shape: tuple[int, ...], theme: style.Theme) -> None:
+    """Lines of the surface between cells."""
+    axes.set_xticks(np.arange(shape[1] + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(shape[0] + 1) - 0.5, minor=True)
+    axes.tick_params(which="minor", length=0)
+    axes.grid(visible=True, which="minor", color=theme.surface, linewidth=1.5)
+
+
+def _write(axes: Axes, texts: Sequence[Sequence[str]], colours_RC3: NDArray[np.float64]) -> None:
+    """Dark on bright cells and bright on dark ones."""
+    bright_RC = colours_RC3 @ LUMA > 0.5
+    for row, line in enumerate(texts):
+        for column, text in enumerate(line):
+            colour = style.LIGHT.ink if bright_RC[row, column] else style.LIGHT.surface
+            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)

@@ -1,0 +1,178 @@
+"""Made-up results of a comparison, as `read_results` returns them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from pipeline_lib.compare.cell import Cell, cells
+from pipeline_lib.compare.read import CURVES, Predictions, Results, display_names
+from pipeline_lib.params.compare import Compare
+from pipeline_lib.params.methods import KINDS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+STEPS = 360
+METHODS = ("supervised", "mixmatch", "fixmatch", "paws", "two_phase")
+
+
+def compare_section(
+    methods: Sequence[str] = METHODS,
+    variants: Sequence[str] = ("standard",),
+    budgets: Sequence[str] = ("labels_20", "labels_100"),
+    seeds: Sequence[int] = (1, 2, 3),
+    **changes: Any,
+) -> Compare:
+    """The section `compare` of a params.yaml."""
+    assert set(methods) <= set(KINDS)
+    content = {
+        "methods": {name: {"tried": 0, "params": {}} for name in methods},
+        "variants": {name: {} for name in variants},
+        "budgets": {name: {} for name in budgets},
+        "seeds": list(seeds),
+        "pairs": "all",
+        "equal": "steps",
+        "amount": None,
+        "ms_per_step": {},
+    }
+    return Compare.model_validate(content | changes)
+
+
+def results(
+    compare: Compare,
+    *,
+    classes: Sequence[str] = tuple("0123456789"),
+    test: int = 400,
+    labels: bool = True,
+    gap: float = 0.025,
+) -> Results:
+    """Accuracies rise by `gap` from contender to contender, and from budget to budget.
+
+    Args:
+        compare: which cells.
+        classes: names.
+        test: images; the same for all seeds.
+        labels: budgets are numbers of labels, else rates of candidates.
+        gap: how much a contender is better than the one before.
+    """
+    names = display_names(compare)
+    listed = list(cells(compare))
+    truth_N = np.arange(test) % len(classes)
+    predictions, rows, curves, per_class = {}, [], [], []
+    for cell in listed:
+        rng = np.random.default_rng([len(cell.key), cell.seed, *cell.key.encode()])
+        k = list(names).index(cell.contender)
+        b = list(compare.budgets).index(cell.budget)
+        share = min(0.8 + gap * k + 0.05 * b + rng.normal(0, 0.006), 0.995)
+        wrong_N = rng.random(test) > share
+        predicted_N = np.where(wrong_N, (truth_N + 1 + k) % len(classes), truth_N)
+        predictions[cell.key] = Predictions(np.arange(test), truth_N, predicted_N)
+        own = {
+            "key": cell.key,
+            "contender": names[cell.contender],
+            "budget": cell.budget,
+            "seed": cell.seed,
+        }
+        accuracy = float((predicted_N == truth_N).mean())
+        course = _course(cell, compare, accuracy, rng, k)
+        curves += [own | point for point in course]
+        per_class += [
+            own
+            | {
+                "class": name,
+                "images": int((truth_N == c).sum()),
+                "recall": float((predicted_N == truth_N)[truth_N == c].mean()),
+            }
+            for c, name in enumerate(classes)
+        ]
+        rows.append(own | _row(cell, accuracy, course[-1], b, labels=labels))
+    own_schema = {"key": pl.String, "contender": pl.String, "budget": pl.String, "seed": pl.Int64}
+    return Results(
+        compare=compare,
+        names=names,
+        classes=list(classes),
+        cells=pl.DataFrame(rows, infer_schema_length=None),
+        curves=pl.DataFrame(curves, schema=own_schema | CURVES),
+        per_class=pl.DataFrame(per_class, infer_schema_length=None),
+        predictions=predictions,
+        embeddings={},
+        range_tests={},
+        phases={cell.key: _phases(cell) for cell in listed},
+    )
+
+
+def _views(k: int) -> int:
+    return 64 * (1 + k % 3)
+
+
+def _course(
+    cell: Cell, compare: Compare, accuracy: float, rng: np.random.Generator, k: int
+) -> list[dict[str, Any]]:
+    per_step = compare.ms_per_step.get(cell.contender)
+    guesses = cell.method in {"mixmatch", "fixmatch", "cr_dpll", "pico"}
+    found = []
+    for epoch in range(21):
+        done = 1 - 0.75**epoch
+        step = STEPS // 20 * epoch
+        found.append(
+            {
+                "epoch": epoch,
+                "step": step,
+                "views": step * _views(k),
+                "seconds": None if per_step is None else per_step / 1000 * step,
+                "loss": None if not epoch else 2.3 * 0.8**epoch + 0.05 * rng.random(),
+                "val_accuracy": round(0.1 + (accuracy - 0.1) * done + 0.02 * rng.random(), 6),
+                "disambiguation_accuracy": round(0.1 + 0.85 * done, 6) if guesses else None,
+                "coverage": round(0.9 * done, 6) if guesses else None,
+                "precision": round(0.5 + 0.45 * done, 6) if guesses and epoch else None,
+            }
+        )
+    return found
+
+
+def _row(
+    cell: Cell, accuracy: float, last: dict[str, Any], b: int, *, labels: bool
+) -> dict[str, Any]:
+    labeled = [20, 100, 400, 1000][b % 4] if labels else 0
+    return {
+        "method": cell.method,
+        "variant": cell.variant,
+        "dataset": "digits",
+        "protocol": "few_shot" if labels else "uniform_candidates",
+        "labeled": labeled,
+        "partial": 0 if labels else 1213,
+        "unlabeled": 1213 - labeled if labels else 0,
+        "candidate_rate": 0.98 if labels else 0.1 * (b + 1),
+        "accuracy": round(accuracy, 6),
+        "balanced_accuracy": round(accuracy - 0.002, 6),
+        "macro_f1": round(accuracy - 0.004, 6),
+        "nll": round(1.2 * (1 - accuracy) + 0.1, 6),
+        "brier": round(1 - accuracy, 6),
+        "ece": 0.03,
+        "test_images": 400,
+        "val_accuracy": last["val_accuracy"],
+        "disambiguation_accuracy": last["disambiguation_accuracy"],
+        "steps": last["step"],
+        "views": last["views"],
+        "seconds": last["seconds"],
+    }
+
+
+def _phases(cell: Cell) -> dict[str, Any]:
+    switch = 100 + 40 * cell.seed if cell.method == "two_phase" else STEPS
+    bounds = [(0, switch), (switch, STEPS)] if switch < STEPS else [(0, STEPS)]
+    return {
+        "phases": [
+            {
+                "phase": f"phase {number}" if len(bounds) > 1 else "train",
+                "first_step": first,
+                "end": end,
+                "views_per_step": 64,
+                "ended": f"all of its {end - first} steps",
+            }
+            for number, (first, end) in enumerate(bounds, 1)
+        ]
+    }
