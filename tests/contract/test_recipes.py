@@ -133,7 +133,7 @@ def test_a_comparison_can_be_planned_and_says_all_of_itself(name: str, content) 
     assert own["title"]
     assert own["target"]
     assert own["cost"]
-    said = set(content["compare"]) - set(own["params"]["compare"])
+    said = set(content["compare"]) - set(RECIPES[name].params["compare"])
     assert said == set(), "a key that is left out is that of whatever was compared before"
     planned = plans(recipes.overlay(content, RECIPES[name].params))
     assert len({str(plan) for plan in planned.values()}) == len(planned), "two are the same"
