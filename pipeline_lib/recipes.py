@@ -124,7 +124,8 @@ def _with_base(
         return content
     base = _with_base(path.with_name(f"{content.pop('based_on')}.yaml"), (*above, path), files)
     notes = [*base["notes"], *content["notes"]]
-    return overlay(base, content) | {"notes": notes}
+    params = overlay(base.get("params", {}), content.get("params", {}))
+    return {**base, **content, "notes": notes, "params": params}
 
 
 def changes(content: Mapping[str, Any], recipe: Recipe) -> list[tuple[str, Any, Any]]:

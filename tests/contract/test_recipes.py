@@ -137,6 +137,9 @@ def test_a_comparison_can_be_planned_and_says_all_of_itself(name: str, content) 
     assert said == set(), "a key that is left out is that of whatever was compared before"
     planned = plans(recipes.overlay(content, RECIPES[name].params))
     assert len({str(plan) for plan in planned.values()}) == len(planned), "two are the same"
+    assert set(RECIPES[name].params["compare"]["budgets"]) == set(
+        own["params"]["compare"]["budgets"]
+    )
     params = check(recipes.overlay(content, RECIPES[name].params), FOLDER / f"{name}.yaml")
     assert len(list(cells(params.compare))) == len(planned) * len(params.compare.seeds)
 
