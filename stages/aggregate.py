@@ -7,8 +7,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from pipeline_lib.cells.cell import COMPARISON
 from pipeline_lib.compare.build import build_comparison
-from pipeline_lib.compare.cell import COMPARISON
 from pipeline_lib.compare.leaderboard import as_lines, as_table, of_groups
 from pipeline_lib.compare.read import read_results
 from pipeline_lib.params.load import load

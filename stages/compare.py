@@ -69,7 +69,7 @@ def _environment() -> dict[str, str]:
 
 def _changed() -> list[str]:
     """Keys of the cells that are missing or out of date, in the order of params.yaml."""
-    from pipeline_lib.compare.cell import cells
+    from pipeline_lib.cells.cell import cells
     from pipeline_lib.params.load import load
 
     done = subprocess.run(
@@ -148,7 +148,7 @@ def compare_times() -> None:
     cells at a time these were slower than alone.
     """
     from pipeline_lib.artifacts import publish_text
-    from pipeline_lib.compare.cell import TIMES, cells
+    from pipeline_lib.cells.cell import TIMES, cells
     from pipeline_lib.params.load import PARAMS, load
     from pipeline_lib.recipes import edited
 
@@ -174,8 +174,8 @@ def compare_datasets(
 ) -> None:
     """Rank methods over several datasets: Friedman's test, and a critical-difference diagram."""
     from pipeline_lib.artifacts import publish_bytes
-    from pipeline_lib.compare.datasets import scores
     from pipeline_lib.figures import critical_difference, style
+    from pipeline_lib.ranking.scores import scores
     from pipeline_lib.rng import generator
     from pipeline_lib.statistics.ranks import rank
 
@@ -216,7 +216,7 @@ def _groups() -> Any:  # noqa: ANN401 - a frame of polars, which is imported lat
     import polars as pl
 
     from pipeline_lib.artifacts import read_table
-    from pipeline_lib.compare.cell import COMPARISON
+    from pipeline_lib.cells.cell import COMPARISON
 
     return pl.from_arrow(read_table(COMPARISON / "tables/groups.parquet"))
 

@@ -13,8 +13,8 @@ from dvc.utils.hydra import apply_overrides, to_hydra_overrides
 from ruamel.yaml import YAML
 
 from pipeline_lib import recipes
-from pipeline_lib.compare.cell import cells
-from pipeline_lib.compare.plan import plans
+from pipeline_lib.cells.cell import cells
+from pipeline_lib.cells.plan import plans
 from pipeline_lib.errors import UserError
 from pipeline_lib.params.load import check, read_yaml
 from pipeline_lib.params.methods import KINDS

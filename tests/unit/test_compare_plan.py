@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_lib.compare.cell import Cell, cells, completed
-from pipeline_lib.compare.length import stretched
-from pipeline_lib.compare.plan import plans
+from pipeline_lib.cells.cell import Cell, cells, completed
+from pipeline_lib.cells.length import stretched
+from pipeline_lib.cells.plan import plans
 from pipeline_lib.errors import UserError
 from pipeline_lib.methods.phases import Phase
 from pipeline_lib.overlay import overlay

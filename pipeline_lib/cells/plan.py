@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline_lib.compare.cell import Cell, cells
+from pipeline_lib.cells.cell import Cell, cells
 from pipeline_lib.errors import UserError
 from pipeline_lib.overlay import overlay
 from pipeline_lib.params.load import PARAMS, check
