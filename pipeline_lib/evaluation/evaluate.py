@@ -9,6 +9,7 @@ import numpy as np
 from pipeline_lib.artifacts import publish_json, read_json, read_table
 from pipeline_lib.errors import UserError
 from pipeline_lib.evaluation import labels, metrics, tables
+from pipeline_lib.evaluation.embedding import embedding
 from pipeline_lib.evaluation.intervals import wilson_95
 from pipeline_lib.evaluation.predict import predict
 from pipeline_lib.evaluation.snapshots import snapshot_accuracies
@@ -57,7 +58,8 @@ def evaluate(
     ids_N, labels_N = _test_images(data / "split/test.parquet")
     images = data / "images.parquet"
     images_NCHW = memory.load(images, ids_N, Stored.described_by(task), "test")
-    predicted_NK = predict(load_predictor(models), images_NCHW, params.batch_size, device)
+    predictor = load_predictor(models)
+    predicted_NK = predict(predictor, images_NCHW, params.batch_size, device)
     others = snapshot_accuracies(models, images_NCHW, labels_N, params.batch_size, device)
     summary = read_json(data / "split/summary.json")
     measured = {
@@ -70,6 +72,16 @@ def evaluate(
     }
     run = {name: about[name] for name in ("method", "variant", "dataset", "seed")}
     content: dict[str, Any] = tables.rounded({**run, "protocol": summary["protocol"], **measured})
+    points = embedding(
+        predictor,
+        images_NCHW,
+        labels_N,
+        predicted_NK.argmax(axis=1),
+        classes,
+        params.batch_size,
+        device,
+    )
+    tables.publish_embedding(reports / "evaluate/embedding.csv", points)
     tables.publish_label_curve(reports / "evaluate/label_curve.csv", curve)
     tables.publish_cleaned_labels(reports, labels.cleaned_labels(known, classes))
     publish_json(reports / "metrics.json", content, sidecar=False)

@@ -87,6 +87,11 @@ def publish_calibration(path: Path, table: Sequence[CalibrationBin]) -> None:
     publish_csv(path, columns, map(asdict, table))
 
 
+def publish_embedding(path: Path, points: Iterable[Mapping[str, Any]]) -> None:
+    """Write embedding.csv: x, y, kind, class, predicted; no rows for a predictor without embeddings."""
+    publish_csv(path, ("x", "y", "kind", "class", "predicted"), points)
+
+
 def publish_label_curve(path: Path, curve: Sequence[Mapping[str, Any]]) -> None:
     """Write label_curve.csv: epoch, val_accuracy, disambiguation_accuracy, coverage, precision."""
     publish_csv(path, ("epoch", *MEASURED), curve)

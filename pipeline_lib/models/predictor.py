@@ -82,9 +82,13 @@ class SoftNeighbours(Predictor):
             "projection_width": supports_SD.shape[1],
         }
 
+    def embed(self, images_BCHW: Tensor) -> Tensor:
+        """Embeddings of unit length, float32 (B, D)."""
+        return normalize(self.projection(self.classifier.features(images_BCHW)).float())
+
     def forward(self, images_BCHW: Tensor) -> Tensor:
         """Predict: `softmax_s(z . s / tau) Y_S` (B, K)."""
-        z_BD = normalize(self.projection(self.classifier.features(images_BCHW)).float())
+        z_BD = self.embed(images_BCHW)
         share_BS = torch.softmax(z_BD @ self.supports_SD.T / self.temperature, dim=1)
         none_BK = share_BS.new_zeros(len(share_BS), self.num_classes)
         return none_BK.index_add(1, self.class_S, share_BS)
@@ -110,9 +114,14 @@ class ProjectedSoftmax(Predictor):
             "projection_width": linear.in_features,
         }
 
+    def embed(self, images_BCHW: Tensor) -> Tensor:
+        """What the linear layer sees (B, D)."""
+        embedding_BD: Tensor = self.first(self.classifier.features(images_BCHW))
+        return embedding_BD
+
     def logits(self, images_BCHW: Tensor) -> Tensor:
         """Classify: float32 logits (B, K)."""
-        logits_BK: Tensor = self.linear(self.first(self.classifier.features(images_BCHW)))
+        logits_BK: Tensor = self.linear(self.embed(images_BCHW))
         return logits_BK.float()
 
     def forward(self, images_BCHW: Tensor) -> Tensor:

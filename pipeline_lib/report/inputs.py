@@ -35,7 +35,7 @@ class Inputs:
         predictions: reports/evaluate/predictions.parquet.
         phases: reports/train/phases.json.
         range_test: reports/train/range_test.csv, empty where nothing was sought; all cells as text.
-        history, label_curve, per_class, calibration: the CSV files of these names, all cells as text.
+        history, label_curve, per_class, calibration, embedding: the CSV files of these names, all cells as text.
     """
 
     metrics: dict[str, Any]
@@ -53,6 +53,7 @@ class Inputs:
     label_curve: pl.DataFrame
     per_class: pl.DataFrame
     calibration: pl.DataFrame
+    embedding: pl.DataFrame
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -94,6 +95,7 @@ def read_inputs(data: Path, reports: Path) -> Inputs:
         label_curve=_read_csv(evaluated / "label_curve.csv"),
         per_class=_read_csv(evaluated / "per_class.csv"),
         calibration=_read_csv(evaluated / "calibration.csv"),
+        embedding=_read_csv(evaluated / "embedding.csv"),
     )
 
 

@@ -12,6 +12,7 @@ from pipeline_lib.figures import (
     co_occurrence,
     confusion,
     disambiguation,
+    embedding,
     lines,
     loss,
     mistakes,
@@ -65,6 +66,7 @@ def panels(inputs: Inputs, report: Report) -> dict[str, Panel]:
         *_guesses(inputs),
         *_search(inputs),
         *_test_charts(inputs),
+        *_embedding(inputs),
         *_label_charts(inputs),
         _training_images(inputs, report.grid_images),
         _mistakes(inputs, report.worst_mistakes),
@@ -133,6 +135,15 @@ def _test_charts(inputs: Inputs) -> list[Panel]:
         ),
         Panel("per_class", scores, per_class.draw, f"Per-class bars {none}", _class_words(scores)),
     ]
+
+
+def _embedding(inputs: Inputs) -> list[Panel]:
+    """The picture of the embeddings, only of a predictor that has some."""
+    points = embedding.data(inputs.embedding)
+    if points.is_empty():
+        return []
+    none = "No picture of the embeddings: there are none."
+    return [Panel("embedding", points, embedding.draw, none, _point_words(points))]
 
 
 def _label_charts(inputs: Inputs) -> list[Panel]:
@@ -235,6 +246,16 @@ def _class_words(scores: pl.DataFrame) -> str:
         return ""
     (low, _, worst, *_), (high, _, best, *_) = ranked.row(0), ranked.row(-1)
     return f"Bars: accuracy from {worst:.3f} for {low} to {best:.3f} for {high}; all in the table below."
+
+
+def _point_words(points: pl.DataFrame) -> str:
+    count = {kind: int((points["kind"] == kind).sum()) for kind in embedding.WORDS}
+    tested = count["right"] + count["wrong"]
+    support = f", and {count['support']:,} labeled images" if count["support"] else ""
+    return (
+        f"Scatter plot of {tested:,} test images, {count['right']:,} of them recognised{support}, in the plane of "
+        f"the two largest principal components of their embeddings. The table holds every point."
+    )
 
 
 def _size_words(sizes: pl.DataFrame) -> str:

@@ -23,10 +23,12 @@ from pipeline_lib.memory import ImageMemory
 from pipeline_lib.models.build import Architecture, build
 from pipeline_lib.models.predictor import (
     Predictor,
+    SoftNeighbours,
     load_predictor,
     save_predictor,
     save_weights,
 )
+from pipeline_lib.models.projection import projection_head
 from pipeline_lib.params.load import load
 
 ROOT = Path(__file__).parents[2]
@@ -247,6 +249,7 @@ def test_tables_are_readable_without_the_project(tmp_path) -> None:
     curve = read_csv(folder / "label_curve.csv")
     assert [row["val_accuracy"] for row in curve] == ["0.0", "0.75", "0.0"]
     assert {row["disambiguation_accuracy"] for row in curve} == {""}
+    assert {(row["coverage"], row["precision"]) for row in curve} == {("", "")}
     labels = read_csv(tmp_path / "reports/labels.csv")
     assert len(labels) == 20
     assert labels[0]["source"] == "0.png"
@@ -254,6 +257,40 @@ def test_tables_are_readable_without_the_project(tmp_path) -> None:
     assert labels[0]["confidence"] == "0.8"
     parquet = pq.read_table(tmp_path / "reports/labels.parquet").to_pylist()
     assert [row["label"] for row in parquet] == [row["label"] for row in labels]
+
+
+def test_a_plain_classifier_has_no_embeddings(tmp_path) -> None:
+    write_inputs(tmp_path)
+    run(tmp_path)
+    table = (tmp_path / "reports/evaluate/embedding.csv").read_text()
+    assert table == "x,y,kind,class,predicted\n"
+
+
+def test_the_embeddings_are_of_the_test_images_in_their_order(tmp_path) -> None:
+    write_inputs(tmp_path)
+    torch.manual_seed(1)
+    classifier = build(ARCHITECTURE)
+    width = classifier.head.in_features
+    head = projection_head(width, 0, None)
+    supports_SD, class_S = torch.randn(6, width), torch.arange(6)
+    predictor = SoftNeighbours(classifier, head, supports_SD, class_S, len(CLASSES), 0.1)
+    about = json.loads((tmp_path / "models/predictor.json").read_text())
+    kept = ("method", "variant", "dataset", "seed", "classes", "selected_epoch", "snapshots")
+    about = {name: about[name] for name in kept}
+    state = predictor.state_dict()
+    save_predictor(tmp_path / "models", state, predictor.description, ARCHITECTURE, about)
+    run(tmp_path)
+    points = read_csv(tmp_path / "reports/evaluate/embedding.csv")
+    assert [row["kind"] for row in points] == ["test"] * len(TEST) + ["support"] * 6
+    assert [row["class"] for row in points[len(TEST) :]] == CLASSES
+    assert {row["predicted"] for row in points[len(TEST) :]} == {""}
+    table = pq.read_table(tmp_path / "reports/evaluate/predictions.parquet").to_pylist()
+    assert [(row["class"], row["predicted"]) for row in points[: len(TEST)]] == [
+        (CLASSES[row["label"]], CLASSES[row["predicted"]]) for row in table
+    ]
+    first = (tmp_path / "reports/evaluate/embedding.csv").read_bytes()
+    run(tmp_path, budget=1e-9, say=lambda _: None)  # the test images in a file
+    assert (tmp_path / "reports/evaluate/embedding.csv").read_bytes() == first
 
 
 def test_sidecars_are_where_a_stage_reads_and_nowhere_else(tmp_path) -> None:

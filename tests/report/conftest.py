@@ -114,6 +114,7 @@ def write_run(
     _write_curves(run, epochs, keeps_labels=keeps_labels, method=method)
     _write_phases(run, epochs, method)
     measured = _write_test(run, rng, truth_N[train:], first_id=train, accuracy=accuracy)
+    _write_points(run, rng, method)
     _write_summary(run, summary or {})
     content = {
         "method": method or ("cr_dpll" if keeps_labels else "supervised"),
@@ -166,6 +167,21 @@ def _write_images(
         "part": ["train"] * train,
     }
     publish_table(run.data / "split/oracle.parquet", pa.table(oracle))
+
+
+def _write_points(run: FakeRun, rng: np.random.Generator, method: str | None) -> None:
+    """Embeddings of PAWS alone; every sixth image is mistaken."""
+    points = [
+        {"x": x, "y": y, "kind": "support" if n % 4 == 0 else "test", "class": run.classes[k]}
+        for n, (k, (x, y)) in enumerate(
+            (n % len(run.classes), rng.normal(size=2).round(4)) for n in range(40)
+        )
+        if method == "paws"
+    ]
+    for n, point in enumerate(points):
+        if point["kind"] == "test":
+            point["predicted"] = run.classes[0] if n % 6 == 0 else point["class"]
+    tables.publish_embedding(run.reports / "evaluate/embedding.csv", points)
 
 
 def _write_summary(run: FakeRun, changes: Mapping[str, object]) -> None:

@@ -11,6 +11,7 @@ from pipeline_lib.figures import (
     co_occurrence,
     confusion,
     disambiguation,
+    embedding,
     lines,
     loss,
     mistakes,
@@ -159,6 +160,36 @@ def test_no_range_test_where_the_rate_was_given():
     assert range_test.data(pl.DataFrame(), 0.1).is_empty()  # an empty file has no columns
     none = text_table(learning_rate=[], loss=[], smoothed_loss=[], step=[])
     assert range_test.data(none, 0.1).is_empty()
+
+
+def points_table(*rows):
+    names = ("x", "y", "kind", "class", "predicted")
+    return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String), orient="row")
+
+
+def test_test_images_of_the_embedding_are_right_or_wrong():
+    table = points_table(
+        ("0.5", "-1", "test", "1", "1"),
+        ("2", "0", "test", "cat", "1"),
+        ("1e-4", "3", "support", "cat", None),
+    )
+    assert embedding.data(table).rows() == [
+        (0.5, -1.0, "right", "1", "1"),
+        (2.0, 0.0, "wrong", "cat", "1"),
+        (0.0001, 3.0, "support", "cat", None),
+    ]
+    assert embedding.data(table.clear()).is_empty()
+    assert embedding.data(table).schema == embedding.SCHEMA
+
+
+def test_a_name_stands_at_the_median_of_its_test_images():
+    """Of classes in one place, the one with most images; the support moves no name."""
+    rows = [(x, 0, "right", "a", "a") for x in (0, 1, 9)] + [(1, 0, "wrong", "b", "a")] * 2
+    rows += [(9, 9, "right", "c", "c"), (50, 50, "support", "c", None)]
+    frame = pl.DataFrame(rows, schema=embedding.SCHEMA, orient="row")
+    assert embedding.named(frame) == [("a", 1.0, 0.0), ("c", 9.0, 9.0)]
+    apart = frame.with_columns(y=pl.when(pl.col("class") == "b").then(40.0).otherwise("y"))
+    assert [name for name, *_ in embedding.named(apart)] == ["a", "b", "c"]
 
 
 def test_confusion_counts_and_shares():

@@ -18,6 +18,7 @@ from pipeline_lib.figures import (
     co_occurrence,
     confusion,
     disambiguation,
+    embedding,
     lines,
     loss,
     mistakes,
@@ -36,6 +37,7 @@ EMPTY = {
     disambiguation: lines.SCHEMA.to_frame(),
     pseudo_labels: lines.SCHEMA.to_frame(),
     range_test: range_test.SCHEMA.to_frame(),
+    embedding: embedding.SCHEMA.to_frame(),
     confusion: pl.DataFrame({"actual": [], "predicted": [], "images": [], "share": []}),
     reliability: pl.DataFrame(schema=reliability.COLUMNS),
     per_class: pl.DataFrame({"class": [], "images": [], "accuracy": []}),
@@ -255,6 +257,42 @@ def test_a_range_test_of_any_length_and_height(losses, rate, theme):
     assert not any("$" in text for text in shown)
 
 
+def points(size, names=None, support=50, count=1000):
+    """Clouds around a place per class; a fifth of the images is mistaken."""
+    rng = np.random.default_rng(2)
+    names = names or [f"class {k}" for k in range(size)]
+    class_N = np.arange(count + support) % size
+    xy_N2 = rng.normal(size=(size, 2))[class_N] + rng.normal(scale=0.1, size=(count + support, 2))
+    taken = [(k + (n % 5 == 0)) % size for n, k in enumerate(class_N)]
+    table = {
+        "x": xy_N2[:, 0],
+        "y": xy_N2[:, 1],
+        "kind": ["test"] * count + ["support"] * support,
+        "class": [names[k] for k in class_N],
+        "predicted": [names[k] for k in taken[:count]] + [None] * support,
+    }
+    return embedding.data(pl.DataFrame(table))
+
+
+@pytest.mark.parametrize("theme", style.THEMES, ids=lambda theme: theme.name)
+@pytest.mark.parametrize("size", [2, 10, 25, 100, 1000])
+def test_embeddings_of_2_to_1000_classes_are_no_heap_of_names(size, theme):
+    svg = style.as_svg(embedding.draw(points(size), theme), theme)
+    shown = texts(svg)
+    assert len(svg) < 250_000
+    named = [text for text in shown if text.startswith("class ")]
+    assert 2 <= len(named) == len({*named}) <= min(size, embedding.NAMED)
+    assert {"recognised", "mistaken", "labeled"} <= set(shown)
+
+
+@pytest.mark.parametrize("theme", style.THEMES, ids=lambda theme: theme.name)
+@pytest.mark.parametrize(("count", "support"), [(1, 0), (1, 1), (3, 0), (0, 2)])
+def test_embeddings_of_few_images(count, support, theme):
+    shown = draw(embedding, points(1, support=support, count=count), theme)
+    assert ("labeled" in shown) == bool(support)
+    assert ("class 0" in shown) == bool(count)
+
+
 def test_reliability_with_a_single_filled_bin():
     frame = pl.DataFrame(
         [(0.0, 0.5, 0, None, None), (0.5, 1.0, 3, 0.9, 1.0)],
@@ -285,6 +323,13 @@ def test_image_grids_of_any_size(shape, count):
 
 
 HOSTILE = ["$x^2$", "$\\frac", "<b>&amp;", "x" * 300, "a\x00b", "evil\u202egnp"]
+
+
+def test_hostile_names_of_embeddings_stay_text():
+    shown = set(draw(embedding, points(6, HOSTILE)))
+    expected = {style.label(name, embedding.LETTERS) for name in HOSTILE}
+    assert len(shown & expected) >= 3  # names that would cover another are left out
+    assert {text for text in shown if "\u202e" in text or "\x00" in text} == set()
 
 
 @pytest.mark.parametrize("module", [co_occurrence, annotators], ids=module_name)

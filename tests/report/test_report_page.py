@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline_lib.artifacts import publish_table, verify
+from pipeline_lib.artifacts import publish_table, publish_text, verify
 from pipeline_lib.errors import UserError
 from pipeline_lib.evaluation import tables
 from pipeline_lib.params.load import load
@@ -285,10 +285,14 @@ def test_a_history_of_one_row_with_empty_columns(make_run):
     assert "no epoch was trained" in read(run).text
 
 
+def inputs_of(run):
+    return read_inputs(run.data, run.reports), load().report
+
+
 def undrawn(run):
     """The page without drawing its charts, which takes most of the time."""
-    inputs = read_inputs(run.data, run.reports)
-    found = panels(inputs, load().report)
+    inputs, report = inputs_of(run)
+    found = panels(inputs, report)
     blank = {key: {"light": b"<svg/>", "dark": b"<svg/>"} for key in found}
     return Page(render(inputs, found, blank))
 
@@ -426,6 +430,82 @@ def test_annotators_have_a_chart_and_their_numbers(make_run, digits_run):
     ]
 
 
+DIAGNOSTICS = {"pseudo_labels", "range_test", "embedding"}
+
+
+@pytest.mark.parametrize(
+    ("method", "expected", "words"),
+    [
+        ("fixmatch", {"pseudo_labels"}, ["Coverage: images without label", "Used by the method"]),
+        ("paws", {"pseudo_labels", "embedding"}, ["A dotted line", "each name is in the middle"]),
+        ("two_phase", {"pseudo_labels", "range_test"}, ["A dotted line", "Chosen was 0.1: where"]),
+        (None, set(), []),
+    ],
+)
+def test_a_method_has_its_own_diagnostics_and_no_others(make_run, method, expected, words):
+    run = make_run(method=method)
+    run.build()
+    page = read(run)
+    anchors = {attrs.get("id") for attrs in page.all("figure")}
+    tables = {path.stem for path in (run.reports / "tables").glob("*.csv")}
+    figures = {path.stem for path in (run.reports / "figures").iterdir()}
+    assert anchors & DIAGNOSTICS == tables & DIAGNOSTICS == figures & DIAGNOSTICS == expected
+    assert len(page.all("picture")) == 8 + len(expected)
+    assert all(attrs["alt"].strip() for attrs in page.all("img"))
+    assert all(word in page.text for word in words)
+    if not expected:
+        foreign = ("Pseudo-labels", "Learning rate", "Embeddings", "dotted line:")
+        assert not any(word in page.text for word in foreign)
+
+
+def test_diagnostics_are_told_in_words(make_run):
+    said = {}
+    for method in ("paws", "two_phase"):
+        found = panels(*inputs_of(make_run(method=method)))
+        said |= {(method, name): panel.says for name, panel in found.items()}
+    assert "from 0 in epoch 0 to 0.953 in epoch 6; precision" in said["paws", "pseudo_labels"]
+    assert said["paws", "loss"].endswith("; finetune begins after epoch 3.")
+    assert said["two_phase", "accuracy"].endswith("second begins after epoch 4.")
+    assert "30 test images, 2" in said["paws", "embedding"]
+    assert "and 10 labeled images" in said["paws", "embedding"]
+    assert "starts at 2, is lowest, 0.7, at a rate of 3.2" in said["two_phase", "range_test"]
+    assert "was 1 at the rate that was chosen, 0.1." in said["two_phase", "range_test"]
+
+
+def test_a_rate_that_was_given_needs_no_test(make_run):
+    run = make_run(method="two_phase")
+    publish_text(run.reports / "train/range_test.csv", "\n")
+    assert run.build() == ["No range test: the learning rate, 0.1, was given."]
+    text = read(run).text
+    assert "Learning rate No range test: the learning rate, 0.1, was given." in text
+    assert "Chosen was" not in text
+
+
+@pytest.mark.parametrize("name", ["reports/train/range_test.csv"])
+def test_a_missing_range_test_is_named(make_run, name):
+    run = make_run(method="two_phase")
+    (run.root / name).unlink()
+    with pytest.raises(UserError, match=re.escape(name)):
+        run.build()
+
+
+@pytest.mark.parametrize("method", ["fixmatch", "paws", "two_phase"])
+def test_diagnostics_are_the_same_bytes_each_time_and_leave_with_their_method(make_run, method):
+    first, second = make_run(method=method), make_run(method=method)
+    for run in (first, second):
+        run.build()
+    assert digests(first.reports) == digests(second.reports)
+    plain = make_run()
+    for name in ("train/history.csv", "train/phases.json", "evaluate/label_curve.csv"):
+        for file in (name, f"{name}.sha256"):
+            shutil.copy(plain.reports / file, first.reports / file)
+    for file in ("embedding.csv", "embedding.csv.sha256"):
+        shutil.copy(plain.reports / "evaluate" / file, first.reports / "evaluate" / file)
+    first.build()
+    left = {path.stem for path in (first.reports / "figures").iterdir()}
+    assert not left & DIAGNOSTICS
+
+
 @pytest.mark.parametrize(
     ("num_classes", "words"),
     [
@@ -460,6 +540,7 @@ def test_many_classes_and_large_images_stay_small(make_run):
         "reports/train/phases.json",
         "reports/evaluate/predictions.parquet",
         "reports/evaluate/per_class.csv",
+        "reports/evaluate/embedding.csv",
         "reports/metrics.json",
         "reports/labels.parquet",
     ],
