@@ -12,8 +12,9 @@ from jinja2 import FileSystemLoader, PrefixLoader
 from markupsafe import Markup
 
 from pipeline_lib.compare import budgets, fairness, words
+from pipeline_lib.compare.panels import EMBEDDING
 from pipeline_lib.figures.bands import MOST_BANDS
-from pipeline_lib.figures.compare_accuracy import limits, p_words
+from pipeline_lib.figures.compare_accuracy import MOST_BRACKETS, limits, p_words
 from pipeline_lib.figures.compare_classes import SHOWN
 from pipeline_lib.report import page as report_page
 from pipeline_lib.statistics.paired import ALPHA
@@ -40,9 +41,17 @@ INSIDE = {
         "Pseudo-labels: precision",
         "How many of these confident guesses are right. No training sees this.",
     ),
+    "range_tests": (
+        "Learning rates sought",
+        "Loss of a trial in which the rate rises from step to step, smoothed. A dot: the rate that was chosen.",
+    ),
     "phases": ("Phases", "When each training went on to its next phase; one bar per seed."),
 }
 """Titles and captions of the charts that only some methods have."""
+EMBEDDED = (
+    "Test images and the labeled ones that they are compared with, of the first seed, in the plane along which test "
+    "images differ most. What meets here may be apart in other directions."
+)
 
 
 def render(
@@ -78,6 +87,7 @@ def render(
         verdicts=words.verdicts(found.groups, found.comparisons, titles),
         several_seeds=len(results.compare.seeds) > 1,
         brackets=(found.comparisons["p_holm"] <= ALPHA).any(),
+        most_brackets=MOST_BRACKETS,
         starts=start,
         fairness=fairness.notes(results, found.groups),
         asked=fairness.asked(results.compare),
@@ -93,7 +103,7 @@ def render(
         num_classes=len(results.classes),
         most_classes=SHOWN,
         most_bands=MOST_BANDS,
-        inside=[(name, *told) for name, told in INSIDE.items() if name in panels],
+        inside=_inside(panels),
         named=_by_budget(panels, list(results.compare.budgets)),
         panels=panels,
         charts=charts,
@@ -151,7 +161,7 @@ def _comparison(row: Mapping[str, Any]) -> dict[str, Any]:
         "image_interval": _span(row["image_low"], row["image_high"]),
         "effect": DASH if row["effect_size"] is None else f"{row['effect_size']:.2f}",
         "significant": row["p_holm"] is not None and row["p_holm"] <= ALPHA,
-        "detectable_text": DASH if row["detectable"] is None else f"{100 * row['detectable']:.1f}",
+        "detectable_text": _detectable(row["detectable"]),
         **{
             f"{name}_text": DASH if row[name] is None else _only_number(row[name])
             for name in ("p", "p_holm", "p_mcnemar")
@@ -163,9 +173,27 @@ def _span(low: float | None, high: float | None) -> str:
     return DASH if low is None or high is None else f"{words.points(low)} to {words.points(high)}"
 
 
+def _detectable(difference: float | None) -> str:
+    """In points; more than there are cannot be seen at all."""
+    if difference is None:
+        return DASH
+    return "> 100" if difference > 1 else f"{100 * difference:.1f}"
+
+
 def _only_number(p: float) -> str:
     """A p-value without its name."""
     return p_words(p).removeprefix("p = ").removeprefix("p ")
+
+
+def _inside(panels: Mapping[str, Panel]) -> list[tuple[str, str, str]]:
+    """Name, title and caption of the charts that only some methods have."""
+    known = [(name, *told) for name, told in INSIDE.items() if name in panels]
+    maps = [
+        (name, f"Embeddings, {name.removeprefix(EMBEDDING)}", EMBEDDED)
+        for name in panels
+        if name.startswith(EMBEDDING)
+    ]
+    return known + maps
 
 
 def _by_budget(

@@ -16,10 +16,13 @@ from pipeline_lib.figures import (
     compare_curves,
     compare_logs,
     compare_phases,
+    compare_range_tests,
+    embedding,
+    range_test,
 )
 from pipeline_lib.figures.compare_accuracy import p_words
 from pipeline_lib.figures.style import label, percent
-from pipeline_lib.report.panels import Panel
+from pipeline_lib.report.panels import Panel, point_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +35,7 @@ NO_TIMES = (
     "Left out: how long a step takes is not known. python -m stages.app compare-times notes it in params.yaml, "
     "from the trainings that ran on this machine; then run dvc repro reports/compare/dvc.yaml again."
 )
+EMBEDDING = "embedding_"
 LABELS = {
     "disambiguation": "disambiguation_accuracy",
     "coverage": "coverage",
@@ -50,6 +54,8 @@ def panels(results: Results, found: Tables) -> dict[str, Panel]:
         *_agreements(found, names),
         *_training_labels(found, names),
         *_phases(results, found),
+        *_searches(results, found, names),
+        *_embeddings(results, found),
         *_logs(found, names),
     ]
     return {panel.name: panel for panel in made}
@@ -123,6 +129,23 @@ def _agreements(found: Tables, names: Sequence[str]) -> list[Panel]:
 def _phases(results: Results, found: Tables) -> list[Panel]:
     frame = compare_phases.data(found.cells, results.phases)
     return _present([Panel("phases", frame, compare_phases.draw, "", _phase_words(frame))])
+
+
+def _searches(results: Results, found: Tables, names: Sequence[str]) -> list[Panel]:
+    frame = compare_range_tests.data(found.cells, results.range_tests, results.phases)
+    draw = partial(compare_range_tests.draw, contenders=names)
+    return _present([Panel("range_tests", frame, draw, "", _range_words(frame))])
+
+
+def _embeddings(results: Results, found: Tables) -> list[Panel]:
+    """Of one training of each contender with each budget: that of the first seed."""
+    made = []
+    for row in found.cells.filter(pl.col("seed") == results.compare.seeds[0]).rows(named=True):
+        if row["key"] in results.embeddings:
+            frame = embedding.data(results.embeddings[row["key"]])
+            name = f"{EMBEDDING}{row['key']}"
+            made.append(Panel(name, frame, embedding.draw, "", point_words(frame)))
+    return made
 
 
 def _logs(found: Tables, names: Sequence[str]) -> list[Panel]:
@@ -207,3 +230,17 @@ def _phase_words(frame: pl.DataFrame) -> str:
         for row in switches.rows(named=True)
     ]
     return f"Bars of steps: {'; '.join(parts)}."
+
+
+def _range_words(frame: pl.DataFrame) -> str:
+    chosen = frame.filter(pl.col("series") == range_test.CHOSEN)
+    rates = chosen.group_by("contender", "budget", maintain_order=True).agg(
+        low=pl.col("learning_rate").min(), high=pl.col("learning_rate").max()
+    )
+    parts = [
+        f"{row['contender']} with {row['budget']} {row['low']:.2g} to {row['high']:.2g}"
+        for row in rates.rows(named=True)
+    ]
+    return (
+        f"Small line charts of the loss while the learning rate rises. Chosen: {'; '.join(parts)}."
+    )

@@ -64,7 +64,7 @@ class Results:
         curves: rows of key, contender, budget, seed and `CURVES`.
         per_class: rows of key, contender, budget, seed, class, images, recall.
         predictions: by key.
-        embeddings: by key; of methods that predict by neighbours: x, y, kind, label, predicted.
+        embeddings: by key; of methods that predict by neighbours: x, y, kind, class, predicted.
         range_tests: by key: learning_rate, loss and smoothed_loss of a search for the learning rate.
         phases: by key: what phases.json says.
     """
@@ -134,7 +134,7 @@ def display_names(compare: Compare) -> dict[str, str]:
         if variants == 1
         else variant
         if methods == 1
-        else f"{method}, {variant}"
+        else f"{method} {variant}"
         for method in compare.methods
         for variant in compare.variants
     }
@@ -298,15 +298,17 @@ def _per_class(folder: Path, cell: Cell, names: Mapping[str, str]) -> pl.DataFra
 def read_csv(path: Path) -> pl.DataFrame:
     """A CSV file of a cell, every column as text but an epoch: a class may be called `1`."""
     verify(path)
-    table = pl.read_csv(path, infer_schema=False)
+    table = pl.read_csv(path, infer_schema=False, raise_if_empty=False)
     return table.with_columns(pl.col("^epoch$").cast(pl.Int64))
 
 
 def _where_there_is(
     folder: Path, listed_cells: Iterable[Cell], name: str
 ) -> dict[str, pl.DataFrame]:
-    return {
+    """The tables of the cells that have one with rows; a search that was spared leaves an empty file."""
+    found = {
         cell.key: read_csv(folder / cell.key / name)
         for cell in listed_cells
         if (folder / cell.key / name).is_file()
     }
+    return {key: table for key, table in found.items() if not table.is_empty()}

@@ -14,6 +14,7 @@ from pipeline_lib.statistics.paired import ALPHA
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+MOST_NAMED = 5  # contenders in one sentence
 NARROW = "\N{NARROW NO-BREAK SPACE}"
 
 
@@ -137,15 +138,23 @@ def _lead(top: Sequence[Mapping[str, Any]], title: str, *, alone: bool) -> str:
     return f"With {title} {names} {'is best on average' if not luck else 'comes out best'}, {about}{luck}."
 
 
+def _named(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The others with their differences, the closest ones first."""
+    closest = sorted(rows, key=lambda row: abs(row["difference"]))
+    said = [
+        f"{row['other']} ({points(row['difference'])} points"
+        + (")" if row["p_holm"] is None else f", {p_words(row['p_holm'])})")
+        for row in closest[:MOST_NAMED]
+    ]
+    more = len(rows) - MOST_NAMED
+    return joined([*said, f"{more} more"] if more > 0 else said)
+
+
 def _better(own: Sequence[Mapping[str, Any]], tested: int) -> str:
     """Whom the leader beats, and whether other test images could undo that."""
     rows = [row for row in own if row["p_holm"] is not None and row["p_holm"] <= ALPHA]
     if not rows:
         return ""
-    said = [
-        f"{row['other']} ({points(row['difference'])} points, {p_words(row['p_holm'])})"
-        for row in rows
-    ]
     corrected = f"after Holm\N{RIGHT SINGLE QUOTATION MARK}s correction for {tested} tests"
     fragile = [
         row["other"] for row in rows if row["image_low"] is not None and row["image_low"] <= 0
@@ -153,36 +162,31 @@ def _better(own: Sequence[Mapping[str, Any]], tested: int) -> str:
     caveat = (
         f" On other test images the lead over {joined(fragile)} could be gone." if fragile else ""
     )
-    return f"Better than {joined(said)} {corrected if tested > 1 else ''}".rstrip() + f".{caveat}"
+    return f"Better than {_named(rows)} {corrected if tested > 1 else ''}".rstrip() + f".{caveat}"
 
 
 def _undecided(own: Sequence[Mapping[str, Any]]) -> str:
     rows = [row for row in own if row["p_holm"] is not None and row["p_holm"] > ALPHA]
     if not rows:
         return ""
-    said = [
-        f"{row['other']} ({points(row['difference'])} points, {p_words(row['p_holm'])})"
-        for row in rows
-    ]
     needed = sorted({row["seeds_for_a_point"] for row in rows} - {None})
     if not needed:
-        return f"Not told apart from {joined(said)}."
+        return f"Not told apart from {_named(rows)}."
     seeds = f"{needed[0]:,}" if len(needed) == 1 else f"{needed[0]:,} to {needed[-1]:,}"
     return (
-        f"Not told apart from {joined(said)}; to see a difference of one point takes {seeds} seeds."
+        f"Not told apart from {_named(rows)}; to see a difference of one point takes {seeds} seeds."
     )
 
 
 def _refused(own: Sequence[Mapping[str, Any]]) -> list[str]:
     """One sentence per reason."""
-    by_reason: dict[str, list[str]] = {}
+    by_reason: dict[str, list[Mapping[str, Any]]] = {}
     for row in own:
         if row["refused"] is not None:
-            said = f"{row['other']} ({points(row['difference'])} points)"
-            by_reason.setdefault(row["refused"], []).append(said)
+            by_reason.setdefault(row["refused"], []).append(row)
     return [
-        f"Not tested against {joined(names)}. {reason[0].upper()}{reason[1:]}."
-        for reason, names in by_reason.items()
+        f"Not tested against {_named(rows)}. {reason[0].upper()}{reason[1:]}."
+        for reason, rows in by_reason.items()
     ]
 
 
@@ -200,4 +204,6 @@ def _elsewhere(rows: Iterable[Mapping[str, Any]], leaders: Sequence[str]) -> str
     if not others:
         return ""
     significant = sum(p <= ALPHA for p in others)
-    return f"Of the other {len(others)} tested pairs {significant or 'none'} differ{'s' * (significant == 1)} significantly."
+    return (
+        f"Other tested pairs that differ significantly: {significant or 'none'} of {len(others)}."
+    )

@@ -31,10 +31,9 @@ SCHEMA = pl.Schema(
     }
 )
 ALPHA = 0.05
-MOST_BRACKETS = 5
+MOST_BRACKETS = 4
 PITCH = 0.46  # inches per contender
 LANE = 0.27  # inches per lane of brackets
-MOST_LANES = 4
 NUMBERS = 0.5  # inches for the means in numbers
 LETTERS = 1.35  # rows that a p-value takes, written upwards
 STEP = 0.05  # the axis starts and ends at a multiple
@@ -137,12 +136,12 @@ def in_lanes(brackets: Iterable[tuple[int, int, float]]) -> list[tuple[int, int,
     """Brackets with a lane each, so that neither they nor their p-values touch.
 
     Args:
-        brackets: the two places and p.
+        brackets: the two places and p, at most `MOST_BRACKETS`.
 
     Returns:
-        Upper place, lower place, p and lane, from 0: the shorter a bracket, the closer to the rows. What finds no lane is left out.
+        Upper place, lower place, p and lane, from 0: the shorter a bracket, the closer to the rows.
     """
-    taken: list[list[tuple[float, float]]] = [[] for _ in range(MOST_LANES)]
+    taken: list[list[tuple[float, float]]] = [[] for _ in range(MOST_BRACKETS)]
     placed = []
     spans = [(min(a, b), max(a, b), p) for a, b, p in brackets]
     for top, bottom, p in sorted(spans, key=lambda span: (span[1] - span[0], span[0])):
@@ -154,10 +153,9 @@ def in_lanes(brackets: Iterable[tuple[int, int, float]]) -> list[tuple[int, int,
             for lane, rooms in enumerate(taken)
             if all(end <= other_start or other_end <= start for other_start, other_end in rooms)
         )
-        lane = next(free, None)
-        if lane is not None:
-            taken[lane].append((start, end))
-            placed.append((top, bottom, p, lane))
+        lane = next(free)
+        taken[lane].append((start, end))
+        placed.append((top, bottom, p, lane))
     return placed
 
 
@@ -175,7 +173,7 @@ def _draw_row(
         axes.plot([row["low"], row["high"]], [place, place], color=colour, linewidth=2.2)
         for end in (row["low"], row["high"]):
             axes.plot([end, end], [place - 0.13, place + 0.13], color=colour, linewidth=1.6)
-    axes.plot(row["value"], place, "D", color=colour, markersize=8)
+    axes.plot(row["value"], place, "D", color=colour, markersize=8, clip_on=False)
     if len(seeds) > 1:
         axes.plot(
             seeds,
@@ -185,6 +183,7 @@ def _draw_row(
             markerfacecolor="none",
             markeredgecolor=colour,
             markeredgewidth=1.1,
+            clip_on=False,
         )
 
 

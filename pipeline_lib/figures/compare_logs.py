@@ -8,16 +8,14 @@ import polars as pl
 from matplotlib.ticker import MaxNLocator
 
 from pipeline_lib.figures import style
+from pipeline_lib.figures.small_charts import draw_seeds, small_charts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MEASURES = {"loss": "loss", "val_accuracy": "validation accuracy"}
-COLUMNS = 2
-HEIGHT = 1.25  # inches of a chart
 
 
 def data(curves: pl.DataFrame, measure: str, budget: str) -> pl.DataFrame:
@@ -47,42 +45,17 @@ def draw(
     style.require_rows(frame, measure)
     shown = [name for name in contenders if name in set(frame["contender"])]
     seeds = frame["seed"].unique().sort().to_list()
-    rows = -(-len(shown) // COLUMNS)
     shares = measure != "loss"
+    titles = [style.in_lines(name, 22) for name in shown]
     with style.applied(theme):
-        figure = style.plain_figure(
-            style.WIDTH, 0.55 + (HEIGHT + 0.15 * any(", " in name for name in shown)) * rows
-        )
-        figure.set_layout_engine("constrained", h_pad=0.06)
-        grid = figure.subplots(rows, COLUMNS, sharex=True, sharey=shares, squeeze=False)
-        places = list(grid.flat)
-        for axes, name in zip(places, shown, strict=False):
+        figure, places = small_charts(titles, theme, x="steps", y=MEASURES[measure], share_y=shares)
+        for axes, name in zip(places, shown, strict=True):
             own = frame.filter(pl.col("contender") == name)
-            _draw_chart(axes, own, seeds, style.stroke(theme, contenders.index(name))[0])
-            axes.set_title(
-                style.in_lines(name, 22), loc="left", fontsize=9.5, color=theme.ink, pad=3
-            )
+            lines = [own.filter(pl.col("seed") == seed).sort("step") for seed in seeds]
+            points = [(line["step"].to_numpy(), line["value"].to_numpy()) for line in lines]
+            draw_seeds(axes, points, style.stroke(theme, contenders.index(name))[0])
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
+            axes.xaxis.set_major_formatter(style.NUMBER)
             if shares:
                 axes.yaxis.set_major_formatter(style.PERCENT)
-        for axes in places[len(shown) :]:
-            axes.set_visible(False)
-        figure.supxlabel("steps", fontsize=9.5, color=theme.muted)
-        figure.supylabel(MEASURES[measure], fontsize=9.5, color=theme.muted)
         return figure
-
-
-def _draw_chart(axes: Axes, frame: pl.DataFrame, seeds: Sequence[int], colour: str) -> None:
-    for number, seed in enumerate(seeds):
-        line = frame.filter(pl.col("seed") == seed).sort("step")
-        axes.plot(
-            line["step"].to_numpy(),
-            line["value"].to_numpy(),
-            color=colour,
-            linestyle=style.DASHES[number % len(style.DASHES)],
-            linewidth=1.3,
-            marker="o" if len(line) < 3 else None,
-        )
-    axes.tick_params(labelsize=8.5)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=3))
-    axes.grid(visible=False, axis="x")

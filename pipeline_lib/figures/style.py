@@ -178,7 +178,7 @@ def label(name: str, limit: int = 18) -> str:
 
 def in_lines(name: str, limit: int = 18) -> str:
     """A contender as a figure can show it: method and variant below each other, each cut to `limit` letters."""
-    return "\n".join(label(part, limit) for part in name.split(", ", 1))
+    return "\n".join(label(part, limit) for part in name.split(" ", 1))
 
 
 def printable(name: str) -> str:

@@ -143,7 +143,7 @@ def _embedding(inputs: Inputs) -> list[Panel]:
     if points.is_empty():
         return []
     none = "No picture of the embeddings: there are none."
-    return [Panel("embedding", points, embedding.draw, none, _point_words(points))]
+    return [Panel("embedding", points, embedding.draw, none, point_words(points))]
 
 
 def _label_charts(inputs: Inputs) -> list[Panel]:
@@ -248,7 +248,8 @@ def _class_words(scores: pl.DataFrame) -> str:
     return f"Bars: accuracy from {worst:.3f} for {low} to {best:.3f} for {high}; all in the table below."
 
 
-def _point_words(points: pl.DataFrame) -> str:
+def point_words(points: pl.DataFrame) -> str:
+    """How many points of which kind; also of the page of a comparison."""
     count = {kind: int((points["kind"] == kind).sum()) for kind in embedding.WORDS}
     tested = count["right"] + count["wrong"]
     support = f", and {count['support']:,} labeled images" if count["support"] else ""

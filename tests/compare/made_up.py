@@ -98,8 +98,8 @@ def results(
         curves=pl.DataFrame(curves, schema=own_schema | CURVES),
         per_class=pl.DataFrame(per_class, infer_schema_length=None),
         predictions=predictions,
-        embeddings={},
-        range_tests={},
+        embeddings={cell.key: _embedding(classes) for cell in listed if cell.method == "paws"},
+        range_tests={cell.key: _range_test() for cell in listed if cell.method == "two_phase"},
         phases={cell.key: _phases(cell) for cell in listed},
     )
 
@@ -161,10 +161,38 @@ def _row(
     }
 
 
+def _embedding(classes: Sequence[str]) -> pl.DataFrame:
+    """As in embedding.csv: all text."""
+    rng = np.random.default_rng(0)
+    rows = [
+        (
+            f"{k + rng.normal(0, 0.3):.4f}",
+            f"{(3 * k) % 7 + rng.normal():.4f}",
+            kind,
+            name,
+            predicted,
+        )
+        for k, name in enumerate(classes)
+        for kind, predicted in [("test", name)] * 20 + [("test", classes[0]), ("support", None)]
+    ]
+    columns = dict.fromkeys(("x", "y", "kind", "class", "predicted"), pl.String)
+    return pl.DataFrame(rows, schema=columns, orient="row")
+
+
+def _range_test() -> pl.DataFrame:
+    """As in range_test.csv: all text."""
+    rates = np.geomspace(1e-5, 1, 40)
+    losses = 2.3 - 1.2 * np.exp(-((np.log10(rates) + 1.3) ** 2)) + 20 * (rates > 0.3) * rates
+    columns = {"learning_rate": rates, "loss": losses, "smoothed_loss": losses}
+    return pl.DataFrame(columns).cast(pl.String)
+
+
 def _phases(cell: Cell) -> dict[str, Any]:
     switch = 100 + 40 * cell.seed if cell.method == "two_phase" else STEPS
     bounds = [(0, switch), (switch, STEPS)] if switch < STEPS else [(0, STEPS)]
+    found = {"learning_rate": 0.01 * cell.seed, "batch_size": 64, "reasons": {}}
     return {
+        **({"found": found} if cell.method == "two_phase" else {}),
         "phases": [
             {
                 "phase": f"phase {number}" if len(bounds) > 1 else "train",
@@ -174,5 +202,5 @@ def _phases(cell: Cell) -> dict[str, Any]:
                 "ended": f"all of its {end - first} steps",
             }
             for number, (first, end) in enumerate(bounds, 1)
-        ]
+        ],
     }

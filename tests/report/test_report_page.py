@@ -41,7 +41,7 @@ FIGURES = (
 )
 PROTOCOLS = {*get_args(Split.model_fields["protocol"].annotation), "clean"} - {"auto"}
 ADDRESSES = ("src", "srcset", "href", "action", "poster")
-VOID = {"meta", "link", "img", "source", "br"}
+VOID = {"meta", "link", "img", "source", "br", "input"}
 
 
 class Page(HTMLParser):

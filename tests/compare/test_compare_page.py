@@ -1,0 +1,194 @@
+"""The page of a comparison and the files beside it, built from made-up results."""
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+from base64 import b64encode
+from pathlib import Path
+
+import polars as pl
+import pytest
+from PIL import Image
+
+from pipeline_lib.compare.build import build_comparison
+from tests.compare.made_up import compare_section, results
+from tests.report.conftest import HOSTILE
+from tests.report.test_report_page import ADDRESSES, Page
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def page(usual):
+    return Page(usual.html)
+
+
+def test_the_verdict_comes_first_and_in_words(usual, page):
+    best = usual.tables.groups.filter(budget="labels_20").sort("mean")[-1]
+    mean, name = 100 * best["mean"][0], best["contender"][0]
+    start = page.text.index("Verdict labels_20")
+    verdict = page.text[start : page.text.index("What was equal, and what not")]
+    words = f"With 20 labels {name} is best on average, {mean:.1f}"
+    assert words in verdict.replace("\u202f", " ")
+    assert "With 100 labels" in verdict
+    assert "over 3 seeds" in verdict
+
+
+def test_the_page_says_what_was_equal(page):
+    for words in (
+        "supervised, mixmatch, fixmatch, paws and two_phase on digits",
+        "360 optimizer steps of a training, within 2%",
+        "23,040 (supervised) to 69,120 (fixmatch) views",
+        "0.7 (supervised) to 7.2 (paws) of training",
+        "compare.amount is not set",
+        "No test image chose anything",
+        "0 each",
+    ):
+        assert words in page.text
+
+
+def test_sections_come_in_the_order_of_interest(page):
+    sections = [attrs["id"] for attrs in page.all("section")]
+    assert sections == [
+        "verdict", "equal", "means", "learning", "answers", "inside", "trainings", "files",
+    ]  # fmt: skip
+    links = [attrs["href"] for attrs in page.all("a") if attrs["href"].startswith("#")]
+    assert links == ["#main", *(f"#{name}" for name in sections)]
+
+
+def test_all_it_needs_is_in_it_and_only_its_script_may_run(usual, page):
+    addresses = [a[name] for _, a in page.tags for name in ADDRESSES if name in a]
+    assert not [text for text in addresses if "//" in text and not text.startswith("data:")]
+    (policy,) = [a["content"] for a in page.all("meta") if "http-equiv" in a]
+    (script,) = re.findall(r"<script>(.*?)</script>", usual.html, re.DOTALL)
+    digest = b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy == (
+        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    assert not [name for _, attrs in page.tags for name in attrs if name.startswith("on")]
+
+
+def test_every_link_leads_to_a_file(usual, page):
+    targets = [a["href"] for a in page.all("a") if not a["href"].startswith("#")]
+    assert len(set(targets)) == 30 + 2 * len(vars(usual.tables))
+    for target in targets:
+        assert (usual.folder / target).is_file()
+    ids = {attrs["id"] for _, attrs in page.tags if "id" in attrs}
+    assert {a["href"][1:] for a in page.all("a") if a["href"].startswith("#")} <= ids
+
+
+def test_every_chart_is_told_in_words(page):
+    charts = page.all("img")
+    assert len(charts) > 15
+    assert all(len(attrs["alt"]) > 40 for attrs in charts)
+    assert len(page.all("picture")) == len(page.all("source")) == len(charts)
+
+
+def test_every_figure_lies_beside_the_page_with_its_numbers(usual, page):
+    names = {a["id"] for a in page.all("figure")}
+    files = {path.name for path in (usual.folder / "figures").iterdir()}
+    assert files == {f"{name}.{kind}" for name in names for kind in ("svg", "png")}
+    for name in names:
+        assert len(pl.read_csv(usual.folder / "tables" / f"{name}.csv")) > 0
+        with Image.open(usual.folder / "figures" / f"{name}.png") as picture:
+            assert picture.size[0] > 600
+
+
+def test_tables_are_also_files(usual):
+    for name, table in vars(usual.tables).items():
+        path = usual.folder / "tables" / f"{name}.parquet"
+        assert pl.read_parquet(path).equals(table)
+        assert path.with_suffix(".csv").read_text() == table.write_csv()
+
+
+def test_rows_say_what_the_tables_say(usual, page):
+    text = page.text.replace("\u202f", " ")
+    for row in usual.tables.groups.rows(named=True):
+        interval = f"{100 * row['low']:.1f} to {100 * min(row['high'], 1):.1f}"
+        assert f"{row['contender']} {100 * row['mean']:.1f}%" in text
+        assert interval in text
+    for row in usual.tables.comparisons.rows(named=True):
+        points = f"{100 * row['difference']:+.1f}".replace("-", "\N{MINUS SIGN}")
+        assert f"{row['first']} \N{MINUS SIGN} {row['second']} {row['budget']} {points}" in text
+
+
+def test_one_seed_is_refused_once_and_not_in_every_row(crowded):
+    text = Page(crowded.html).text
+    assert text.count("Nothing was tested. 1 seed: a paired t-test needs at least 3") == 1
+    assert "McNemar\u2019s p is about one pair of trained models" in text
+    assert text.count("refused") == len(crowded.tables.comparisons) == 66
+
+
+def test_hostile_names_are_text(crowded):
+    for name in HOSTILE:
+        if "<" in name or '"' in name:
+            assert name not in crowded.html
+    assert crowded.html.count("<script") == 1
+    assert Page(crowded.html).all("img")
+
+
+def test_reasons_that_differ_stand_with_their_pair(tmp_path):
+    """A pair without any difference is refused, the others are tested."""
+    made = results(compare_section(methods=("mixmatch", "paws", "fixmatch"), budgets=("b",)))
+    for seed in (1, 2, 3):
+        answers = made.predictions[f"mixmatch-standard-b-{seed}"]
+        made.predictions[f"paws-standard-b-{seed}"] = answers
+    build_comparison(made, tmp_path)
+    text = Page((tmp_path / "index.html").read_text()).text
+    assert "Nothing was tested" not in text
+    assert "paws \N{MINUS SIGN} mixmatch identical accuracies with each of 3 seeds" in text
+
+
+def test_times_that_are_not_known_are_said_to_be(crowded):
+    text = Page(crowded.html).text
+    assert (
+        "Left out: how long a step takes is not known. python -m stages.app compare-times" in text
+    )
+    assert "When the fastest has ended" not in text
+
+
+def test_known_times_are_compared(usual, page):
+    assert "When the fastest has ended" in page.text
+    assert "over_seconds" in {a["id"] for a in page.all("figure")}
+
+
+def test_one_contender_has_a_page(tmp_path):
+    build_comparison(results(compare_section(methods=("paws",), seeds=(1,))), tmp_path)
+    text = Page((tmp_path / "index.html").read_text()).text
+    assert "there is nothing to compare it with" in text
+    assert "nothing to compare its answers with" in text
+
+
+BUILD = """
+import sys
+from pathlib import Path
+from pipeline_lib.compare.build import build_comparison
+from tests.compare.made_up import compare_section, results
+section = compare_section(methods=("mixmatch", "two_phase"), budgets=("labels_20",), seeds=(1, 2, 3))
+build_comparison(results(section), Path(sys.argv[1]))
+"""
+
+
+def test_another_process_writes_the_same_bytes(tmp_path):
+    for name, seed in (("one", "1"), ("other", "2")):
+        environment = os.environ | {"PYTHONHASHSEED": seed, "POLARS_MAX_THREADS": seed}
+        command = [sys.executable, "-c", BUILD, str(tmp_path / name)]
+        subprocess.run(command, check=True, cwd=ROOT, env=environment)
+    files = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*"))
+    assert len(files) > 60
+    for file in files:
+        one, other = tmp_path / "one" / file, tmp_path / "other" / file
+        assert one.is_dir() or one.read_bytes() == other.read_bytes(), file
+
+
+def test_a_second_build_leaves_nothing_of_the_first(tmp_path):
+    first = compare_section(methods=("mixmatch",), budgets=("labels_20",), seeds=(1,))
+    build_comparison(results(first), tmp_path)
+    second = compare_section(methods=("supervised",), budgets=("other",), seeds=(1,))
+    build_comparison(results(second), tmp_path)
+    names = {path.name for path in tmp_path.rglob("*.*")}
+    assert not [name for name in names if "labels_20" in name or "coverage" in name]
+    assert "accuracy_other.svg" in names

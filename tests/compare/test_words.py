@@ -1,0 +1,213 @@
+"""What the page says of results, by the number of seeds and what the tests found."""
+
+import polars as pl
+import pytest
+
+from pipeline_lib.compare import budgets, fairness, words
+from pipeline_lib.compare.build import tables
+from pipeline_lib.compare.page import content_hash
+from tests.compare.made_up import compare_section, results
+
+SCHEMA = {
+    "budget": "b",
+    "seeds": 3,
+    "difference": 0.1,
+    "image_low": 0.05,
+    "image_high": 0.15,
+    "p": 0.001,
+    "p_holm": 0.003,
+    "refused": None,
+    "seeds_for_a_point": 9,
+}
+
+
+def groups(*means, seeds=3):
+    """Contenders a, b, c ... with these means."""
+    rows = [
+        {
+            "contender": "abcdefghij"[k],
+            "budget": "b",
+            "seeds": seeds,
+            "mean": mean,
+            "low": mean - 0.02 if seeds > 1 else None,
+            "high": mean + 0.02 if seeds > 1 else None,
+        }
+        for k, mean in enumerate(means)
+    ]
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def pairs(*changes):
+    return pl.DataFrame([SCHEMA | change for change in changes], infer_schema_length=None)
+
+
+def said(found, comparisons):
+    (verdict,) = words.verdicts(found, comparisons, {"b": "20 labels"})
+    return [sentence.replace("\u202f", " ") for sentence in verdict.sentences]
+
+
+def test_a_lead_is_told_with_its_interval_and_its_tests():
+    comparisons = pairs(
+        {"first": "c", "second": "a", "difference": 0.104, "p_holm": 0.003},
+        {"first": "c", "second": "b", "difference": 0.004, "p_holm": 0.41, "image_low": -0.01},
+        {"first": "b", "second": "a", "difference": 0.1, "p_holm": 0.01},
+    )
+    assert said(groups(0.857, 0.957, 0.961), comparisons) == [
+        "With 20 labels c is best on average, 96.1 % (95 % interval 94.1 to 98.1 % over 3 seeds).",
+        "Better than a (+10.4 points, p = .003) after Holm\u2019s correction for 3 tests.",
+        "Not told apart from b (+0.4 points, p = .410); to see a difference of one point takes 9 seeds.",
+        "Other tested pairs that differ significantly: 1 of 1.",
+    ]
+
+
+def test_the_leader_may_be_the_second_of_a_pair():
+    """The difference and the interval over images are then turned around."""
+    row = {"first": "b", "second": "a", "difference": -0.05, "image_low": -0.1, "image_high": 0.01}
+    assert said(groups(0.9, 0.85), pairs(row))[1] == (
+        "Better than b (+5.0 points, p = .003). On other test images the lead over b could be gone."
+    )
+
+
+def test_only_the_closest_of_many_are_named():
+    found = groups(*(0.5 + 0.01 * k for k in range(8)))
+    comparisons = pairs(
+        *(
+            {"first": "h", "second": "abcdefg"[k], "difference": 0.07 - 0.01 * k, "p_holm": 0.5}
+            for k in range(7)
+        )
+    )
+    sentence = said(found, comparisons)[1]
+    assert sentence.startswith("Not told apart from g (+1.0 points, p = .500), f (+2.0")
+    assert "c (+5.0 points, p = .500) and 2 more;" in sentence
+
+
+def test_a_tie_has_two_leaders():
+    sentences = said(groups(0.9, 0.9, 0.8), pairs({"first": "c", "second": "a"}))
+    assert sentences[0].startswith("With 20 labels a and b share the best mean, 90.0 %")
+
+
+def test_what_was_not_asked_is_not_called_equal():
+    sentences = said(groups(0.7, 0.8, 0.9), pairs({"first": "b", "second": "a"}))
+    assert sentences[1:] == [
+        "No test against a and b was asked for (compare.pairs).",
+        "Other tested pairs that differ significantly: 1 of 1.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seeds", "lead", "reason"),
+    [
+        (
+            (1,),
+            "in one training; what another seed would change is not known.",
+            "1 seed: a paired t-test needs at least 3; add 2 seeds to compare.seeds.",
+        ),
+        (
+            (1, 2),
+            "over 2 seeds).",
+            "2 seeds: a paired t-test needs at least 3; add 1 seed to compare.seeds.",
+        ),
+    ],
+)
+def test_too_few_seeds_are_told(seeds, lead, reason):
+    found = tables(results(compare_section(methods=("supervised", "mixmatch"), seeds=seeds)))
+    for verdict in words.verdicts(found.groups, found.comparisons, budgets.titles(found.cells)):
+        assert verdict.leaders == ("mixmatch",)
+        assert verdict.sentences[0].endswith(lead)
+        assert verdict.sentences[1].startswith("Not tested against supervised (+")
+        assert verdict.sentences[1].endswith(reason)
+        assert len(verdict.sentences) == 2
+
+
+def test_three_seeds_are_tested():
+    found = tables(results(compare_section(methods=("supervised", "mixmatch"), seeds=(1, 2, 3))))
+    for verdict in words.verdicts(found.groups, found.comparisons, budgets.titles(found.cells)):
+        assert "over 3 seeds)" in verdict.sentences[0]
+        assert verdict.sentences[1].startswith(("Better than", "Not told apart from"))
+
+
+def test_one_contender_is_compared_with_nothing():
+    found = tables(results(compare_section(methods=("paws",))))
+    (first, _) = words.verdicts(found.groups, found.comparisons, budgets.titles(found.cells))
+    assert first.sentences[0].endswith("there is nothing to compare it with.")
+    assert len(first.sentences) == 1
+
+
+def test_intervals_end_where_accuracies_do():
+    assert words.interval(-0.1, 1.2) == "0.0 to 100.0\u202f%"
+    assert words.interval(None, None) is None
+
+
+def test_budgets_are_called_by_their_labels():
+    cells = results(compare_section(methods=("supervised", "oracle"))).cells
+    cells = cells.with_columns(
+        labeled=pl.when(pl.col("method") == "oracle").then(1213).otherwise("labeled")
+    )
+    assert budgets.titles(cells) == {"labels_20": "20 labels", "labels_100": "100 labels"}
+    assert budgets.labels(cells) == {"labels_20": 20, "labels_100": 100}
+    assert budgets.candidate_rates(cells) == {}
+
+
+def test_budgets_are_called_by_their_candidates():
+    section = compare_section(methods=("cr_dpll",), budgets=("few", "many"))
+    cells = results(section, labels=False).cells
+    assert budgets.titles(cells) == {
+        "few": "candidates at a rate of 0.1",
+        "many": "candidates at a rate of 0.2",
+    }
+    assert budgets.candidate_rates(cells) == {"few": 0.1, "many": 0.2}
+    assert budgets.labels(cells) == {}
+
+
+def test_budgets_that_look_the_same_keep_their_names():
+    cells = results(compare_section(methods=("paws",))).cells.with_columns(labeled=pl.lit(20))
+    assert budgets.titles(cells) == {
+        "labels_20": "budget labels_20",
+        "labels_100": "budget labels_100",
+    }
+
+
+def notes(made):
+    return {note.name: note for note in fairness.notes(made, tables(made).groups)}
+
+
+def test_lengths_are_equal_within_two_percent():
+    made = results(compare_section(methods=("supervised", "mixmatch")))
+    found = notes(made)
+    assert found["steps"].value == "equal"
+    assert found["steps"].explanation == "360 optimizer steps of a training, within 2 %"
+    assert found["views"].value == "not equal"
+    assert found["views"].explanation.startswith("23,040 (supervised) to 46,080 (mixmatch)")
+    assert found["seconds"].value == "not known"
+    assert "compare-times" in found["seconds"].explanation
+
+
+@pytest.mark.parametrize(("milliseconds", "verdict"), [(10.2, "equal"), (10.3, "not equal")])
+def test_seconds_are_compared_too(milliseconds, verdict):
+    times = {"supervised-standard": 10.0, "mixmatch-standard": milliseconds}
+    made = results(compare_section(methods=("supervised", "mixmatch"), ms_per_step=times))
+    assert notes(made)["seconds"].value == verdict
+
+
+def test_tuning_is_told_as_it_is_declared():
+    methods = {"paws": {"tried": 12, "params": {}}, "fixmatch": {"tried": 0, "params": {}}}
+    section = compare_section(methods=("paws", "fixmatch"))
+    section = section.model_validate(section.model_dump() | {"methods": methods})
+    made = results(section)
+    assert notes(made)["tuning"].value == "0 to 12"
+    assert [row["tried"] for row in fairness.costs(made)] == [12, 0]
+
+
+def test_what_was_asked_to_be_equal():
+    assert "compare.amount is not set" in fairness.asked(compare_section())
+    section = compare_section(equal="images", amount=50000)
+    assert fairness.asked(section) == (
+        "Every training was stretched to 50,000 views (compare.equal: images)."
+    )
+
+
+def test_the_script_is_known_by_its_hash():
+    """The example of the specification, Content Security Policy Level 3, section 8.4."""
+    assert content_hash("alert('Hello, world.');") == (
+        "sha256-qznLcsROx4GACP2dm0UCKCzCG+HiZ1guq6ZZDob/Tng="
+    )
