@@ -174,10 +174,11 @@ def compare_datasets(
 ) -> None:
     """Rank methods over several datasets: Friedman's test, and a critical-difference diagram."""
     from pipeline_lib.artifacts import publish_bytes
-    from pipeline_lib.figures import critical_difference, style
+    from pipeline_lib.figures import style
+    from pipeline_lib.ranking import critical_difference
+    from pipeline_lib.ranking.ranks import rank
     from pipeline_lib.ranking.scores import scores
     from pipeline_lib.rng import generator
-    from pipeline_lib.statistics.ranks import rank
 
     datasets, names, scores_DM = scores(folders, budget)
     ranking = rank(scores_DM, generator(0, "ranks"))
