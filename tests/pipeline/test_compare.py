@@ -25,6 +25,7 @@ SMALL = {
     "methods": {name: {"tried": 0, "params": {}} for name in ("supervised", "fixmatch")},
     "budgets": {"labels_30": FEW},
     "seeds": [1, 2],
+    "amount": None,
 }
 KEYS = {f"{m}-standard-labels_30-{s}" for m in SMALL["methods"] for s in (1, 2)}
 
