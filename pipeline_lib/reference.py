@@ -85,7 +85,8 @@ def _rows(section: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[str
     for name, key in section["properties"].items():
         if "$ref" not in key:
             cells = [f"`{name}`", _allowed(key), key["description"], f"`{_shown(values[name])}`"]
-            yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+            one_line = (" ".join(cell.split()).replace("|", "\\|") for cell in cells)
+            yield "| " + " | ".join(one_line) + " |"
 
 
 def _allowed(key: Mapping[str, Any]) -> str:
