@@ -2,13 +2,19 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: repro test help
+JOBS ?= 1
+
+.PHONY: repro test compare help
 help:
 	@echo "make repro   run the pipeline (dvc repro), then open reports/index.html"
+	@echo "make compare JOBS=2   run what is missing of the comparison, then open reports/compare/index.html"
 	@echo "make test    linters, types, layers and the whole test suite"
 
 repro: .venv/ok
 	PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro
+
+compare: .venv/ok
+	PATH="$(CURDIR)/$(BIN):$$PATH" python -m stages.app compare --jobs $(JOBS)
 
 test: .venv/ok
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh tests/run.sh

@@ -16,10 +16,11 @@ from torchvision import transforms
 
 from benchmarks import augmentation
 from benchmarks.augmentation import MEAN, STD
+from pipeline_lib.augment.mixing import mix
 from pipeline_lib.losses import paws
 from pipeline_lib.losses.common import sharpen, soft_cross_entropy, uniform_targets
 from pipeline_lib.losses.partial import complementary_loss, conformal_targets, consistency_loss
-from pipeline_lib.losses.semi import brier_loss, mean_log_prediction, mix, pseudo_label_loss
+from pipeline_lib.losses.semi import brier_loss, mean_log_prediction, pseudo_label_loss
 from pipeline_lib.methods.mixmatch import interleaved
 from pipeline_lib.models.wide_resnet import WideResNet
 

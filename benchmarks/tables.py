@@ -6,7 +6,9 @@ python benchmarks/tables.py > benchmarks/results/README.md
 from __future__ import annotations
 
 import json
+import math
 import statistics
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,16 @@ POOL_HEAD = """# Measured memory and time of images in memory and in a mapped fi
 
 By `benchmarks/pool.py`, which says what is measured. Memory in MiB.
 """
+SCALING = "scaling"
+SCALING_HEAD = """# How time and memory grow
+
+By `benchmarks/scaling.py`, which says what is measured: one size varies, all others stay. Memory is what a training took
+at the most, without the program itself. *Per image* and its like: the cost divided by the size, the first row being 1. It stays
+1 where the cost grows linearly, falls where it grows more slowly, and rises where it grows faster. The power is that of the
+size by which the cost grew from the first to the last row: 0 is none, 1 is linear.
+
+![Time and memory against each size, relative to the smallest, beside a line of linear growth](scaling.svg)
+"""
 GPU = RESULTS / "gpu"
 GPU_HEAD = """# Measured on a GPU
 
@@ -49,13 +61,14 @@ def main() -> None:
     print(HEAD)
     paths = sorted(RESULTS.rglob("*.json"))
     for path in paths:
-        if not path.name.startswith((INGEST, POOL, *SPEED)) and path.parent != GPU:
+        if not path.name.startswith((INGEST, POOL, SCALING, *SPEED)) and path.parent != GPU:
             print("\n".join(table(path)))
     for head, lines_of, chosen in (
         (GPU_HEAD, gpu_tables, [path for path in paths if path.parent == GPU]),
         (INGEST_HEAD, ingest_table, [path for path in paths if path.name.startswith(INGEST)]),
         (SPEED_HEAD, other_table, [path for path in paths if path.name.startswith(SPEED)]),
         (POOL_HEAD, other_table, [path for path in paths if path.name.startswith(POOL)]),
+        (SCALING_HEAD, growth_tables, [path for path in paths if path.name.startswith(SCALING)]),
     ):
         print(head)
         for path in chosen:
@@ -142,6 +155,138 @@ def ingest_table(path: Path) -> list[str]:
     libraries = ", ".join(f"{name} {content[name]}" for name in ("numpy", "pillow", "pyarrow"))
     where = f"{content['processor']}, {content['cores']} cores"
     return [*lines, "", f"Commit {content['commit'][:9]}, {libraries}, {where}.", ""]
+
+
+Run = dict[str, Any]
+UNITS = {"images": "image", "batch size": "image", "small views": "view", "classes": "class"}
+"""What each size counts; small views come on top of two large ones."""
+COSTS = ("ms per step", "seconds to start", "MiB")
+SETTINGS = ("method", "images", "classes", "batch size", "threads", "small views")
+NOTHING, LINEAR = 0.1, (0.9, 1.1)
+"""Powers by which a cost is said not to grow, and to grow linearly."""
+
+
+def growth_tables(path: Path) -> list[str]:
+    """The lines of one result file of benchmarks/scaling.py: a table and its verdicts per varied size."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    runs = [cost_of(run) for run in content["runs"]]
+    lines = [f"## {path.relative_to(RESULTS).with_suffix('')}", f"`{content['command']}`", ""]
+    lines += [faster_than_linear(runs), "", repeated(runs), ""]
+    for axis, unit in UNITS.items():
+        lines += [f"### {axis}", "", *growth_table(runs, axis, unit), ""]
+        for name, row in series(runs, axis).items():
+            lines += [f"- `{name}`: {verdict(row, axis, cost)}" for cost in COSTS]
+        lines.append("")
+    lines += ["### threads", ""]
+    for name, row in series(runs, "threads").items():
+        first, last = row[0], row[-1]
+        ratio = last["ms per step"] / first["ms per step"]
+        said = (
+            f"{first['ms per step']} ms a step on {first['threads']} thread, {last['ms per step']}"
+        )
+        lines.append(f"- `{name}`: {said} on {last['threads']}, {ratio:.2f} times as long")
+    made = f"torch {content['torch']}, {content['processor']}, {content['cores']} cores"
+    return [*lines, "", f"Commit {content['commit'][:9]}, {made}.", ""]
+
+
+def cost_of(run: Run) -> Run:
+    """The run with the memory that the training itself took."""
+    return run | {"MiB": run["MiB at the most"] - run["MiB of the program"]}
+
+
+def series(runs: list[Run], axis: str) -> dict[str, list[Run]]:
+    """The runs in which `axis` varies, by what else tells them apart, in the order of the size."""
+    found: dict[str, list[Run]] = {}
+    for run in sorted((run for run in runs if run["varied"] == axis), key=lambda run: run[axis]):
+        other = f", batch size {run['batch size']}" if axis == "threads" else ""
+        found.setdefault(run["method"] + other, []).append(run)
+    return found
+
+
+def size_of(run: Run, axis: str) -> int:
+    """How many units of a varied size there are."""
+    size: int = run[axis]
+    return size + 2 if axis == "small views" else size
+
+
+def growth_table(runs: list[Run], axis: str, unit: str) -> list[str]:
+    """Every cost, and what it is per unit relative to the first row of its method."""
+    head = ["method", axis, *(name for cost in COSTS for name in (cost, f"per {unit}"))]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for name, row in series(runs, axis).items():
+        for run in row:
+            cells = [f"`{name}`", f"{run[axis]:,}"]
+            for cost in COSTS:
+                times = run[cost] / row[0][cost]
+                per_unit = times * size_of(row[0], axis) / size_of(run, axis)
+                cells += [f"{run[cost]:,}", f"{per_unit:.3g}"]
+            lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def power(first: Run, last: Run, axis: str, cost: str) -> float:
+    """By which power of the size a cost grew from one run to the other."""
+    sizes = size_of(last, axis) / size_of(first, axis)
+    return math.log(last[cost] / first[cost]) / math.log(sizes)
+
+
+def verdict(row: list[Run], axis: str, cost: str) -> str:
+    """How a cost grew from the smallest to the largest size, and where it grew fastest."""
+    overall = power(row[0], row[-1], axis, cost)
+    steepest, low, high = max(
+        (power(one, other, axis, cost), one[axis], other[axis]) for one, other in pairwise(row)
+    )
+    said = (
+        f"{cost}: {row[-1][cost] / row[0][cost]:.3g} times, power {overall:.2f}, {growth(overall)}"
+    )
+    if steepest > LINEAR[1]:
+        said += f"; from {low:,} to {high:,} power {steepest:.2f}, {growth(steepest)}"
+    return said
+
+
+def growth(exponent: float) -> str:
+    """A power in words."""
+    if abs(exponent) < NOTHING:
+        return "no growth"
+    if exponent < 0:
+        return "less with size"
+    low, high = LINEAR
+    return (
+        "**faster than linear**"
+        if exponent > high
+        else "linear"
+        if exponent >= low
+        else "slower than linear"
+    )
+
+
+def repeated(runs: list[Run]) -> str:
+    """How far apart runs of the same settings are: what the tables cannot tell."""
+    times: dict[tuple[Any, ...], list[float]] = {}
+    for run in runs:
+        settings = tuple(run.get(name) for name in SETTINGS)
+        times.setdefault(settings, []).append(run["ms per step"])
+    same = {key[0]: taken for key, taken in times.items() if len(taken) > 2}
+    told = ", ".join(
+        f"`{method}` {min(taken)} to {max(taken)} ms per step in {len(taken)} runs"
+        for method, taken in same.items()
+    )
+    return f"Runs of the same settings, for several tables, gave {told}. Smaller differences tell nothing."
+
+
+def faster_than_linear(runs: list[Run]) -> str:
+    """All costs that somewhere grow faster than their size, in one sentence."""
+    found = [
+        f"{cost} of `{name}` from {one[axis]:,} to {other[axis]:,} ({axis}; power {exponent:.2f})"
+        for axis in UNITS
+        for name, row in series(runs, axis).items()
+        for cost in COSTS
+        for one, other in pairwise(row)
+        if (exponent := power(one, other, axis, cost)) > LINEAR[1]
+    ]
+    if not found:
+        return "No cost grows faster than its size."
+    return f"Not linear, but **faster** than the size: {'; '.join(found)}."
 
 
 if __name__ == "__main__":

@@ -20,12 +20,12 @@ from ruamel.yaml import YAML
 
 from pipeline_lib.artifacts import publish_text
 from pipeline_lib.errors import UserError
+from pipeline_lib.overlay import flatten, is_section, overlay
 from pipeline_lib.params.load import check, load, read_yaml
-from pipeline_lib.params.overlay import overlay
 from pipeline_lib.params.section import Section
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 RECIPES = Path("recipes")
 # What Hydra, which reads the flags of `dvc exp run`, takes for text without quotes.
@@ -124,16 +124,8 @@ def _with_base(
         return content
     base = _with_base(path.with_name(f"{content.pop('based_on')}.yaml"), (*above, path), files)
     notes = [*base["notes"], *content["notes"]]
-    return overlay(base, content) | {"notes": notes}
-
-
-def flatten(params: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Every key of nested sections with its value, the key dotted."""
-    for key, value in params.items():
-        if isinstance(value, dict):
-            yield from flatten(value, f"{above}{key}.")
-        else:
-            yield f"{above}{key}", value
+    params = overlay(base.get("params", {}), content.get("params", {}))
+    return {**base, **content, "notes": notes, "params": params}
 
 
 def changes(content: Mapping[str, Any], recipe: Recipe) -> list[tuple[str, Any, Any]]:
@@ -160,6 +152,11 @@ def flags(recipe: Recipe) -> str:
 def _as_flag(key: str, value: object) -> str:
     if value is None:
         return "null"
+    if isinstance(value, dict):
+        msg = (
+            f"{key}: a mapping of names cannot be a flag, which would add to it; use `recipe apply`"
+        )
+        raise UserError(msg)
     if isinstance(value, list):
         return f"[{','.join(_as_flag(key, item) for item in value)}]"
     if not isinstance(value, str):
@@ -210,13 +207,16 @@ def edited(text: str, params: Mapping[str, Any]) -> str:
     return stream.getvalue()
 
 
-def _edit(section: dict[str, Any], params: Mapping[str, Any]) -> None:
+def _edit(section: dict[str, Any], params: Mapping[str, Any], above: str = "") -> None:
     for key, value in params.items():
-        old = section.get(key)
-        if isinstance(value, dict) and isinstance(old, dict):
-            _edit(old, value)
+        old, name = section.get(key), f"{above}{key}"
+        if isinstance(old, dict) and is_section(value, name):
+            _edit(old, value, f"{name}.")
         elif isinstance(value, list) and isinstance(old, list):
             old[:] = value  # in place: the comments hang on the list
+        elif isinstance(value, dict) and isinstance(old, dict) and value != old:
+            old.clear()  # likewise
+            old.update(value)
         elif value != old or isinstance(value, bool) != isinstance(old, bool):
             section[key] = value
 

@@ -85,7 +85,8 @@ def _rows(section: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[str
     for name, key in section["properties"].items():
         if "$ref" not in key:
             cells = [f"`{name}`", _allowed(key), key["description"], f"`{_shown(values[name])}`"]
-            yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+            one_line = (" ".join(cell.split()).replace("|", "\\|") for cell in cells)
+            yield "| " + " | ".join(one_line) + " |"
 
 
 def _allowed(key: Mapping[str, Any]) -> str:
@@ -97,7 +98,7 @@ def _allowed(key: Mapping[str, Any]) -> str:
     if key["type"] == "array":
         return f"list of: {_allowed(key['items'])}"
     if key["type"] == "object":
-        inner = key.get("additionalProperties") or next(iter(key["patternProperties"].values()))
+        inner = key["additionalProperties"]
         free = inner is True or inner.get("additionalProperties") is True or "$ref" in inner
         return f"mapping of names to: {'settings' if free else _allowed(inner)}"
     if "pattern" in key:

@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 
 from pipeline_lib.errors import UserError
-from stages import labels, profile, recipe
+from stages import compare, labels, profile, recipe
 
 REFERENCE = Path("docs/reference")
 
@@ -16,6 +16,10 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_
 app.add_typer(recipe.app, name="recipe")
 app.command("import-labels")(labels.import_labels)
 app.command("profile")(profile.profile)
+app.command("compare")(compare.compare)
+app.command("compare-times")(compare.compare_times)
+app.command("compare-datasets")(compare.compare_datasets)
+app.command("leaderboard")(compare.leaderboard)
 
 
 @app.callback()

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from pipeline_lib.artifacts import publish_json, read_json
-from pipeline_lib.compare.cell import CELLS, PLAN, TIMES, Cell, completed
-from pipeline_lib.compare.workspace import emptied, inside
+from pipeline_lib.cells.cell import CELLS, PLAN, TIMES, Cell, completed
+from pipeline_lib.cells.workspace import emptied, inside
 from pipeline_lib.errors import UserError
 from pipeline_lib.params.load import PARAMS, load, read_yaml
 from pipeline_lib.training.determinism import deterministic_torch, pin_processor
@@ -46,8 +46,8 @@ def stretch(length: dict[str, float | str]) -> None:
     """Rewrite the cell's params.yaml for a training of that length."""
     params = load()
     pin_processor(params.train.reproducible, params.train.threads)
-    from pipeline_lib.compare.length import stretched
-    from pipeline_lib.compare.workspace import as_yaml
+    from pipeline_lib.cells.length import stretched
+    from pipeline_lib.cells.workspace import as_yaml
     from pipeline_lib.training.train import course
 
     deterministic_torch(params.train.threads)

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from pipeline_lib.compare.cell import CELLS, PAGES, Cell
-from pipeline_lib.compare.workspace import emptied, linked
+from pipeline_lib.cells.cell import CELLS, PAGES, Cell
+from pipeline_lib.cells.workspace import emptied, linked
 from pipeline_lib.params.load import load
 from pipeline_lib.report.build import build_report
 from stages.cli import run

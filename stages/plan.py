@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 
 from pipeline_lib.artifacts import publish_json
-from pipeline_lib.compare.cell import PLAN, cells
-from pipeline_lib.compare.plan import plans
+from pipeline_lib.cells.cell import PLAN, cells
+from pipeline_lib.cells.plan import plans
 from pipeline_lib.params.load import PARAMS, load, read_yaml
 from stages.cli import run
 

@@ -42,15 +42,15 @@ class BrightnessJitter:
 
 def brightness(images_BCHW: Tensor, factor_B: Tensor) -> Tensor:
     """Blend with black: 0 is black, 1 the image itself."""
-    product = images_BCHW * _per_image(factor_B.float(), images_BCHW)
-    return _cut(product)
+    return _cut(images_BCHW.float().mul_(_per_image(factor_B.float(), images_BCHW)))
 
 
 def color(images_BCHW: Tensor, factor_B: Tensor) -> Tensor:
     """Blend with the grey version: 0 is grey, 1 the image itself."""
     if images_BCHW.shape[1] == 1:
         return images_BCHW
-    return _blend(_luma(images_BCHW), images_BCHW, factor_B)
+    levels_BCHW = images_BCHW.float()
+    return _blend(_luma(levels_BCHW), levels_BCHW, factor_B)
 
 
 def hue(images_BCHW: Tensor, shift_B: Tensor) -> Tensor:
@@ -96,11 +96,12 @@ def _equal(one: Tensor, other: Tensor) -> Tensor:
 
 def contrast(images_BCHW: Tensor, factor_B: Tensor) -> Tensor:
     """Blend with the mean grey level, rounded half up: 0 is flat grey, 1 the image itself."""
-    grey_B1HW = _luma(images_BCHW)
+    levels_BCHW = images_BCHW.float()
+    grey_B1HW = _luma(levels_BCHW)
     count = grey_B1HW[0].numel()
-    sum_B111 = grey_B1HW.sum((1, 2, 3), keepdim=True, dtype=torch.int64)
+    sum_B111 = grey_B1HW.short().sum((1, 2, 3), keepdim=True, dtype=torch.int64)
     mean_B111 = (2 * sum_B111 + count) // (2 * count)
-    return _blend(mean_B111, images_BCHW, factor_B)
+    return _blend(mean_B111.float(), levels_BCHW, factor_B)
 
 
 def sharpness(images_BCHW: Tensor, factor_B: Tensor) -> Tensor:
@@ -115,7 +116,7 @@ def sharpness(images_BCHW: Tensor, factor_B: Tensor) -> Tensor:
     smooth = images_BCHW.float()
     # 13 is odd, so no sum lies half-way: the rounding is exact, whatever the device's division does.
     smooth[:, :, 1:-1, 1:-1] = ((total + 6.5) / 13).floor_()
-    return _blend(smooth, images_BCHW, factor_B)
+    return _blend(smooth, images_BCHW.float(), factor_B)
 
 
 def posterize(images_BCHW: Tensor, bits_B: Tensor) -> Tensor:
@@ -170,27 +171,32 @@ def equalize(images_BCHW: Tensor) -> Tensor:
     return table_BCN.gather(2, pixels_BCP).view_as(images_BCHW)
 
 
-def _blend(other: Tensor, images_BCHW: Tensor, factor_B: Tensor) -> Tensor:
-    """`other + factor (image - other)` in single precision, cut to 0..255 and truncated, as PIL does."""
-    factor_B111 = _per_image(factor_B.float(), images_BCHW)
-    start = other.float()
+def _blend(start: Tensor, levels_BCHW: Tensor, factor_B: Tensor) -> Tensor:
+    """`start + factor (level - start)` in single precision, cut to 0..255 and truncated, as PIL does.
+
+    Both are float32; `levels_BCHW` is overwritten.
+    """
+    factor_B111 = _per_image(factor_B.float(), levels_BCHW)
     # Two separate roundings: a fused multiply-add would differ in the last grey level.
-    difference = images_BCHW.float().sub(start).mul_(factor_B111)
-    return _cut(difference.add_(start))
+    return _cut(levels_BCHW.sub_(start).mul_(factor_B111).add_(start))
 
 
 def _cut(levels: Tensor) -> Tensor:
-    """Cut to 0..255 and truncated; by way of int32, three times as fast on the CPU as directly."""
-    return levels.clamp_(0, 255).int().to(torch.uint8)
+    """Cut to 0..255 and truncated; by way of int16, faster on the CPU than directly."""
+    return levels.clamp_(0, 255).short().to(torch.uint8)
 
 
-def _luma(images_BCHW: Tensor) -> Tensor:
-    """ITU-R 601 grey levels [B, 1, H, W] in PIL's fixed-point form; grey images as they are."""
-    if images_BCHW.shape[1] == 1:
-        return images_BCHW
-    red, green, blue = images_BCHW.int().split(1, dim=1)
-    weighted: Tensor = red * 19595 + green * 38470 + blue * 7471 + (1 << 15)
-    return weighted >> 16
+def _luma(levels_BCHW: Tensor) -> Tensor:
+    """ITU-R 601 grey levels [B, 1, H, W] in PIL's fixed-point form; grey images as they are.
+
+    In float32, which holds the sums: they are whole numbers below 2**24, and a power of two divides exactly.
+    """
+    if levels_BCHW.shape[1] == 1:
+        return levels_BCHW
+    red, green, blue = levels_BCHW.split(1, dim=1)
+    weighted: Tensor = red * 19595
+    weighted.add_(green, alpha=38470).add_(blue, alpha=7471).add_(1 << 15)
+    return weighted.mul_(2**-16).floor_()
 
 
 def _per_image(value_B: Tensor, images_BCHW: Tensor) -> Tensor:

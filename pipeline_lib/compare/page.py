@@ -12,10 +12,10 @@ from jinja2 import FileSystemLoader, PrefixLoader
 from markupsafe import Markup
 
 from pipeline_lib.compare import budgets, fairness, words
+from pipeline_lib.compare.figures.accuracy import MOST_BRACKETS, limits, p_words
+from pipeline_lib.compare.figures.bands import MOST_BANDS
+from pipeline_lib.compare.figures.classes import SHOWN
 from pipeline_lib.compare.panels import EMBEDDING
-from pipeline_lib.figures.bands import MOST_BANDS
-from pipeline_lib.figures.compare_accuracy import MOST_BRACKETS, limits, p_words
-from pipeline_lib.figures.compare_classes import SHOWN
 from pipeline_lib.report import page as report_page
 from pipeline_lib.statistics.paired import ALPHA
 

@@ -8,19 +8,18 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from pipeline_lib.compare import budgets
-from pipeline_lib.figures import (
-    compare_accuracy,
-    compare_agreement,
-    compare_budgets,
-    compare_classes,
-    compare_curves,
-    compare_logs,
-    compare_phases,
-    compare_range_tests,
-    embedding,
-    range_test,
+from pipeline_lib.compare.figures import (
+    accuracy,
+    agreement,
+    amounts,
+    classes,
+    curves,
+    logs,
+    phases,
+    range_tests,
 )
-from pipeline_lib.figures.compare_accuracy import p_words
+from pipeline_lib.compare.figures.accuracy import p_words
+from pipeline_lib.figures import embedding, range_test
 from pipeline_lib.figures.style import label, percent
 from pipeline_lib.report.panels import Panel, point_words
 
@@ -66,33 +65,33 @@ def _budgets(found: Tables) -> list[str]:
 
 
 def _accuracies(found: Tables, names: Sequence[str]) -> list[Panel]:
-    between = compare_accuracy.limits(found.groups, found.cells)
+    between = accuracy.limits(found.groups, found.cells)
     made = []
     for budget in _budgets(found):
-        frame = compare_accuracy.data(found.cells, found.groups, found.comparisons, budget)
-        draw = partial(compare_accuracy.draw, contenders=names, between=between)
+        frame = accuracy.data(found.cells, found.groups, found.comparisons, budget)
+        draw = partial(accuracy.draw, contenders=names, between=between)
         made.append(Panel(f"accuracy_{budget}", frame, draw, "", _accuracy_words(frame)))
     return made
 
 
 def _by_budget(found: Tables, names: Sequence[str]) -> list[Panel]:
     of = {
-        "labels": (budgets.labels(found.cells), compare_budgets.LABELS),
-        "candidates": (budgets.candidate_rates(found.cells), compare_budgets.CANDIDATES),
+        "labels": (budgets.labels(found.cells), amounts.LABELS),
+        "candidates": (budgets.candidate_rates(found.cells), amounts.CANDIDATES),
     }
     made = []
-    for name, (amounts, axis) in of.items():
-        frame = compare_budgets.data(found.cells, amounts)
-        draw = partial(compare_budgets.draw, axis=axis, contenders=names)
+    for name, (of_budgets, axis) in of.items():
+        frame = amounts.data(found.cells, of_budgets)
+        draw = partial(amounts.draw, axis=axis, contenders=names)
         made.append(Panel(name, frame, draw, "", _line_words(frame, axis.x)))
     return _present(made)
 
 
 def _validation(found: Tables, names: Sequence[str]) -> list[Panel]:
     made = []
-    for cost, words in compare_curves.COSTS.items():
-        frame = compare_curves.data(found.curves, cost, "val_accuracy")
-        draw = partial(compare_curves.draw, cost=cost, measure="val_accuracy", contenders=names)
+    for cost, words in curves.COSTS.items():
+        frame = curves.data(found.curves, cost, "val_accuracy")
+        draw = partial(curves.draw, cost=cost, measure="val_accuracy", contenders=names)
         unmeasured = found.curves["val_accuracy"].null_count() == len(found.curves)
         missing = NO_VALIDATION if unmeasured else NO_TIMES
         made.append(Panel(f"over_{cost}", frame, draw, missing, _line_words(frame, words)))
@@ -102,8 +101,8 @@ def _validation(found: Tables, names: Sequence[str]) -> list[Panel]:
 def _training_labels(found: Tables, names: Sequence[str]) -> list[Panel]:
     made = []
     for name, measure in LABELS.items():
-        frame = compare_curves.data(found.curves, "steps", measure)
-        draw = partial(compare_curves.draw, cost="steps", measure=measure, contenders=names)
+        frame = curves.data(found.curves, "steps", measure)
+        draw = partial(curves.draw, cost="steps", measure=measure, contenders=names)
         made.append(Panel(name, frame, draw, "", _line_words(frame, "steps")))
     return _present(made)
 
@@ -111,8 +110,8 @@ def _training_labels(found: Tables, names: Sequence[str]) -> list[Panel]:
 def _by_class(found: Tables, names: Sequence[str]) -> list[Panel]:
     made = []
     for budget in _budgets(found):
-        frame = compare_classes.data(found.per_class, budget)
-        draw = partial(compare_classes.draw, contenders=names)
+        frame = classes.data(found.per_class, budget)
+        draw = partial(classes.draw, contenders=names)
         made.append(Panel(f"classes_{budget}", frame, draw, "", _class_words(frame)))
     return _present(made)
 
@@ -120,20 +119,20 @@ def _by_class(found: Tables, names: Sequence[str]) -> list[Panel]:
 def _agreements(found: Tables, names: Sequence[str]) -> list[Panel]:
     made = []
     for budget in _budgets(found):
-        frame = compare_agreement.data(found.agreements, budget)
-        draw = partial(compare_agreement.draw, contenders=names)
+        frame = agreement.data(found.agreements, budget)
+        draw = partial(agreement.draw, contenders=names)
         made.append(Panel(f"agreement_{budget}", frame, draw, "", _pair_words(frame)))
     return _present(made)
 
 
 def _phases(results: Results, found: Tables) -> list[Panel]:
-    frame = compare_phases.data(found.cells, results.phases)
-    return _present([Panel("phases", frame, compare_phases.draw, "", _phase_words(frame))])
+    frame = phases.data(found.cells, results.phases)
+    return _present([Panel("phases", frame, phases.draw, "", _phase_words(frame))])
 
 
 def _searches(results: Results, found: Tables, names: Sequence[str]) -> list[Panel]:
-    frame = compare_range_tests.data(found.cells, results.range_tests, results.phases)
-    draw = partial(compare_range_tests.draw, contenders=names)
+    frame = range_tests.data(found.cells, results.range_tests, results.phases)
+    draw = partial(range_tests.draw, contenders=names)
     return _present([Panel("range_tests", frame, draw, "", _range_words(frame))])
 
 
@@ -151,9 +150,9 @@ def _embeddings(results: Results, found: Tables) -> list[Panel]:
 def _logs(found: Tables, names: Sequence[str]) -> list[Panel]:
     made = []
     for budget in _budgets(found):
-        for measure, words in compare_logs.MEASURES.items():
-            frame = compare_logs.data(found.curves, measure, budget)
-            draw = partial(compare_logs.draw, measure=measure, contenders=names)
+        for measure, words in logs.MEASURES.items():
+            frame = logs.data(found.curves, measure, budget)
+            draw = partial(logs.draw, measure=measure, contenders=names)
             says = f"Small line charts: {words} over steps, one chart per contender, one line per seed."
             made.append(Panel(f"{measure}_{budget}", frame, draw, "", says))
     return _present(made)

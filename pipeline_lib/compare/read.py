@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from pipeline_lib.artifacts import SIDECAR, read_json, read_table, verify
-from pipeline_lib.compare.cell import CELLS, Cell, cells
+from pipeline_lib.cells.cell import CELLS, Cell, cells
 from pipeline_lib.errors import UserError, listed
 
 if TYPE_CHECKING:

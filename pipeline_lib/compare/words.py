@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from pipeline_lib.figures.compare_accuracy import p_words
+from pipeline_lib.compare.figures.accuracy import p_words
 from pipeline_lib.report.page import percent
 from pipeline_lib.statistics.paired import ALPHA
 

@@ -26,17 +26,6 @@ def mean_log_prediction(views_logits: Sequence[Tensor]) -> Tensor:
     return torch.logsumexp(log_p_VUK, dim=0) - math.log(len(views_logits))
 
 
-def mix(values: Tensor, others: Tensor, shares_N: Tensor) -> Tensor:
-    """MixUp, `s x + (1 - s) x'` (MixMatch eqs. 10 and 11); exactly x where x' is x.
-
-    Args:
-        values: x, floats (N, ...).
-        others: x', likewise.
-        shares_N: s, the part of x.
-    """
-    return torch.lerp(others, values, shares_N.view(-1, *[1] * (values.ndim - 1)))
-
-
 def brier_loss(logits_NK: Tensor, targets_NK: Tensor) -> Tensor:
     """Squared distance of prediction and target, `mean_i (1/K) sum_k (q_ik - p_ik)^2` (MixMatch eq. 4)."""
     return (torch.softmax(wide(logits_NK), dim=1) - targets_NK).square().mean()

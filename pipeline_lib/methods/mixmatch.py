@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from pipeline_lib.augment.mixing import mix
 from pipeline_lib.losses.common import entropy, linear_ramp, sharpen, soft_cross_entropy
-from pipeline_lib.losses.semi import brier_loss, mean_log_prediction, mix
+from pipeline_lib.losses.semi import brier_loss, mean_log_prediction
 from pipeline_lib.methods.semi_supervised import SemiSupervised
 from pipeline_lib.models.batch_norm import in_groups
 from pipeline_lib.records import Batch, Clock, Drawn, Problem, StepOutput, Stream

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from pipeline_lib.params.methods import KINDS
 from pipeline_lib.params.section import Section
@@ -12,8 +14,16 @@ from pipeline_lib.params.section import Section
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# A cell is called method-variant-budget-seed, so that no name may hold a hyphen.
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(_[a-z0-9]+)*$", max_length=40)]
+
+def _plain_name(name: str) -> str:
+    """A cell is a folder called method-variant-budget-seed, so that no name may hold a hyphen."""
+    if not re.fullmatch(r"[a-z0-9_]{1,40}", name):
+        msg = f"{name!r}: names are made of lower-case letters, digits and underscores, 40 at most"
+        raise ValueError(msg)
+    return name
+
+
+Name = Annotated[str, AfterValidator(_plain_name)]
 OF_METHODS = ("model", "train", "methods")
 OF_BUDGETS = ("split", "data.limit")
 
@@ -84,7 +94,9 @@ class Compare(Section):
     def _fits_together(self) -> Self:
         for name in self.methods:
             if name not in KINDS:
-                msg = f"compare.methods.{name}: is not one of {', '.join(KINDS)}"
+                close = difflib.get_close_matches(name, KINDS, n=1)
+                hint = f" (did you mean {close[0]!r}?)" if close else ""
+                msg = f"compare.methods.{name}: is not one of {', '.join(KINDS)}{hint}"
                 raise ValueError(msg)
         twice = sorted({seed for seed in self.seeds if self.seeds.count(seed) > 1})
         if twice:

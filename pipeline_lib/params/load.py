@@ -176,7 +176,7 @@ def _meant(details: ErrorDetails, errors: list[ErrorDetails]) -> str | None:
 
 
 def _explain(details: ErrorDetails, errors: list[ErrorDetails]) -> str:
-    key = ".".join(map(str, details["loc"]))
+    key = ".".join(map(str, details["loc"])).removesuffix(".[key]")
     kind, given = details["type"], details["input"]
     if kind == "extra_forbidden":
         meant = _meant(details, errors)
@@ -187,7 +187,7 @@ def _explain(details: ErrorDetails, errors: list[ErrorDetails]) -> str:
         message = str(details["ctx"]["error"])
         return message if message.startswith(key) else f"{key}: {message}"
     if kind == "string_type" and isinstance(given, int | float):
-        return f"{key.removesuffix('.[key]')}: {given!r} is no text; put it in quotes"
+        return f"{key}: {given!r} is no text; put it in quotes"
     message = details["msg"][0].lower() + details["msg"][1:]
     choices = _suggestion(given, _quoted(message)) if kind == "literal_error" else ""
     return f"{key}: {given!r}: {message}{choices}"

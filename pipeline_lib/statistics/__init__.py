@@ -1,1 +1,1 @@
-"""What runs with several seeds say of the methods: intervals, paired tests, ranks, power."""
+"""What runs with several seeds say of the methods: intervals, paired tests, power, agreement."""

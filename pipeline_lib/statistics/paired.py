@@ -9,7 +9,7 @@ spread less than accuracies do: the tests are paired.
 All trainings tested on one fixed set of images share its luck. The t-test then speaks of these
 images only: for methods equal on all images it rejects more often the more seeds there are
 (tests/property/test_error_rates.py). A claim beyond them needs `image_interval` to leave out 0 as
-well, test sets that change with the seed, or several datasets (`pipeline_lib.statistics.ranks`).
+well, test sets that change with the seed, or several datasets (`pipeline_lib.ranking.ranks`).
 """
 
 from __future__ import annotations

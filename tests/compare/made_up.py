@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from pipeline_lib.compare.cell import Cell, cells
+from pipeline_lib.cells.cell import Cell, cells
 from pipeline_lib.compare.read import CURVES, Predictions, Results, display_names
 from pipeline_lib.params.compare import Compare
 from pipeline_lib.params.methods import KINDS

@@ -10,21 +10,21 @@ import polars as pl
 import pytest
 
 from pipeline_lib.compare.build import tables
-from pipeline_lib.compare.panels import panels
-from pipeline_lib.figures import (
+from pipeline_lib.compare.figures import (
+    accuracy,
+    agreement,
+    amounts,
     bands,
-    compare_accuracy,
-    compare_agreement,
-    compare_budgets,
-    compare_classes,
-    compare_curves,
-    compare_logs,
-    compare_phases,
-    compare_range_tests,
-    critical_difference,
-    style,
+    classes,
+    curves,
+    logs,
+    phases,
+    range_tests,
 )
-from pipeline_lib.statistics.ranks import Ranking, rank
+from pipeline_lib.compare.panels import panels
+from pipeline_lib.figures import style
+from pipeline_lib.ranking import critical_difference
+from pipeline_lib.ranking.ranks import Ranking, rank
 from tests.compare.conftest import LONG
 from tests.compare.made_up import compare_section, results
 
@@ -35,23 +35,23 @@ def texts(svg):
     return ["".join(element.itertext()) for element in ET.fromstring(svg).iter(f"{SVG}text")]  # noqa: S314
 
 
-def curves(*rows):
+def made_curves(*rows):
     columns = ("budget", "contender", "seed", "step", "val_accuracy")
     return pl.DataFrame(rows, schema=columns, orient="row")
 
 
 def test_bands_are_mean_lowest_and_highest_of_the_seeds():
-    table = curves(
+    table = made_curves(
         ("b", "m", 1, 0, 0.1), ("b", "m", 1, 10, 0.5), ("b", "m", 2, 0, 0.2), ("b", "m", 2, 10, 0.9)
     )
-    assert compare_curves.data(table, "steps", "val_accuracy").rows() == [
+    assert curves.data(table, "steps", "val_accuracy").rows() == [
         ("b", "m", 0.0, 0.15, 0.1, 0.2),
         ("b", "m", 10.0, 0.7, 0.5, 0.9),
     ]
 
 
 def test_seeds_of_other_lengths_are_interpolated_as_far_as_all_go():
-    table = curves(
+    table = made_curves(
         ("b", "m", 1, 0, 0.0), ("b", "m", 1, 10, 0.5), ("b", "m", 1, 30, 0.9),
         ("b", "m", 2, 0, 0.0), ("b", "m", 2, 20, 0.8),
     )  # fmt: skip
@@ -63,8 +63,8 @@ def test_seeds_of_other_lengths_are_interpolated_as_far_as_all_go():
 
 def test_what_is_not_known_makes_no_line():
     made = results(compare_section(methods=("supervised", "mixmatch")))
-    assert compare_curves.data(made.curves, "seconds", "val_accuracy").is_empty()
-    guesses = compare_curves.data(made.curves, "steps", "coverage")
+    assert curves.data(made.curves, "seconds", "val_accuracy").is_empty()
+    guesses = curves.data(made.curves, "steps", "coverage")
     assert set(guesses["contender"]) == {"mixmatch"}
 
 
@@ -76,10 +76,10 @@ def test_labels_are_an_axis_only_where_they_differ():
             "accuracy": [0.5, 0.7, 0.8, 0.9],
         }
     )
-    found = compare_budgets.data(cells, {"few": 20.0, "many": 400.0})
+    found = amounts.data(cells, {"few": 20.0, "many": 400.0})
     assert found.rows() == [("", "m", 20.0, 0.6, 0.5, 0.7), ("", "m", 400.0, 0.85, 0.8, 0.9)]
-    assert compare_budgets.data(cells, {"few": 20.0, "many": 20.0}).is_empty()
-    assert compare_budgets.data(cells, {}).is_empty()
+    assert amounts.data(cells, {"few": 20.0, "many": 20.0}).is_empty()
+    assert amounts.data(cells, {}).is_empty()
 
 
 def test_brackets_are_those_of_the_best_first_and_significant():
@@ -102,7 +102,7 @@ def test_brackets_are_those_of_the_best_first_and_significant():
         schema=["budget", "first", "second", "p_holm"],
         orient="row",
     )
-    frame = compare_accuracy.data(cells, groups, comparisons, "b")
+    frame = accuracy.data(cells, groups, comparisons, "b")
     means = frame.filter(pl.col("what") == "mean")
     assert means["contender"].to_list() == list(reversed(names))
     brackets = frame.filter(pl.col("what") == "bracket").select("contender", "other", "value")
@@ -119,16 +119,15 @@ def test_brackets_and_their_words_never_touch(contenders):
     rng = np.random.default_rng(contenders)
     for _ in range(50):
         pairs = [
-            (*rng.choice(contenders, 2, replace=False), 0.01)
-            for _ in range(compare_accuracy.MOST_BRACKETS)
+            (*rng.choice(contenders, 2, replace=False), 0.01) for _ in range(accuracy.MOST_BRACKETS)
         ]
-        placed = compare_accuracy.in_lanes(pairs)
+        placed = accuracy.in_lanes(pairs)
         assert sorted((top, bottom) for top, bottom, *_ in placed) == sorted(
             (min(a, b), max(a, b)) for a, b, _ in pairs
         )
-        for lane in range(compare_accuracy.MOST_BRACKETS):
+        for lane in range(accuracy.MOST_BRACKETS):
             rooms = sorted(
-                ((top + bottom) / 2, max(bottom - top, compare_accuracy.LETTERS))
+                ((top + bottom) / 2, max(bottom - top, accuracy.LETTERS))
                 for top, bottom, _, own in placed
                 if own == lane
             )
@@ -140,17 +139,17 @@ def test_brackets_and_their_words_never_touch(contenders):
     ("p", "said"), [(0.00004, "p < .001"), (0.0034, "p = .003"), (0.5, "p = .500"), (1.0, "p = 1")]
 )
 def test_p_values_are_written_as_usual(p, said):
-    assert compare_accuracy.p_words(p) == said
+    assert accuracy.p_words(p) == said
 
 
 def test_the_axis_of_accuracies_starts_at_zero_or_near_the_results():
     cells = pl.DataFrame({"accuracy": [0.91, 0.95]})
     wide = pl.DataFrame({"low": [0.2, 0.93], "high": [1.6, 0.97]})
-    assert compare_accuracy.limits(wide, cells) == (0.85, 1.0)
+    assert accuracy.limits(wide, cells) == (0.85, 1.0)
     narrow = pl.DataFrame({"low": [0.9, 0.93], "high": [0.92, 0.97]})
-    assert compare_accuracy.limits(narrow, cells) == (0.85, 1.0)
+    assert accuracy.limits(narrow, cells) == (0.85, 1.0)
     poor = pl.DataFrame({"accuracy": [0.12, 0.6]})
-    assert compare_accuracy.limits(narrow, poor)[0] == 0.0
+    assert accuracy.limits(narrow, poor)[0] == 0.0
 
 
 def test_classes_are_compared_with_the_mean_of_contenders():
@@ -166,7 +165,7 @@ def test_classes_are_compared_with_the_mean_of_contenders():
         schema=["contender", "budget", "seed", "class", "recall"],
         orient="row",
     )
-    found = compare_classes.data(per_class, "b")
+    found = classes.data(per_class, "b")
     assert found.select("class", "contender").rows() == [("x", "a"), ("x", "c")]
     assert found["recall"].to_list() == pytest.approx([0.6, 0.9])
     assert found["difference"].to_list() == pytest.approx([-0.15, 0.15])
@@ -180,20 +179,20 @@ def test_of_many_classes_those_that_differ_most_are_drawn():
             "recall": [value for c in range(100) for value in (0.5, 0.5 + c / 1000)],
         }
     ).with_columns(difference=pl.lit(0.01))
-    shown = compare_classes.shown_classes(frame)
-    assert shown == [f"{c}" for c in range(100 - compare_classes.SHOWN, 100)]
+    shown = classes.shown_classes(frame)
+    assert shown == [f"{c}" for c in range(100 - classes.SHOWN, 100)]
 
 
 def test_phases_are_those_of_trainings_with_several():
     made = results(compare_section(budgets=("b",), seeds=(1, 2)))
-    frame = compare_phases.data(made.cells, made.phases)
+    frame = phases.data(made.cells, made.phases)
     assert set(frame["contender"]) == {"two_phase"}
     assert frame.filter(pl.col("phase") == "phase 1")["end"].to_list() == [140, 180]
 
 
 def test_searches_show_the_rate_that_was_chosen():
     made = results(compare_section(budgets=("b",), seeds=(1, 2)))
-    frame = compare_range_tests.data(made.cells, made.range_tests, made.phases)
+    frame = range_tests.data(made.cells, made.range_tests, made.phases)
     chosen = frame.filter(pl.col("series") == "rate that was chosen")
     assert chosen.select("contender", "seed", "learning_rate").rows() == [
         ("two_phase", 1, 0.01),
@@ -204,25 +203,25 @@ def test_searches_show_the_rate_that_was_chosen():
 
 def test_logs_leave_out_what_was_not_measured():
     made = results(compare_section(methods=("paws",), budgets=("b",), seeds=(1,)))
-    assert compare_logs.data(made.curves, "loss", "b")["step"].to_list() == list(range(18, 361, 18))
+    assert logs.data(made.curves, "loss", "b")["step"].to_list() == list(range(18, 361, 18))
 
 
 EMPTY = {
     "accuracy": (
-        partial(compare_accuracy.draw, contenders=[], between=(0, 1)),
-        compare_accuracy.SCHEMA.to_frame(),
+        partial(accuracy.draw, contenders=[], between=(0, 1)),
+        accuracy.SCHEMA.to_frame(),
     ),
     "bands": (
-        partial(compare_curves.draw, cost="steps", measure="coverage", contenders=[]),
+        partial(curves.draw, cost="steps", measure="coverage", contenders=[]),
         bands.SCHEMA.to_frame(),
     ),
-    "classes": (partial(compare_classes.draw, contenders=[]), pl.DataFrame({"class": []})),
-    "agreement": (partial(compare_agreement.draw, contenders=[]), pl.DataFrame({"first": []})),
-    "logs": (partial(compare_logs.draw, measure="loss", contenders=[]), pl.DataFrame({"seed": []})),
-    "phases": (compare_phases.draw, compare_phases.SCHEMA.to_frame()),
+    "classes": (partial(classes.draw, contenders=[]), pl.DataFrame({"class": []})),
+    "agreement": (partial(agreement.draw, contenders=[]), pl.DataFrame({"first": []})),
+    "logs": (partial(logs.draw, measure="loss", contenders=[]), pl.DataFrame({"seed": []})),
+    "phases": (phases.draw, phases.SCHEMA.to_frame()),
     "range_tests": (
-        partial(compare_range_tests.draw, contenders=[]),
-        compare_range_tests.SCHEMA.to_frame(),
+        partial(range_tests.draw, contenders=[]),
+        range_tests.SCHEMA.to_frame(),
     ),
     "critical_difference": (
         critical_difference.draw,

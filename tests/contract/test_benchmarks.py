@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks import gpu_checks
+from benchmarks import gpu_checks, scaling_picture, tables
 from pipeline_lib import recipes
 from pipeline_lib.params.methods import KINDS
 
@@ -21,6 +21,44 @@ def test_the_page_of_results_is_current() -> None:
     printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     page = (RESULTS / "README.md").read_text(encoding="utf-8")
     assert page == printed, "run: python benchmarks/tables.py > benchmarks/results/README.md"
+
+
+def test_the_picture_of_growth_is_current() -> None:
+    drawn = scaling_picture.picture()
+    assert scaling_picture.PICTURE.read_bytes() == drawn, (
+        "run: python -m benchmarks.scaling_picture"
+    )
+    assert len(drawn) < 100_000
+
+
+def grown(axis: str, *points: tuple[int, float, float, int]) -> list[tables.Run]:
+    names = (axis, "ms per step", "seconds to start", "MiB at the most")
+    always = {"varied": axis, "method": "m", "MiB of the program": 100}
+    return [tables.cost_of(always | dict(zip(names, point, strict=True))) for point in points]
+
+
+def test_growth_is_named_by_its_power() -> None:
+    runs = grown("images", (10, 1.0, 1.0, 110), (100, 100.0, 1.0, 200), (1000, 200.0, 10.0, 1100))
+    (row,) = tables.series(runs, "images").values()
+    step = tables.verdict(row, "images", "ms per step")
+    assert step == (
+        "ms per step: 200 times, power 1.15, **faster than linear**; "
+        "from 10 to 100 power 2.00, **faster than linear**"
+    )
+    start = tables.verdict(row, "images", "seconds to start")
+    assert start == "seconds to start: 10 times, power 0.50, slower than linear"
+    assert tables.verdict(row, "images", "MiB") == "MiB: 100 times, power 1.00, linear"
+    said = tables.faster_than_linear(runs)
+    assert said.endswith("ms per step of `m` from 10 to 100 (images; power 2.00).")
+    assert tables.faster_than_linear(runs[1:]) == "No cost grows faster than its size."
+    *_, last = tables.growth_table(runs, "images", "image")
+    assert last == "| `m` | 1,000 | 200.0 | 2 | 10.0 | 0.1 | 1,000 | 1 |"
+
+
+def test_two_large_views_come_with_the_small_ones() -> None:
+    runs = grown("small views", (0, 10.0, 1.0, 110), (6, 40.0, 1.0, 110))
+    assert tables.power(*runs, "small views", "ms per step") == 1
+    assert tables.growth_table(runs, "small views", "view")[-1].startswith("| `m` | 6 | 40.0 | 1 |")
 
 
 def test_results_name_no_path_of_a_machine() -> None:

@@ -17,7 +17,9 @@ from pipeline_lib.params.sections import Data
 from pipeline_lib.params.split import Split
 
 ROOT = Path(__file__).parents[2]
-STAGES = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+PIPELINE = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+COMPARISON = YAML(typ="safe").load(ROOT / "reports/compare/dvc.yaml")["stages"]
+STAGES = PIPELINE | COMPARISON
 DATASETS = get_args(Data.model_fields["name"].annotation)
 PROTOCOLS = set(get_args(Split.model_fields["protocol"].annotation)) - {"auto"}
 # Found by name while running, so that no import statement shows them.
@@ -26,7 +28,10 @@ FOUND_BY_NAME = {
     "ingest": [f"pipeline_lib.datasets.{name}" for name in DATASETS],
     "split": [f"pipeline_lib.protocols.{name}" for name in PROTOCOLS],
     "train": [f"pipeline_lib.methods.{name}" for name in KINDS],
+    "cell": [f"pipeline_lib.protocols.{name}" for name in PROTOCOLS]
+    + [f"pipeline_lib.methods.{name}" for name in KINDS],
 }
+CHECKING = {"configure", "plan"}  # they exist for the params
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +40,7 @@ def graph() -> grimp.ImportGraph:
 
 
 def code_of(stage: str, graph: grimp.ImportGraph) -> set[str]:
-    """Files that the stage imports, but for package docstrings and, outside configure, the params.
+    """Files that the stage imports, but for package docstrings and, where they are not checked, the params.
 
     params.yaml has no defaults: the values that reach a stage are those that dvc.lock records for it,
     and the classes that check them cannot change a result (docs/adr/0010-code-dependencies.md).
@@ -46,7 +51,7 @@ def code_of(stage: str, graph: grimp.ImportGraph) -> set[str]:
     return {
         path.relative_to(ROOT).as_posix()
         for path in files
-        if path.is_file() and (stage == "configure" or "params" not in path.parts)
+        if path.is_file() and (stage in CHECKING or "params" not in path.parts)
     }
 
 
@@ -54,7 +59,9 @@ def declared_by(stage: str) -> set[str]:
     files: set[Path] = set()
     for dependency in STAGES[stage]["deps"]:
         for method, dataset in itertools.product(KINDS, DATASETS):
-            name = dependency.replace("${method}", method).replace("${data.name}", dataset)
+            name = dependency.replace("${data.name}", dataset)
+            for chosen in ("${method}", "${item.method}"):
+                name = name.replace(chosen, method)
             path = ROOT / name
             files |= set(path.rglob("*.py")) if path.is_dir() else {path}
     return {
@@ -71,12 +78,28 @@ def test_a_stage_depends_on_the_code_it_can_run(stage: str, graph: grimp.ImportG
     assert sorted(declared - needed) == [], f"needless in dvc.yaml, stage {stage}"
 
 
-def test_training_depends_on_the_chosen_method_and_on_what_methods_share() -> None:
+@pytest.mark.parametrize(("stage", "chosen"), [("train", "${method}"), ("cell", "${item.method}")])
+def test_training_depends_on_the_chosen_method_and_on_what_methods_share(
+    stage: str, chosen: str
+) -> None:
     folder = "pipeline_lib/methods/"
-    methods = {d for d in STAGES["train"]["deps"] if d.startswith(folder)}
+    methods = {d for d in STAGES[stage]["deps"] if d.startswith(folder)}
     # pawsb is a configuration of paws
     shared = {"base", "phases", "semi_supervised", "support", "paws"}
-    assert methods == {f"{folder}{name}.py" for name in (*shared, "${method}")}
+    assert methods == {f"{folder}{name}.py" for name in (*shared, chosen)}
+
+
+def test_a_cell_depends_on_the_data_that_its_stages_do() -> None:
+    """Those of ingest; its split is its own."""
+    data = {
+        dependency
+        for stage in ("split", "train", "evaluate")
+        for dependency in PIPELINE[stage]["deps"]
+        if dependency.startswith("data/")
+        and not dependency.startswith(("data/split", "data/label_"))
+    }
+    data -= {"data/supervision.json", "data/supervision.json.sha256"}
+    assert {d for d in COMPARISON["cell"]["deps"] if d.startswith("data/")} == data
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "pipeline_lib").rglob("__init__.py")), ids=str)

@@ -13,6 +13,8 @@ from dvc.utils.hydra import apply_overrides, to_hydra_overrides
 from ruamel.yaml import YAML
 
 from pipeline_lib import recipes
+from pipeline_lib.cells.cell import cells
+from pipeline_lib.cells.plan import plans
 from pipeline_lib.errors import UserError
 from pipeline_lib.params.load import check, read_yaml
 from pipeline_lib.params.methods import KINDS
@@ -21,7 +23,8 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "recipes"
 PARAMS = ROOT / "params.yaml"
 RECIPES = recipes.read_all(FOLDER)
-NAMES = list(RECIPES)
+COMPARISONS = [name for name, recipe in RECIPES.items() if "compare" in recipe.params]
+NAMES = [name for name in RECIPES if name not in COMPARISONS]
 SOURCES = ("ICML 20", "ICLR 20", "ICCV 20", "NeurIPS 20", "USB", "Masterful")
 # How fast and where, which is the user's business, and what a public dataset has no use for.
 FREE = {
@@ -124,6 +127,34 @@ def test_applying_leaves_the_bytes_that_dvc_would(name: str, tmp_path: Path) -> 
     assert recipes.edited(after, RECIPES[name].params) == after
 
 
+@pytest.mark.parametrize("name", COMPARISONS)
+def test_a_comparison_can_be_planned_and_says_all_of_itself(name: str, content) -> None:
+    own = read_yaml(FOLDER / f"{name}.yaml")
+    assert own["title"]
+    assert own["target"]
+    assert own["cost"]
+    said = set(content["compare"]) - set(RECIPES[name].params["compare"])
+    assert said == set(), "a key that is left out is that of whatever was compared before"
+    planned = plans(recipes.overlay(content, RECIPES[name].params))
+    assert len({str(plan) for plan in planned.values()}) == len(planned), "two are the same"
+    assert set(RECIPES[name].params["compare"]["budgets"]) == set(
+        own["params"]["compare"]["budgets"]
+    )
+    params = check(recipes.overlay(content, RECIPES[name].params), FOLDER / f"{name}.yaml")
+    assert len(list(cells(params.compare))) == len(planned) * len(params.compare.seeds)
+
+
+@pytest.mark.parametrize("name", COMPARISONS)
+def test_applying_a_comparison_replaces_the_one_before(name: str, content) -> None:
+    before = PARAMS.read_text("utf-8")
+    after = recipes.edited(before, RECIPES[name].params)
+    assert comments(after) == comments(before)
+    assert YAML(typ="safe").load(after)["compare"] == RECIPES[name].params["compare"]
+    assert recipes.edited(after, RECIPES[name].params) == after
+    with pytest.raises(UserError, match="a mapping of names cannot be a flag"):
+        recipes.flags(RECIPES[name])
+
+
 @pytest.mark.parametrize("milestones", [[1, 2, 3], [7]], ids=["longer", "shorter"])
 def test_lists_may_change_their_length(milestones: list[int]) -> None:
     before = PARAMS.read_text("utf-8")
@@ -223,6 +254,6 @@ def test_the_list_is_plain_where_it_is_no_terminal_and_flags_are_one_line() -> N
         ).stdout
 
     listed = run("list").splitlines()
-    assert [line.split(":")[0] for line in listed] == NAMES
+    assert [line.split(":")[0] for line in listed] == list(RECIPES)
     assert run("show", "paws_cifar10_4000", "--flags").count("\n") == 1
     assert RECIPES["paws_cifar10_4000"].title in run("show", "paws_cifar10_4000")

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from pipeline_lib.overlay import is_section
 from pipeline_lib.params.load import Params
 from pipeline_lib.reference import json_schema, tables
 
@@ -39,9 +40,10 @@ RULES = {
     "maximum": operator.le,
     "exclusiveMaximum": operator.lt,
 }
+SIZES = {"minItems", "minProperties"}
 KEYWORDS = {
     *("$schema", "$defs", "$ref", "title", "description", "type", "anyOf", "items"),
-    *("properties", "required", "additionalProperties", *RULES),
+    *("properties", "required", "additionalProperties", *RULES, *SIZES),
 }
 
 
@@ -74,6 +76,8 @@ def complaints(value, schema, path="params.yaml") -> list[str]:
         tried = [complaints(value, choice, path) for choice in schema["anyOf"]]
         return [] if [] in tried else tried[0]
     kind = schema["type"]
+    if any(len(value) < schema[size] for size in SIZES & schema.keys()):
+        return [f"{path}: is empty"]
     if not isinstance(value, TYPES[kind]) or (isinstance(value, bool) and kind != "boolean"):
         return [f"{path}: {value!r} is no {kind}"]
     if kind == "object":
@@ -87,7 +91,11 @@ def complaints(value, schema, path="params.yaml") -> list[str]:
 
 
 def complaints_of_keys(value, schema, path) -> list[str]:
-    assert schema["additionalProperties"] is False
+    others = schema["additionalProperties"]
+    if others is True:
+        return []
+    if others:
+        return [c for name, of in value.items() for c in complaints(of, others, f"{path}.{name}")]
     assert set(schema["required"]) == set(schema["properties"]), "no key has a default"
     found = [f"{path}.{name}: missing" for name in schema["required"] if name not in value]
     for name, inner in value.items():
@@ -134,7 +142,7 @@ def test_every_key_has_a_row() -> None:
 
     def check(name: str, values: dict) -> None:
         for key, value in values.items():
-            if isinstance(value, dict):
+            if is_section(value, f"{name}.{key}"):
                 check(f"{name}.{key}".lstrip("."), value)
             else:
                 assert f"| `{key}` |" in parts[name or "top level"], f"{name}.{key}: {ADVICE}"
@@ -161,6 +169,9 @@ def test_params_yaml_fits_its_schema_and_names_it_for_editors() -> None:
         (("train", "nesterov"), 1),
         (("train", "milestones"), ["a"]),
         (("methods", "cr_dpll", "lamda_max"), 1.0),
+        (("compare", "seeds"), []),
+        (("compare", "methods", "fixmatch", "tried"), -1),
+        (("compare", "ms_per_step"), {"a-b": "fast"}),
     ],
     ids=lambda value: ".".join(value) if isinstance(value, tuple) else None,
 )

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline_lib.losses.semi import brier_loss, mean_log_prediction, mix
+from pipeline_lib.augment.mixing import mix
+from pipeline_lib.losses.semi import brier_loss, mean_log_prediction
 from pipeline_lib.methods.mixmatch import MixMatch, partners
 from pipeline_lib.params import methods as params
 from pipeline_lib.records import Batch, Clock, Problem

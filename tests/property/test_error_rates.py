@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pipeline_lib.statistics import intervals, paired, power, ranks
+from pipeline_lib.ranking import ranks
+from pipeline_lib.statistics import intervals, paired, power
 
 ALPHA = 0.05
 METHODS = 4

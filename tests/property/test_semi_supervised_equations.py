@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline_lib.augment.mixing import mix
 from pipeline_lib.losses.common import sharpen, soft_cross_entropy
 from pipeline_lib.losses.semi import (
     aligned,
@@ -15,7 +16,6 @@ from pipeline_lib.losses.semi import (
     fairness_loss,
     gaussian_weights,
     mean_log_prediction,
-    mix,
     pseudo_label_loss,
 )
 from pipeline_lib.methods.mixmatch import interleaved, partners

@@ -89,6 +89,22 @@ def hostile_run(tmp_path_factory: pytest.TempPathFactory) -> FakeRun:
     return run
 
 
+@pytest.fixture(scope="session")
+def hostile_paws_run(tmp_path_factory: pytest.TempPathFactory) -> FakeRun:
+    """With the diagnostics of PAWS."""
+    run = write_run(tmp_path_factory.mktemp("paws"), classes=HOSTILE, method="paws")
+    assert run.build() == []
+    return run
+
+
+@pytest.fixture(scope="session")
+def two_phase_run(tmp_path_factory: pytest.TempPathFactory) -> FakeRun:
+    """With the diagnostics of two_phase."""
+    run = write_run(tmp_path_factory.mktemp("two_phase"), method="two_phase")
+    assert run.build() == []
+    return run
+
+
 def write_run(
     root: Path,
     classes: Sequence[str] = DIGITS,

@@ -80,6 +80,25 @@ def test_nothing_is_cut_off_and_every_image_shows(request, visit, names, width, 
     assert page.title() == "cr_dpll on digits: 83.3\u202f%"
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize("names", ["hostile_paws_run", "two_phase_run"])
+def test_diagnostics_fit_beside_the_other_charts(request, visit, names, width, scheme):
+    page = visit(request.getfixturevalue(names), width, scheme)
+    wide, room = page.evaluate(
+        "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+    )
+    assert wide <= room
+    assert page.evaluate(CLIPPED) == []
+    images = page.evaluate(IMAGES)
+    assert all(w > 0 and h > 0 and alt for w, h, alt in images)
+    assert page.evaluate(CONTRAST) == []
+    shown = page.locator("figure.chart h3").all_inner_texts()
+    assert shown[:2] == ["Loss", "Validation"]
+    own = {"hostile_paws_run": {"Embeddings"}, "two_phase_run": {"Learning rate"}}[names]
+    assert {*shown} & {"Embeddings", "Learning rate", "Pseudo-labels"} == own | {"Pseudo-labels"}
+
+
 def test_hostile_class_names_are_text(hostile_run, visit):
     """FAULTS row 39: escaped, cut short, and whole in the tooltip."""
     page = visit(hostile_run)

@@ -15,7 +15,8 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
-from pipeline_lib.statistics import agreement, intervals, paired, power, ranks
+from pipeline_lib.ranking import ranks
+from pipeline_lib.statistics import agreement, intervals, paired, power
 
 few = settings(max_examples=40, deadline=None)
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 from matplotlib.ticker import LogLocator
 
+from pipeline_lib.compare.figures.small_charts import draw_seeds, small_charts
 from pipeline_lib.figures import range_test, style
-from pipeline_lib.figures.small_charts import draw_seeds, small_charts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

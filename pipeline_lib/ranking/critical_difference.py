@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from pipeline_lib.statistics.ranks import Ranking
+    from pipeline_lib.ranking.ranks import Ranking
 
 ROW = 0.3  # inches per line of names
 BAR = 0.16  # inches per clique

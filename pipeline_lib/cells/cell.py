@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline_lib.params.overlay import overlay
+from pipeline_lib.overlay import overlay
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from pipeline_lib.figures.bands import SCHEMA, Axis, draw_bands
+from pipeline_lib.compare.figures.bands import SCHEMA, Axis, draw_bands
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline_lib.compare.cell import Cell, cells
+from pipeline_lib.cells.cell import Cell, cells
 from pipeline_lib.errors import UserError
+from pipeline_lib.overlay import overlay
 from pipeline_lib.params.load import PARAMS, check
 from pipeline_lib.params.methods import KINDS
-from pipeline_lib.params.overlay import overlay
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 from matplotlib.ticker import MaxNLocator
 
+from pipeline_lib.compare.figures.small_charts import draw_seeds, small_charts
 from pipeline_lib.figures import style
-from pipeline_lib.figures.small_charts import draw_seeds, small_charts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

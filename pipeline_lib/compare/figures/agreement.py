@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from pipeline_lib.compare.figures.heat import Heat, draw_heat
 from pipeline_lib.figures import style
-from pipeline_lib.figures.heat import Heat, draw_heat
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

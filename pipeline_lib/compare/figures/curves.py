@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipeline_lib.figures.bands import Axis, draw_bands, over_seeds
+from pipeline_lib.compare.figures.bands import Axis, draw_bands, over_seeds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

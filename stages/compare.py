@@ -1,0 +1,229 @@
+"""Commands on comparisons; the library is imported within them, so that --help answers at once."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipeline_lib.errors import UserError, listed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+FILE = "reports/compare/dvc.yaml"
+LOGS = Path(".dvc/tmp/compare")
+DVC = (sys.executable, "-m", "dvc")
+SHOWN_LINES = 12  # of the log of a cell that failed
+
+Jobs = Annotated[int, typer.Option("-j", "--jobs", min=1, help="Cells at a time.")]
+Budget = Annotated[str | None, typer.Option(help="Rows of this budget only.")]
+Contender = Annotated[str | None, typer.Option("--method", help="Rows whose name holds this.")]
+Folders = Annotated[
+    list[Path], typer.Argument(help="reports/compare of comparisons on different datasets.")
+]
+Picture = Annotated[Path, typer.Option("-o", "--output", help="Of the diagram, as SVG.")]
+Experiments = Annotated[
+    bool, typer.Option("--experiments", help="Of `dvc exp` instead: every experiment.")
+]
+
+
+def compare(jobs: Jobs = 1) -> None:
+    """Run what is missing of the comparison in params.yaml, several cells at a time, then make its page.
+
+    A cell that fails does not stop the others. After an interruption run the same command again: what is done
+    is not done twice, and a training that was under way goes on from its resume state.
+    """
+    _dvc("repro", "dvc.yaml:ingest", f"{FILE}:plan")
+    changed = _changed()
+    if changed:
+        _run_cells(changed, jobs)
+    _dvc("repro", FILE)
+
+
+def _dvc(*arguments: str) -> None:
+    """Run DVC in the foreground.
+
+    Raises:
+        UserError: It failed, and has said why.
+    """
+    done = subprocess.run([*DVC, *arguments], env=_environment(), check=False)
+    if done.returncode:
+        msg = f"`dvc {' '.join(arguments)}` failed (exit code {done.returncode}); see above"
+        raise UserError(msg)
+
+
+def _environment() -> dict[str, str]:
+    """Ours, with `python` being the one that runs this."""
+    return {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+
+def _changed() -> list[str]:
+    """Keys of the cells that are missing or out of date, in the order of params.yaml."""
+    from pipeline_lib.cells.cell import cells
+    from pipeline_lib.params.load import load
+
+    done = subprocess.run(
+        [*DVC, "status", "--json", FILE], env=_environment(), stdout=subprocess.PIPE, check=True
+    )
+    changed = {name.partition("@")[2] for name in json.loads(done.stdout) if "@" in name}
+    return [cell.key for cell in cells(load().compare) if cell.key in changed]
+
+
+def _run_cells(keys: list[str], jobs: int) -> None:
+    """Run cells and their pages, `jobs` at a time, each by a DVC of its own.
+
+    Raises:
+        UserError: Some failed, or the run was interrupted; the message names what is left.
+    """
+    LOGS.mkdir(parents=True, exist_ok=True)
+    running: dict[str, subprocess.Popen[bytes]] = {}
+    failed: list[str] = []
+    left = list(keys)
+    print(f"{len(keys)} cells to run, {jobs} at a time; what they say: {LOGS}/*.log", flush=True)
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        futures = {pool.submit(_run_cell, key, running): key for key in keys}
+        try:
+            for number, future in enumerate(concurrent.futures.as_completed(futures), 1):
+                key = futures[future]
+                code, seconds = future.result()
+                said = f"done in {seconds:.0f} s" if code == 0 else f"failed (exit code {code}):"
+                print(f"{number}/{len(keys)} {key} {said}", flush=True)
+                if code:
+                    failed.append(key)
+                    print(*_last_lines(LOGS / f"{key}.log"), sep="\n", flush=True)
+                else:
+                    left.remove(key)
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in running.values():
+                os.killpg(process.pid, signal.SIGTERM)
+            msg = f"interrupted; {len(left)} of {len(keys)} cells are left: {listed(left)}; run the same again"
+            raise UserError(msg) from None
+    if failed:
+        msg = f"{len(failed)} of {len(keys)} cells failed: {listed(failed)}; run the same command again"
+        raise UserError(msg)
+
+
+def _run_cell(key: str, running: dict[str, subprocess.Popen[bytes]]) -> tuple[int, float]:
+    """Exit code and seconds of one cell with its page.
+
+    Without its dependencies (`-s`): they are up to date, and shared ones would be locked. The lock of the
+    repository is held for moments, and waited for.
+    """
+    targets = (f"{FILE}:cell@{key}", f"{FILE}:cell_page@{key}")
+    started = time.monotonic()
+    with (LOGS / f"{key}.log").open("wb") as log:
+        process = subprocess.Popen(
+            [*DVC, "--wait-for-lock", "repro", "-s", *targets],
+            env=_environment(),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        running[key] = process
+        code = process.wait()
+        del running[key]
+    return code, time.monotonic() - started
+
+
+def _last_lines(path: Path) -> list[str]:
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return [f"  {line}" for line in lines[-SHOWN_LINES:]]
+
+
+def compare_times() -> None:
+    """Write compare.ms_per_step into params.yaml, from the cells that ran on this machine.
+
+    The median over the cells of a method and variant of seconds per step, validation included. With several
+    cells at a time these were slower than alone.
+    """
+    from pipeline_lib.artifacts import publish_text
+    from pipeline_lib.cells.cell import TIMES, cells
+    from pipeline_lib.params.load import PARAMS, load
+    from pipeline_lib.recipes import edited
+
+    measured: dict[str, list[float]] = {}
+    for cell in cells(load().compare):
+        path = TIMES / f"{cell.key}.json"
+        if path.is_file():
+            took = json.loads(path.read_text(encoding="utf-8"))
+            if took["steps"]:
+                per_step = 1000 * took["seconds"] / took["steps"]
+                measured.setdefault(cell.contender, []).append(per_step)
+    if not measured:
+        msg = f"{TIMES}: no cell of this comparison ran on this machine; run `make compare` first"
+        raise UserError(msg)
+    found = {name: round(statistics.median(values), 3) for name, values in measured.items()}
+    text = PARAMS.read_text(encoding="utf-8")
+    publish_text(PARAMS, edited(text, {"compare": {"ms_per_step": found}}), sidecar=False)
+    print(*(f"{name}: {ms} ms per step" for name, ms in found.items()), sep="\n")
+
+
+def compare_datasets(
+    folders: Folders, budget: Budget = None, output: Picture = Path("datasets.svg")
+) -> None:
+    """Rank methods over several datasets: Friedman's test, and a critical-difference diagram."""
+    from pipeline_lib.artifacts import publish_bytes
+    from pipeline_lib.figures import style
+    from pipeline_lib.ranking import critical_difference
+    from pipeline_lib.ranking.ranks import rank
+    from pipeline_lib.ranking.scores import scores
+    from pipeline_lib.rng import generator
+
+    datasets, names, scores_DM = scores(folders, budget)
+    ranking = rank(scores_DM, generator(0, "ranks"))
+    frame = critical_difference.data(ranking, names)
+    print(f"{len(datasets)} datasets: {', '.join(datasets)}")
+    print(*(f"{row['rank']:.2f}\t{row['method']}" for row in frame.rows(named=True)), sep="\n")
+    if ranking.refused:
+        print(ranking.refused)
+        return
+    print(f"Friedman's test: chi square {ranking.statistic:.2f}, p = {ranking.p:.4f}")
+    print(f"critical difference of average ranks (Nemenyi, 5 %): {ranking.critical_difference:.2f}")
+    svg = style.as_svg(critical_difference.draw(frame, style.LIGHT), style.LIGHT)
+    publish_bytes(output, svg, sidecar=False)
+    print(f"open {output}")
+
+
+def leaderboard(
+    budget: Budget = None, method: Contender = None, *, experiments: Experiments = False
+) -> None:
+    """Show who is best: of the comparison, or of all DVC experiments."""
+    from rich.console import Console
+
+    from pipeline_lib.compare import leaderboard as board
+
+    if experiments:
+        table = board.of_experiments(_experiments(), method)
+    else:
+        table = board.of_groups(_groups(), budget, method)
+    if sys.stdout.isatty():
+        Console().print(board.as_table(table))
+    else:
+        print(*board.as_lines(table), sep="\n")
+
+
+def _groups() -> Any:  # noqa: ANN401 - a frame of polars, which is imported late
+    import polars as pl
+
+    from pipeline_lib.artifacts import read_table
+    from pipeline_lib.cells.cell import COMPARISON
+
+    return pl.from_arrow(read_table(COMPARISON / "tables/groups.parquet"))
+
+
+def _experiments() -> Iterable[dict[str, Any]]:
+    from dvc.api import exp_show
+
+    rows: Iterator[dict[str, Any]] = iter(exp_show())
+    return rows

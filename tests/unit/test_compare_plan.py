@@ -1,0 +1,198 @@
+"""What a comparison is planned to be, what it refuses, and what a change leaves as it was."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline_lib.cells.cell import Cell, cells, completed
+from pipeline_lib.cells.length import stretched
+from pipeline_lib.cells.plan import plans
+from pipeline_lib.errors import UserError
+from pipeline_lib.methods.phases import Phase
+from pipeline_lib.overlay import overlay
+from pipeline_lib.params.load import PARAMS, check, read_yaml
+
+ROOT = Path(__file__).parents[2]
+CONTENT = read_yaml(ROOT / PARAMS)
+
+
+def with_compare(**changes):
+    content = copy.deepcopy(dict(CONTENT))
+    content["compare"] = {**content["compare"], **changes}
+    return content
+
+
+def test_every_combination_is_a_cell_in_the_order_of_the_file() -> None:
+    compare = check(
+        with_compare(
+            methods={m: {"tried": 0, "params": {}} for m in ("mixmatch", "fixmatch")},
+            variants={"standard": {}, "wide": {"model": {"width": 32}}},
+            seeds=[3, 1],
+        ),
+        PARAMS,
+    ).compare
+    keys = [cell.key for cell in cells(compare)]
+    assert len(keys) == 2 * 2 * 2 * 2 == len(set(keys))
+    assert keys[:3] == [
+        "mixmatch-standard-labels_20-3",
+        "mixmatch-standard-labels_20-1",
+        "mixmatch-standard-labels_100-3",
+    ]
+
+
+def test_overlays_are_laid_method_variant_budget() -> None:
+    found = plans(
+        with_compare(
+            methods={"fixmatch": {"tried": 2, "params": {"train": {"epochs": 3, "batch_size": 8}}}},
+            variants={
+                "short": {"train": {"epochs": 2}, "methods": {"fixmatch": {"threshold": 0.5}}}
+            },
+            budgets={"few": {"split": {"few_shot": {"labels": 30}}, "data": {"limit": 500}}},
+        )
+    )
+    params = found["fixmatch-short-few"]["params"]
+    assert (params["train"]["epochs"], params["train"]["batch_size"]) == (2, 8)
+    assert params["methods"] == {"fixmatch": {**CONTENT["methods"]["fixmatch"], "threshold": 0.5}}
+    assert params["split"]["few_shot"]["labels"] == 30
+    assert params["data"] == {"limit": 500}
+    assert params["method"] == "fixmatch"
+
+
+@pytest.mark.parametrize(
+    ("changes", "left"),
+    [
+        ({"compare": {"seeds": [1, 2, 3, 4]}}, "all"),
+        ({"compare": {"pairs": "first"}}, "all"),
+        ({"seed": 5, "method": "proden", "report": {"grid_images": 1}}, "all"),
+        ({"methods": {"mixmatch": {"alpha": 0.5}}}, "all but mixmatch"),
+        ({"compare": {"ms_per_step": {"supervised-standard": 3.0}}}, "all"),
+        ({"train": {"epochs": 3}}, "none"),
+    ],
+)
+def test_a_plan_changes_only_with_what_concerns_it(changes, left: str) -> None:
+    before, after = plans(CONTENT), plans(overlay(CONTENT, changes))
+    same = {name for name in before if before[name] == after[name]}
+    kept = {"all": set(before), "none": set()}.get(
+        left, {name for name in before if "mixmatch" not in name}
+    )
+    assert same == kept
+
+
+def test_a_cell_has_all_of_params_yaml_and_nothing_of_other_cells() -> None:
+    cell = Cell("paws", "standard", "labels_20", 7)
+    plan = plans(CONTENT)[cell.planned]
+    params = completed(plan, CONTENT, cell)
+    assert check(params, PARAMS).seed == 7
+    assert params["method"] == "paws"
+    assert params["split"]["few_shot"]["labels"] == 20
+    other = overlay(CONTENT, {"compare": {"seeds": [1, 2], "pairs": "first"}})
+    assert completed(plan, other, cell) == params
+
+
+FEW = {"methods": {"supervised": {"tried": 0, "params": {}}}}
+REFUSED = [
+    (
+        FEW | {"variants": {"bad": {"train": {"lr": 1}}}},
+        "params.yaml with compare: supervised, bad, labels_20: train.lr: unknown key",
+    ),
+    (
+        FEW | {"variants": {"bad": {"split": {"protocol": "few_shot"}}}},
+        "compare.variants.bad: split: may change model, train, methods only",
+    ),
+    (
+        FEW | {"budgets": {"bad": {"train": {"epochs": 1}}}},
+        "compare.budgets.bad: train: may change split and data.limit only",
+    ),
+    (
+        FEW | {"budgets": {"bad": {"data": {"name": "cifar10"}}}},
+        "compare.budgets.bad: data.name: may change split and data.limit only",
+    ),
+    (FEW | {"budgets": {"bad": {"data": 3}}}, "compare.budgets.bad: data: may change"),
+    (FEW | {"variants": {"a-b": {}}}, "compare.variants.a-b"),
+    (
+        {"methods": {"fixmach": {"tried": 0, "params": {}}}},
+        "compare.methods.fixmach: is not one of",
+    ),
+    ({"methods": {"fixmatch": {"params": {}}}}, "compare.methods.fixmatch.tried: missing"),
+    ({"methods": {}}, "compare.methods"),
+    ({"seeds": [1, 2, 1]}, "compare.seeds: 1 is there twice"),
+    ({"seeds": []}, "compare.seeds"),
+    ({"equal": "seconds", "amount": 10}, "compare.ms_per_step: lacks supervised-standard"),
+    ({"equal": "time"}, "compare.equal: 'time': input should be"),
+    (
+        {"methods": {m: {"tried": 0, "params": {}} for m in ("cr_dpll", "fixmatch")}}
+        | {"budgets": {"any": {"split": {"protocol": "auto"}}}},
+        "split.protocol auto gives cr_dpll and fixmatch different labels",
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), REFUSED, ids=[m for _, m in REFUSED])
+def test_what_cannot_be_compared_is_refused_in_a_line(changes, message: str) -> None:
+    with pytest.raises(UserError) as refused:
+        plans(with_compare(**changes))
+    assert message in str(refused.value)
+
+
+def test_methods_of_two_kinds_may_share_a_protocol() -> None:
+    both = {m: {"tried": 0, "params": {}} for m in ("cr_dpll", "fixmatch", "oracle")}
+    budget = {"mixed": {"split": {"protocol": "mixed"}}}
+    assert len(plans(with_compare(methods=both, budgets=budget))) == 3
+
+
+PARAMETERS = check(CONTENT, PARAMS)
+
+
+def phase(steps: int) -> Phase:
+    return Phase("train", steps, PARAMETERS.train)
+
+
+def of_method(name: str):
+    return check({**CONTENT, "method": name}, PARAMS)
+
+
+@pytest.mark.parametrize(
+    ("length", "steps_per_epoch"),
+    [
+        ({"unit": "steps", "amount": 720}, 36),
+        ({"unit": "images", "amount": 720 * 960}, 36),
+        ({"unit": "seconds", "amount": 9, "ms_per_step": 50.0}, 9),
+        ({"unit": "steps", "amount": 1}, 1),
+    ],
+)
+def test_a_training_is_stretched_to_its_length(length, steps_per_epoch: int) -> None:
+    """20 epochs of 18 steps, each of 960 views."""
+    content = stretched(of_method("fixmatch"), [(phase(360), 960)], length)
+    assert content["train"]["steps_per_epoch"] == steps_per_epoch
+    assert content["train"]["epochs"] == 20
+    check(content, PARAMS)
+
+
+def test_all_phases_are_stretched_alike() -> None:
+    course = [(phase(360), 448), (phase(60), 100)]
+    content = stretched(of_method("paws"), course, {"unit": "images", "amount": 2 * 167_280})
+    assert content["train"]["steps_per_epoch"] == 36
+    assert content["methods"]["paws"]["finetune_steps"] == 120
+    lengths = (500, 1000, 1500)
+    course = [(replace(phase(steps), name=str(steps)), 64) for steps in lengths]
+    content = stretched(of_method("two_phase"), course, {"unit": "steps", "amount": 300})
+    own = content["methods"]["two_phase"]
+    assert (own["warmup_steps"], own["supervised_steps"], own["semi_supervised_steps"]) == (
+        *(round(steps / 10) for steps in lengths),
+    )
+    assert content["train"]["steps_per_epoch"] is None
+
+
+@given(st.dictionaries(st.sampled_from("ab"), st.integers()), st.data())
+def test_an_overlay_says_what_it_says_and_leaves_the_rest(section, data) -> None:
+    changes = data.draw(st.dictionaries(st.sampled_from("abc"), st.integers()))
+    laid = overlay({"s": section, "t": 1}, {"s": changes})
+    assert laid == {"s": {**section, **changes}, "t": 1}
+    named = overlay({"compare": {"methods": section}}, {"compare": {"methods": changes}})
+    assert named == {"compare": {"methods": changes}}, "names replace names"
