@@ -8,10 +8,10 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
-from pipeline_lib.compare.cell import cells
 from scipy import stats
 
 from pipeline_lib.artifacts import publish_json, publish_table, publish_text
+from pipeline_lib.cells.cell import cells
 from pipeline_lib.compare.build import build_comparison, tables
 from pipeline_lib.compare.read import read_results
 from pipeline_lib.errors import UserError
