@@ -46,7 +46,10 @@ def asked(compare: Compare) -> str:
             f"compare.amount is not set, so every training is as long as its own parameters say; "
             f"compare.equal, {compare.equal}, changes nothing."
         )
-    return f"Every training was stretched to {compare.amount:,.6g} {unit} (compare.equal: {compare.equal})."
+    return (
+        f"Every training was stretched to {compare.amount:,.6g} {unit} (compare.equal: {compare.equal}), as closely as "
+        f"whole steps per epoch allow."
+    )
 
 
 def costs(results: Results) -> list[dict[str, Any]]:

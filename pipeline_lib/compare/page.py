@@ -159,7 +159,7 @@ def _comparison(row: Mapping[str, Any]) -> dict[str, Any]:
         "points": words.points(row["difference"]),
         "interval": _span(row["low"], row["high"]),
         "image_interval": _span(row["image_low"], row["image_high"]),
-        "effect": DASH if row["effect_size"] is None else f"{row['effect_size']:.2f}",
+        "effect": _signed(row["effect_size"]),
         "significant": row["p_holm"] is not None and row["p_holm"] <= ALPHA,
         "detectable_text": _detectable(row["detectable"]),
         **{
@@ -171,6 +171,11 @@ def _comparison(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _span(low: float | None, high: float | None) -> str:
     return DASH if low is None or high is None else f"{words.points(low)} to {words.points(high)}"
+
+
+def _signed(value: float | None) -> str:
+    """With a minus sign as wide as a plus."""
+    return DASH if value is None else f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _detectable(difference: float | None) -> str:

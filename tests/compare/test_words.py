@@ -202,7 +202,8 @@ def test_what_was_asked_to_be_equal():
     assert "compare.amount is not set" in fairness.asked(compare_section())
     section = compare_section(equal="images", amount=50000)
     assert fairness.asked(section) == (
-        "Every training was stretched to 50,000 views (compare.equal: images)."
+        "Every training was stretched to 50,000 views (compare.equal: images), as closely as whole steps "
+        "per epoch allow."
     )
 
 
