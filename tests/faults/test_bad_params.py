@@ -32,7 +32,8 @@ def keys_of(text: str) -> dict[str, int]:
     return keys
 
 
-KEYS = keys_of(TEXT)
+# What is compared has names of the user's own, which the last section holds.
+KEYS = {key: n for key, n in keys_of(TEXT).items() if not key.startswith("compare.")}
 
 
 def with_value(key: str, value: str, text: str = TEXT) -> str:
@@ -272,7 +273,7 @@ def test_values_that_do_not_fit_together(refuse, changes, message):
 
 
 def test_multi_step_without_milestones(refuse):
-    text = "\n".join(line for line in TEXT.splitlines() if not re.match(r" *- \d+$", line))
+    text = re.sub(r"(milestones:.*\n)( *- \d+\n)+", r"\1", TEXT)
     text = re.sub(r"schedule: \w+", "schedule: multi_step", text, count=1)
     message = refuse(re.sub(r"milestones: ", "milestones: []", text, count=1))
     assert message == "params.yaml: train.milestones: multi_step needs at least one epoch"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from dvc.utils.serialize import modify_yaml
+from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,6 +46,16 @@ class Project:
         done = self.run("dvc", *arguments)
         assert done.returncode == 0, done.stdout
         return done.stdout
+
+    def params(self) -> dict[str, Any]:
+        content: dict[str, Any] = YAML(typ="safe").load(self.root / "params.yaml")
+        return content
+
+    def plots(self) -> dict[str, Any]:
+        """What `dvc plots diff --json` prints, without the warnings beside it."""
+        out = self.dvc("plots", "diff", "--json")
+        shown: dict[str, Any] = json.JSONDecoder().raw_decode(out[out.index("{") :])[0]
+        return shown
 
     def set(self, **sections: object) -> None:
         """Change params.yaml as `-S` does, to the letter."""
