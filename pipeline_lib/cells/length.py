@@ -37,9 +37,15 @@ def stretched(
     section = content["methods"][params.method]
     for name in own:
         section[name] = round(section[name] * factor)
-    if params.method != "two_phase" and params.train.epochs:
-        steps = course[0][0].steps * factor
-        content["train"]["steps_per_epoch"] = max(round(steps / params.train.epochs), 1)
+    if params.method == "two_phase" or not params.train.epochs:
+        return content
+    (main, views), *later = course
+    epochs = params.train.epochs
+    steps = max(round(main.steps * factor / epochs), 1)
+    content["train"]["steps_per_epoch"] = steps
+    if own and later:  # what epochs of whole steps leave over
+        left = length["amount"] - epochs * steps * _cost(views, length)
+        section[own[0]] = max(round(left / _cost(later[0][1], length)), 0)
     return content
 
 

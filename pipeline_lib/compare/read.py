@@ -104,7 +104,8 @@ def read_results(compare: Compare, classes: Path, folder: Path = CELLS) -> Resul
     names = display_names(compare)
     predictions = {cell.key: _predictions(folder / cell.key) for cell in listed_cells}
     phases = {
-        cell.key: _plain(folder / cell.key / "reports/train/phases.json") for cell in listed_cells
+        cell.key: read_json(folder / cell.key / "reports/train/phases.json")
+        for cell in listed_cells
     }
     courses = {
         cell.key: _course(folder, cell, names, phases[cell.key], compare) for cell in listed_cells

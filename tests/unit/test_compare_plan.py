@@ -179,6 +179,9 @@ def test_all_phases_are_stretched_alike() -> None:
     content = stretched(of_method("paws"), course, {"unit": "images", "amount": 2 * 167_280})
     assert content["train"]["steps_per_epoch"] == 36
     assert content["methods"]["paws"]["finetune_steps"] == 120
+    content = stretched(of_method("paws"), course, {"unit": "steps", "amount": 360})
+    steps = 20 * content["train"]["steps_per_epoch"]
+    assert steps + content["methods"]["paws"]["finetune_steps"] == 360, "fine-tuning takes the rest"
     lengths = (500, 1000, 1500)
     course = [(replace(phase(steps), name=str(steps)), 64) for steps in lengths]
     content = stretched(of_method("two_phase"), course, {"unit": "steps", "amount": 300})

@@ -178,7 +178,7 @@ def _finish(axes: Axes, values: Sequence[float], axis: Axis) -> None:
     """The axis that all budgets share."""
     axes.set_xlabel(axis.x)
     if not axis.marked:
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, min_n_ticks=1))
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=4, min_n_ticks=1))
         axes.xaxis.set_major_formatter(style.NUMBER)
         return
     if values[0] > 0 and values[-1] / values[0] >= LOGARITHMIC:
