@@ -4,11 +4,12 @@ BIN := .venv/bin
 
 JOBS ?= 1
 
-.PHONY: repro test compare help
+.PHONY: repro test soak compare help
 help:
 	@echo "make repro   run the pipeline (dvc repro), then open reports/index.html"
 	@echo "make compare JOBS=2   run what is missing of the comparison, then open reports/compare/index.html"
 	@echo "make test    linters, types, layers and the whole test suite"
+	@echo "make soak    hundreds of kills, thousands of broken inputs, another processor (an hour)"
 
 repro: .venv/ok
 	PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro
@@ -18,6 +19,9 @@ compare: .venv/ok
 
 test: .venv/ok
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh tests/run.sh
+
+soak: .venv/ok
+	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 python -m pytest -q -s -m soak
 
 .venv/ok: requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -14,6 +14,21 @@ class UserError(Exception):
     Every stage prints it without a traceback and exits with code 1.
     """
 
+    exit_code = 1
+
+
+class InterruptedRunError(UserError):
+    """The run was told to end by a signal, and says how to go on.
+
+    Args:
+        message: as of every UserError.
+        number: of the signal; the exit code is the one that shells give to a process it ended.
+    """
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + number
+
 
 def listed(items: Iterable[object], limit: int = 10) -> str:
     """Join `items` with commas, at most `limit` of them, and say how many were left out."""

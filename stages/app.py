@@ -46,4 +46,4 @@ if __name__ == "__main__":
         app()
     except UserError as error:
         print(error, file=sys.stderr)
-        sys.exit(1)
+        sys.exit(error.exit_code)

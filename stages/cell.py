@@ -11,7 +11,7 @@ import typer
 from pipeline_lib.artifacts import publish_json, read_json
 from pipeline_lib.cells.cell import CELLS, PLAN, TIMES, Cell, completed
 from pipeline_lib.cells.workspace import emptied, inside
-from pipeline_lib.errors import UserError
+from pipeline_lib.errors import InterruptedRunError, UserError
 from pipeline_lib.params.load import PARAMS, load, read_yaml
 from pipeline_lib.training.determinism import deterministic_torch, pin_processor
 from stages import configure, evaluate, split, train
@@ -34,6 +34,8 @@ def main(method: str, variant: str, budget: str, seed: Seed) -> None:
                 stretch(plan["length"])
             train.main()
             evaluate.main()
+    except InterruptedRunError:
+        raise
     except UserError as error:
         msg = f"{cell.key}: {error}"
         raise UserError(msg) from error

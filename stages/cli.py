@@ -26,4 +26,4 @@ def run(stage: Callable[..., None]) -> None:
         app()
     except UserError as error:
         print(error, file=sys.stderr)
-        sys.exit(1)
+        sys.exit(error.exit_code)

@@ -191,7 +191,9 @@ class Train(Section):
     reproducible: Literal["any_cpu", "this_machine"]
     """`any_cpu`: the same bits on every x86-64 processor with AVX2; `this_machine`: faster."""
     checkpoint_seconds: float = Field(gt=0)
-    """Seconds between saves of the resume state."""
+    """Seconds between saves of the resume state; more where they would take over 1 % of the time."""
+    checkpoint_steps: int | None = Field(ge=1)
+    """Steps between saves of the resume state, besides; null = none."""
     memory_budget: float | None = Field(gt=0)
     """GiB of images that may be kept in memory, on the device too; more are read from a file beside the resume
     state. null = half of what is free."""

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from pipeline_lib.errors import UserError
+from pipeline_lib.errors import InterruptedRunError, UserError
 from pipeline_lib.models.batch_norm import refresh_statistics
 from pipeline_lib.records import Clock
 from pipeline_lib.rng import seeded_layers
 from pipeline_lib.training.alarms import broken, stop_if_collapsed
 from pipeline_lib.training.device import own_stream
 from pipeline_lib.training.ema import Ema
+from pipeline_lib.training.interruption import Interruption
 from pipeline_lib.training.meter import Meter
 from pipeline_lib.training.optimizer import (
     build_optimizer,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 CHECK_SECONDS = 5.0  # between looks for a loss that is not finite: each waits for the device
 REFRESHING_BATCHES = 50  # over which batch statistics are measured anew
+SAVING = 0.01  # of the time, at most, unless params ask for saves by steps
 
 
 class Trainer:
@@ -81,6 +83,8 @@ class Trainer:
         self.record = Record()
         self.extra_notes: dict[str, Any] = {}  # of the caller, for the resume state
         self.before = 0  # steps of the phases before this one
+        self.interruption = Interruption()
+        self.saved_at, self.saving = time.monotonic(), 0.0  # when, and how long it took
         self.say: Callable[[str], None] = print
         self.method.enter(self.phases[0])
         on_gpu = pool.device.type == "cuda"
@@ -154,7 +158,7 @@ class Trainer:
     def _run_phase(self, progress: TrainingProgress) -> str:
         """Take the steps of the current phase; says why it ended."""
         period = self.phase.evaluate_every or self.train.evaluate_every * self.steps_per_epoch
-        saved_at = checked_at = time.monotonic()
+        checked_at = time.monotonic()
         while self.clock.step < self.phase.steps:
             self.step()
             progress.step(self.done)
@@ -168,10 +172,30 @@ class Trainer:
             elif time.monotonic() - checked_at >= CHECK_SECONDS:
                 self._stop_if_broken()
                 checked_at = time.monotonic()
-            if time.monotonic() - saved_at >= self.train.checkpoint_seconds and not last:
-                self.save()
-                saved_at = time.monotonic()
+            if not last:
+                self._save_if_due()
         return f"all of its {self.phase.steps} steps"
+
+    def _save_if_due(self) -> None:
+        """Save the resume state from time to time, and before the process is ended.
+
+        Raises:
+            InterruptedRunError: It is to be ended.
+        """
+        steps, by = self.train.checkpoint_steps, self.interruption.by
+        seconds = max(self.train.checkpoint_seconds, self.saving / SAVING)
+        due = time.monotonic() - self.saved_at >= seconds or (steps and self.done % steps == 0)
+        if due or by:
+            started = time.monotonic()
+            self.save()
+            self.saved_at = time.monotonic()
+            self.saving = self.saved_at - started
+        if by:
+            msg = (
+                f"train: {by.name} after step {self.done} of {self.most_steps}; the state is saved in "
+                f"{self.slot.folder}: run the same command again to go on"
+            )
+            raise InterruptedRunError(msg, by)
 
     def step(self) -> None:
         """Take the next step of the phase."""

@@ -24,6 +24,7 @@ from pipeline_lib.records import Problem
 from pipeline_lib.rng import seeded_layers
 from pipeline_lib.training.device import choose_device
 from pipeline_lib.training.finders import Findings, find
+from pipeline_lib.training.interruption import Interruption, noticed
 from pipeline_lib.training.loop import Trainer
 from pipeline_lib.training.outputs import publish_training
 from pipeline_lib.training.pool import Pool
@@ -117,14 +118,15 @@ def train(params: Params, say: Callable[[str], None]) -> Record:
     Raises:
         UserError: See `prepare`; or the loss is not finite, or another process trains the same
             configuration.
+        InterruptedRunError: SIGINT or SIGTERM came; the state is saved.
     """
     ready = prepare(params, say)
     candidates_MK = ready.validation.candidates_MK
     rule = resolve_rule(params.train.select, candidates_MK, params.train.patience)
     slot = Slot(resume_root(), _identity(params, ready.device))
     started = time.monotonic()
-    with slot.held():
-        trainer, findings = _run(params, ready.method, ready.pool, ready.validation, rule, slot)
+    with slot.held(), noticed() as interruption:
+        trainer, findings = _run(params, ready, rule, slot, interruption)
         seconds = time.monotonic() - started
         ids_N = ready.training.ids_N
         publish_training(
@@ -161,9 +163,10 @@ def course(params: Params, say: Callable[[str], None]) -> list[tuple[Phase, int]
 
 
 def _run(
-    params: Params, method: Method, pool: Pool, validation: Validation, rule: Rule, slot: Slot
+    params: Params, ready: Prepared, rule: Rule, slot: Slot, interruption: Interruption
 ) -> tuple[Trainer, Findings | None]:
     """Train, from the resume state if there is one; also gives the settings that were sought."""
+    method, pool = ready.method, ready.pool
     notes: list[str] = slot.strangers()
     state = slot.load(notes.append)
     # A resumed run goes on with what was found: another search might meet a fuller GPU.
@@ -178,8 +181,9 @@ def _run(
     batch_size = findings.found.batch_size if findings else params.train.batch_size
     steps_per_epoch = _steps_per_epoch(params, len(pool.images_NCHW), batch_size)
     trainer = Trainer(
-        method, pool, validation, params.train, rule, steps_per_epoch, slot, params.seed
+        method, pool, ready.validation, params.train, rule, steps_per_epoch, slot, params.seed
     )
+    trainer.interruption = interruption
     trainer.extra_notes["findings"] = asdict(findings) if findings else None
     if state is not None:
         trainer.restore(*state)
@@ -310,8 +314,8 @@ def _identity(params: Params, device: torch.device) -> dict[str, dict[str, Any]]
         for name, value in (content.items() if isinstance(content, dict) else [("", content)])
     }
     # How often the state is saved, and where images are kept, does not change the result.
-    flat.pop("train.checkpoint_seconds")
-    flat.pop("train.memory_budget")
+    for name in ("checkpoint_seconds", "checkpoint_steps", "memory_budget"):
+        flat.pop(f"train.{name}")
     return {
         "params": flat | {f"methods.{k}": v for k, v in params.method_params.model_dump().items()},
         "inputs": {

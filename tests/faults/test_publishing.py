@@ -90,7 +90,7 @@ def target(tmp_path) -> Path:
 
 
 def test_a_writer_killed_at_any_moment_leaves_old_or_new(target):
-    chance = random.Random(1)  # noqa: S311  # no secret
+    chance = random.Random(1)  # no secret
     left = 0
     for _ in range(30):
         with start(WRITE_FOR_EVER, target.parent) as process:

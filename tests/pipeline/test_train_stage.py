@@ -73,7 +73,7 @@ def test_a_killed_training_goes_on_to_the_same_bytes(
     assert actual == expected
 
 
-def test_the_state_of_another_configuration_is_not_used(trainable: Project) -> None:
+def test_row_29_the_state_of_another_configuration_is_not_used(trainable: Project) -> None:
     trainable.set(train={"epochs": 3, "checkpoint_seconds": 0.05})
     kill_after_a_save(trainable)
     trainable.set(train={"epochs": 1, "learning_rate": 0.01})
@@ -95,7 +95,7 @@ def test_a_damaged_state_is_passed_over(trainable: Project) -> None:
     assert "resume state ignored" in done.stdout
 
 
-def test_two_trainings_of_one_configuration_do_not_mix(trainable: Project) -> None:
+def test_row_30_two_trainings_of_one_configuration_do_not_mix(trainable: Project) -> None:
     trainable.set(train={"epochs": 3, "checkpoint_seconds": 0.05})
     kill_after_a_save(trainable)
     with (slots(trainable)[0] / "lock").open("a") as lock:

@@ -1,0 +1,46 @@
+"""SIGINT and SIGTERM to a training: the step under way is finished and the state saved before it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+SIGNALS = (
+    signal.SIGINT,
+    signal.SIGTERM,
+)  # Ctrl-C; the end of DVC, a scheduler that takes the machine
+
+
+class Interruption:
+    """Which signal to end has come, if one has."""
+
+    def __init__(self) -> None:
+        self.by: signal.Signals | None = None
+
+
+@contextlib.contextmanager
+def noticed() -> Iterator[Interruption]:
+    """Within, the first signal to end is only noted; the second ends the process at once."""
+    interruption = Interruption()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        del frame
+        interruption.by = signal.Signals(number)
+        for each in SIGNALS:
+            signal.signal(each, signal.SIG_DFL)
+
+    if threading.current_thread() is not threading.main_thread():  # others get no signals
+        yield interruption
+        return
+    before = [signal.signal(each, note) for each in SIGNALS]
+    try:
+        yield interruption
+    finally:
+        for each, handler in zip(SIGNALS, before, strict=True):
+            signal.signal(each, handler)

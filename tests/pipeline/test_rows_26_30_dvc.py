@@ -1,0 +1,85 @@
+"""Rows 26 to 30 of the table of faults under DVC: it is killed, stopped, or runs elsewhere."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+
+from tests.pipeline.conftest import Project
+
+LONG = {"epochs": 6, "checkpoint_steps": 20}  # of 18 steps each
+
+
+def started(project: Project, log: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    """A run of DVC, once its training has saved a new state."""
+    before = states(project)
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            ["dvc", *arguments],
+            cwd=project.root,
+            env=project.environment,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + 120
+    while states(project) <= before:
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.02)
+    return process
+
+
+def states(project: Project) -> set[str]:
+    return {path.name for path in project.root.glob(".dvc/tmp/resume/*/step-*.safetensors")}
+
+
+def test_rows_26_27_dvc_is_killed_then_stopped_and_ends_with_the_same_lock(
+    project: Project, tmp_path: Path
+) -> None:
+    lock = project.root / "dvc.lock"
+    project.set(train=LONG)
+    try:
+        alone = started(project, tmp_path / "killed", "repro", "train")
+        training = psutil.Process(alone.pid).children(recursive=True)
+        alone.kill()
+        alone.wait()
+        assert psutil.wait_procs(training, timeout=60)[1] == [], "training outlives DVC by a step"
+
+        stopped = started(project, tmp_path / "stopped", "repro", "train")
+        os.killpg(stopped.pid, signal.SIGINT)  # as Ctrl-C does
+        assert stopped.wait(60) != 0
+        said = (tmp_path / "stopped").read_text()
+        assert "resuming after step" in said
+        assert "train: SIGINT after step" in said
+        assert "Traceback" not in said
+
+        assert "resuming after step" in project.dvc("repro", "train")
+        gone_on = lock.read_bytes()
+        project.dvc("repro", "--force", "--single-item", "train")
+        assert lock.read_bytes() == gone_on
+        assert states(project) == set()
+    finally:
+        project.run("git", "checkout", "-q", "dvc.lock", "params.yaml")
+        project.dvc("checkout", "dvc.yaml")
+
+
+def test_row_26_an_experiment_elsewhere_goes_on_from_the_state_of_the_first(
+    project: Project, tmp_path: Path
+) -> None:
+    """`dvc exp run --temp` trains in a folder that is gone after a kill; the state is not."""
+    arguments = ["exp", "run", "--temp", "-n", "again", "-S", "train.epochs=7"]
+    arguments += ["-S", "train.checkpoint_steps=20"]
+    first = started(project, tmp_path / "killed", *arguments)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    again = project.run("dvc", *arguments)
+    assert again.returncode == 0, again.stdout
+    assert "resuming after step" in again.stdout
+    project.dvc("exp", "remove", "again")
+    assert states(project) == set()
