@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ruamel.yaml import YAML
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -21,12 +23,19 @@ RESUME = Path(".dvc/tmp/resume")
 TIMES = "reports/environment.json"  # how long it took
 
 
+def made_by(stage: str) -> tuple[str, ...]:
+    """What DVC removes before it runs the stage."""
+    found = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"][stage]
+    outs = [out for kind in ("outs", "metrics", "plots") for out in found.get(kind, [])]
+    return tuple(out if isinstance(out, str) else next(iter(out)) for out in outs)
+
+
 @contextlib.contextmanager
-def server() -> Iterator[Server]:
-    """A process that runs stages (tests/stage_server.py)."""
+def server(*emulator: str) -> Iterator[Server]:
+    """A process that runs stages (tests/stage_server.py), perhaps on another processor."""
     environment = {k: v for k, v in os.environ.items() if k != "DVC_ROOT"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.stage_server"],
+        [*emulator, sys.executable, "-m", "tests.stage_server", *(["--here"] if emulator else [])],
         cwd=ROOT,
         env=environment | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"},
         stdin=subprocess.PIPE,

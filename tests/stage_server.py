@@ -1,6 +1,7 @@
 """Runs stages in children that share one import of torch, and lets them be killed at chosen moments.
 
-Started as a process of its own: it reads one JSON object per line and answers with one.
+Started as a process of its own: it reads one JSON object per line and answers with one. With --here it runs the
+stages itself, and kills none.
 
     {"stage": "train", "folder": "...", "kill": null | {"event": n} | {"half": n} | {"seconds": s}}
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import json
 import os
 import pathlib
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "shutil.rmtree"}
+ARGUMENTS = sys.argv[1:]
 WRITING = os.O_WRONLY | os.O_RDWR
 
 
@@ -65,23 +68,45 @@ def child(stage: str, folder: str, counted: Counted, said: int, counts: int) -> 
     os.dup2(said, 2)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     os.chdir(folder)
-    sys.argv = [stage]
     pathlib.Path.write_bytes = counted.halving(pathlib.Path.write_bytes)  # type: ignore[assignment]
     sys.addaudithook(counted.hook)
-    code: object = 1
+    code = 1
     try:
-        importlib.import_module("stages.cli").run(importlib.import_module(f"stages.{stage}").main)
-    except SystemExit as end:
-        code = end.code or 0
+        code = performed(stage)
     finally:
         with contextlib.suppress(Exception):
             sys.stdout.flush()
         os.write(counts, json.dumps(counted.counts).encode())
-        os._exit(code if isinstance(code, int) else 1)
+        os._exit(code)
+
+
+def performed(stage: str) -> int:
+    """Exit code of the stage, run in this process."""
+    sys.argv = [stage]
+    try:
+        importlib.import_module("stages.cli").run(importlib.import_module(f"stages.{stage}").main)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
+    return 0
+
+
+def served_here(order: dict[str, Any]) -> dict[str, Any]:
+    """Do what a line asks for without a child: the emulator has no threads in children."""
+    started = time.monotonic()
+    said = io.StringIO()
+    with (
+        contextlib.redirect_stdout(said),
+        contextlib.redirect_stderr(said),
+        contextlib.chdir(order["folder"]),
+    ):
+        code = performed(order["stage"])
+    return {"code": code, "seconds": time.monotonic() - started, "said": said.getvalue()}
 
 
 def served(order: dict[str, Any]) -> dict[str, Any]:
     """Do what a line asks for."""
+    if "--here" in ARGUMENTS:
+        return served_here(order)
     counted = Counted(order["kill"])
     started = time.monotonic()
     with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as counts:
@@ -101,7 +126,7 @@ def served(order: dict[str, Any]) -> dict[str, Any]:
 
 def waited(pid: int, seconds: float | None) -> int:
     """Exit status of the child, killed after so many seconds."""
-    end = time.monotonic() + (seconds or 600)
+    end = time.monotonic() + (seconds or 3600)
     while True:
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
