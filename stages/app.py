@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 
 from pipeline_lib.errors import UserError
-from stages import compare, doctor, labels, profile, recipe, resume
+from stages import compare, doctor, labels, profile, recipe, resume, share
 
 REFERENCE = Path("docs/reference")
 
@@ -16,6 +16,8 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_
 app.add_typer(recipe.app, name="recipe")
 app.add_typer(resume.app, name="resume")
 app.command("doctor")(doctor.doctor)
+app.command("push")(share.push)
+app.command("pull")(share.pull)
 app.command("import-labels")(labels.import_labels)
 app.command("profile")(profile.profile)
 app.command("compare")(compare.compare)

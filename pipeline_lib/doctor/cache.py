@@ -27,7 +27,7 @@ def check(root: Path) -> Checked:
     objects = [path for path in paths if _is_object(path)]
     others = [path for path in paths if not _is_object(path)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        intact = list(pool.map(_intact, objects))
+        intact = list(pool.map(is_intact, objects))
     damaged = [path for path, fine in zip(objects, intact, strict=True) if not fine]
     size = human(sum(path.stat().st_size for path in objects if path.exists()))
     findings = (*(_damage(path) for path in damaged), *_leftovers(others))
@@ -47,7 +47,8 @@ def _is_object(path: Path) -> bool:
     return len(name) == NAME_LENGTH and set(name) <= set("0123456789abcdef")
 
 
-def _intact(path: Path) -> bool:
+def is_intact(path: Path) -> bool:
+    """Whether an object has the content that it is named by; one that is gone meanwhile counts as intact."""
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "md5").hexdigest()
