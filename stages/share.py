@@ -12,6 +12,7 @@ from stages.dvc_command import DVC, dvc, environment
 def push() -> None:
     """Send all outputs that there are to the remote, unless one is damaged here."""
     from pipeline_lib.doctor import recorded, remotes
+    from pipeline_lib.doctor.remote_objects import push_kept_by_git
 
     root = Path.cwd()
     if damaged := recorded.damaged(root):
@@ -23,6 +24,7 @@ def push() -> None:
     for finding in remotes.check(root).findings:
         print(f"note: {finding}", flush=True)
     dvc("push")
+    push_kept_by_git(root)
 
 
 def pull() -> None:

@@ -34,14 +34,21 @@ def missing(root: Path) -> list[tuple[str, str]]:
     ]
 
 
-def _objects(root: Path) -> Iterator[tuple[str, Path]]:
-    """Path of each recorded output, and of its object in the cache; those that Git keeps are left out."""
+def kept_by_git(root: Path) -> list[str]:
+    """The md5 of recorded outputs that Git keeps, where the cache has them too, for runs to come."""
+    return [
+        path.parent.name + path.name for _, path in _objects(root, in_git=True) if path.is_file()
+    ]
+
+
+def _objects(root: Path, *, in_git: bool = False) -> Iterator[tuple[str, Path]]:
+    """Path of each recorded output, and of its object in the cache: of those that Git keeps, or of the others."""
     folder = cache_folder(root) / OBJECTS
-    in_git = set(git_lines(root, "ls-files", "reports"))
+    kept = set(git_lines(root, "ls-files", "reports"))
     for file in PIPELINES:
         for stage in _lock(root / file).values():
             for output in stage.get("outs", []):
-                if output["path"] not in in_git:
+                if (output["path"] in kept) == in_git:
                     yield from _objects_of(output["path"], output["md5"], folder, root)
 
 

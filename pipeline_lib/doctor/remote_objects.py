@@ -1,4 +1,4 @@
-"""Why outputs did not come from the remote: its objects are missing or damaged, or it does not answer."""
+"""Objects on the remote: why some did not come, and sending those that DVC leaves out."""
 
 from __future__ import annotations
 
@@ -51,6 +51,20 @@ def why_missing(root: Path) -> str | None:
         f"{listed(bad)}; delete what is damaged there, then `make push` where it is intact, or make it here: "
         "`dvc repro`"
     )
+
+
+def push_kept_by_git(root: Path) -> None:
+    """Send what `dvc push` and `dvc exp push` leave out: metrics, which Git keeps.
+
+    Without these objects DVC takes no stage that has written them from its record of runs in another clone.
+    """
+    from dvc.repo import Repo
+    from dvc_data.hashfile.hash_info import HashInfo
+
+    objects = [HashInfo("md5", md5) for md5 in recorded.kept_by_git(root)]
+    if objects:
+        with Repo(str(root)) as repo:
+            repo.cloud.push(objects)
 
 
 def _md5(file: BinaryIO) -> str:

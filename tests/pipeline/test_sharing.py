@@ -217,6 +217,7 @@ def test_an_experiment_that_pushes_itself_is_not_run_again_elsewhere(team: Team)
         ok(team.origin, "dvc", "config", "--local", *setting)
     run = ("dvc", "exp", "run", "-S", "method=supervised")
     assert "Running stage 'train'" in ok(team.origin, *run, "--name", "supervised-1")
+    ok(team.origin, *APP, "push")
     clone = team.clone()
     again = ok(clone, *run[:3], "--pull", *run[3:])
     assert "Running stage" not in again
