@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline_lib.errors import UserError, listed
+from stages.dvc_command import DVC, dvc, environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 FILE = "reports/compare/dvc.yaml"
 LOGS = Path(".dvc/tmp/compare")
-DVC = (sys.executable, "-m", "dvc")
 SHOWN_LINES = 12  # of the log of a cell that failed
 
 Jobs = Annotated[int, typer.Option("-j", "--jobs", min=1, help="Cells at a time.")]
@@ -43,28 +43,11 @@ def compare(jobs: Jobs = 1) -> None:
     A cell that fails does not stop the others. After an interruption run the same command again: what is done
     is not done twice, and a training that was under way goes on from its resume state.
     """
-    _dvc("repro", "dvc.yaml:ingest", f"{FILE}:plan")
+    dvc("repro", "dvc.yaml:ingest", f"{FILE}:plan")
     changed = _changed()
     if changed:
         _run_cells(changed, jobs)
-    _dvc("repro", FILE)
-
-
-def _dvc(*arguments: str) -> None:
-    """Run DVC in the foreground.
-
-    Raises:
-        UserError: It failed, and has said why.
-    """
-    done = subprocess.run([*DVC, *arguments], env=_environment(), check=False)
-    if done.returncode:
-        msg = f"`dvc {' '.join(arguments)}` failed (exit code {done.returncode}); see above"
-        raise UserError(msg)
-
-
-def _environment() -> dict[str, str]:
-    """Ours, with `python` being the one that runs this."""
-    return {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    dvc("repro", FILE)
 
 
 def _changed() -> list[str]:
@@ -73,7 +56,7 @@ def _changed() -> list[str]:
     from pipeline_lib.params.load import load
 
     done = subprocess.run(
-        [*DVC, "status", "--json", FILE], env=_environment(), stdout=subprocess.PIPE, check=True
+        [*DVC, "status", "--json", FILE], env=environment(), stdout=subprocess.PIPE, check=True
     )
     changed = {name.partition("@")[2] for name in json.loads(done.stdout) if "@" in name}
     return [cell.key for cell in cells(load().compare) if cell.key in changed]
@@ -125,7 +108,7 @@ def _run_cell(key: str, running: dict[str, subprocess.Popen[bytes]]) -> tuple[in
     with (LOGS / f"{key}.log").open("wb") as log:
         process = subprocess.Popen(
             [*DVC, "--wait-for-lock", "repro", "-s", *targets],
-            env=_environment(),
+            env=environment(),
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
