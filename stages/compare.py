@@ -18,7 +18,7 @@ import typer
 from pipeline_lib.errors import UserError, listed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
 FILE = "reports/compare/dvc.yaml"
 LOGS = Path(".dvc/tmp/compare")
@@ -27,7 +27,7 @@ SHOWN_LINES = 12  # of the log of a cell that failed
 
 Jobs = Annotated[int, typer.Option("-j", "--jobs", min=1, help="Cells at a time.")]
 Budget = Annotated[str | None, typer.Option(help="Rows of this budget only.")]
-Contender = Annotated[str | None, typer.Option("--method", help="Rows whose name holds this.")]
+Contender = Annotated[str | None, typer.Option("--method", help="Rows whose method holds this.")]
 Folders = Annotated[
     list[Path], typer.Argument(help="reports/compare of comparisons on different datasets.")
 ]
@@ -198,12 +198,18 @@ def compare_datasets(
 def leaderboard(
     budget: Budget = None, method: Contender = None, *, experiments: Experiments = False
 ) -> None:
-    """Show who is best: of the comparison, or of all DVC experiments."""
+    """Show who is best: of the comparison, or of all DVC experiments.
+
+    With --experiments the interval is Wilson's, over test images; else it is over seeds.
+    """
     from rich.console import Console
 
     from pipeline_lib.compare import leaderboard as board
 
     if experiments:
+        if budget:
+            msg = "--budget: an experiment of DVC belongs to no budget; leave --budget or --experiments out"
+            raise UserError(msg)
         table = board.of_experiments(_experiments(), method)
     else:
         table = board.of_groups(_groups(), budget, method)
@@ -223,7 +229,18 @@ def _groups() -> Any:  # noqa: ANN401 - a frame of polars, which is imported lat
 
 
 def _experiments() -> Iterable[dict[str, Any]]:
+    """Of HEAD, and of every commit that experiments started from."""
     from dvc.api import exp_show
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
 
-    rows: Iterator[dict[str, Any]] = iter(exp_show())
+    try:
+        with Repo() as repo:
+            commits = {repo.scm.get_rev(), *repo.experiments.ls(all_commits=True)}
+        rows: Iterable[dict[str, Any]] = exp_show(revs=sorted(commits))
+    except DvcException as error:
+        msg = (
+            f"leaderboard --experiments: run it in a Git repository with DVC's experiments: {error}"
+        )
+        raise UserError(msg) from error
     return rows
