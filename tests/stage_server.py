@@ -23,6 +23,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +88,9 @@ def performed(stage: str) -> int:
         importlib.import_module("stages.cli").run(importlib.import_module(f"stages.{stage}").main)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0
+    except BaseException:  # noqa: BLE001 - as the interpreter does at the end of a program
+        traceback.print_exc()
+        return 1
     return 0
 
 

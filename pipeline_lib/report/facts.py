@@ -64,6 +64,14 @@ def facts(inputs: Inputs) -> list[tuple[str, str]]:
     ]
 
 
+def made_with(inputs: Inputs) -> str:
+    """What the training ran on, which its bits depend on."""
+    run: dict[str, Any] = inputs.phases["made_with"]
+    threads = f"{run['threads']} thread" + ("s" if run["threads"] > 1 else "")
+    versions = ", ".join(f"{name} {run[name]}" for name in ("torch", "torchvision", "numpy"))
+    return f"{run['device']}, {threads}, reproducible: {run['reproducible']}, {versions}"
+
+
 def measures(metrics: Mapping[str, Any]) -> list[Measure]:
     """The metrics beside the headline; those that the method does not have are left out."""
     test, val, train = (metrics.get(part, {}) for part in ("test", "val", "train"))

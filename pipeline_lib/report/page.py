@@ -13,7 +13,7 @@ from pipeline_lib.figures import style
 from pipeline_lib.figures.co_occurrence import strongest
 from pipeline_lib.records import CONFIDENT
 from pipeline_lib.report.cards import mistake_cards, training_cards
-from pipeline_lib.report.facts import facts, measures, supervision
+from pipeline_lib.report.facts import facts, made_with, measures, supervision
 from pipeline_lib.report.labels import annotator_notes, co_occurrence_words, notes, protocol_words
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def render(
     return template.render(
         metrics=inputs.metrics,
         facts=facts(inputs),
+        made_with=made_with(inputs),
         supervision=supervision(inputs),
         protocol=protocol_words(inputs.summary),
         notes=notes(inputs),

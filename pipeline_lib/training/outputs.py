@@ -8,6 +8,7 @@ import json
 import os
 import platform
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +60,8 @@ def publish_training(
     publish_table(LABEL_STATE, _label_state(ids_N, labels_NK))
     publish_table(LABEL_HISTORY, _label_history(record))
     publish_text(HISTORY, history_csv(record.rows))
-    publish_json(PHASES, {"phases": record.phases, **_found(findings)})
+    made_with = _made_with(params, trainer.pool.device)
+    publish_json(PHASES, {"phases": record.phases, **_found(findings), "made_with": made_with})
     if findings:
         publish_text(HISTORY.with_name("range_test.csv"), history_csv(findings.curve))
     kept = record.kept
@@ -77,6 +79,17 @@ def publish_training(
     }
     save_predictor(MODELS, kept.weights, kept.description, architecture, about)
     _write_environment(trainer, seconds)
+
+
+def _made_with(params: Params, device: torch.device) -> dict[str, Any]:
+    """What the bits depend on besides params and inputs."""
+    versions = {name: version(name).partition("+")[0] for name in ("torch", "torchvision", "numpy")}
+    return {
+        **versions,
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else device.type,
+        "threads": params.train.threads,
+        "reproducible": params.train.reproducible,
+    }
 
 
 def _found(findings: Findings | None) -> dict[str, Any]:
@@ -160,6 +173,7 @@ def _write_environment(trainer: Trainer, seconds: float) -> None:
     environment = {
         "python": platform.python_version(),
         "torch": torch.__version__,
+        "numpy": version("numpy"),
         "device": torch.cuda.get_device_name() if device.type == "cuda" else device.type,
         "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),

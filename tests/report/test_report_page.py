@@ -596,3 +596,12 @@ def test_the_report_needs_no_torch():
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout == "[]\n"
+
+
+def test_row_38_the_page_says_what_its_bits_depend_on(digits_run) -> None:
+    text = read(digits_run).text
+    assert (
+        "Trained on cpu, 1 thread, reproducible: any_cpu, torch 2.15.0, torchvision 0.30.0, numpy 2.3.4."
+        in text
+    )
+    assert "the results are not bit-comparable" in text

@@ -1,0 +1,65 @@
+"""Keep what a comparison came to: its page, tables, settings, and what it ran on.
+
+    python -m benchmarks.keep_comparison CHECKOUT benchmarks/results/masterful_cpu --seconds 1416 --cpu-seconds 2002
+
+CHECKOUT is where `make compare` ran. The reports of its cells are not kept (megabytes each), so that their links
+become plain text. The seconds are those of `time make compare`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from benchmarks.ingest import environment
+
+KEPT = ("*.csv", "*.parquet")
+LINK = re.compile(r'<a\b[^>]*\bhref="pages/[^"]*"[^>]*>(.*?)</a>', re.DOTALL)
+SECTIONS = ("data", "seed", "split", "model", "train", "compare")
+
+
+def main() -> None:
+    """Copy, and write run.json."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("checkout", type=Path)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--seconds", type=int, required=True)
+    parser.add_argument("--cpu-seconds", type=int, required=True)
+    options = parser.parse_args()
+    made = options.checkout / "reports/compare"
+    tables = options.output / "tables"
+    tables.mkdir(parents=True, exist_ok=True)
+    for pattern in KEPT:
+        for path in made.joinpath("tables").glob(pattern):
+            shutil.copyfile(path, tables / path.name)
+    shutil.copyfile(made / "summary.json", options.output / "summary.json")
+    page = (made / "index.html").read_text(encoding="utf-8")
+    (options.output / "index.html").write_text(LINK.sub(r"\1", page), encoding="utf-8")
+    content = {
+        "command": "make compare JOBS=2",
+        "seconds": options.seconds,
+        "cpu_seconds": options.cpu_seconds,
+        **environment(),
+        "params": settings(options.checkout / "params.yaml"),
+    }
+    text = json.dumps(content, indent=1) + "\n"
+    (options.output / "run.json").write_text(text, encoding="utf-8")
+
+
+def settings(path: Path) -> dict[str, Any]:
+    """The sections that matter; of a path to data its last part only."""
+    params = YAML(typ="safe").load(path)
+    params["data"]["path"] = Path(params["data"]["path"] or "").name
+    chosen = {name: params[name] for name in SECTIONS}
+    methods = {name: params["methods"][name] for name in params["compare"]["methods"]}
+    return chosen | {"methods": methods}
+
+
+if __name__ == "__main__":
+    main()
