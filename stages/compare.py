@@ -144,8 +144,8 @@ def _last_lines(path: Path) -> list[str]:
 def compare_times() -> None:
     """Write compare.ms_per_step into params.yaml, from the cells that ran on this machine.
 
-    The median over the cells of a method and variant of seconds per step, validation included. With several
-    cells at a time these were slower than alone.
+    The median over the cells of a method and variant of seconds per step, validation included; of a training
+    that was gone on with, the steps since. With several cells at a time these were slower than alone.
     """
     from pipeline_lib.artifacts import publish_text
     from pipeline_lib.cells.cell import TIMES, cells
@@ -157,8 +157,9 @@ def compare_times() -> None:
         path = TIMES / f"{cell.key}.json"
         if path.is_file():
             took = json.loads(path.read_text(encoding="utf-8"))
-            if took["steps"]:
-                per_step = 1000 * took["seconds"] / took["steps"]
+            steps = took.get("steps_here", took["steps"])
+            if steps:
+                per_step = 1000 * took["seconds"] / steps
                 measured.setdefault(cell.contender, []).append(per_step)
     if not measured:
         msg = f"{TIMES}: no cell of this comparison ran on this machine; run `make compare` first"
