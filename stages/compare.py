@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline_lib.errors import UserError, listed
+from pipeline_lib.cells.children import Children, Ended, ended_by_signals
+from pipeline_lib.errors import InterruptedRunError, UserError, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 FILE = "reports/compare/dvc.yaml"
 LOGS = Path(".dvc/tmp/compare")
 DVC = (sys.executable, "-m", "dvc")
+WAITING = ("--wait-for-lock",)  # another DVC in the repository ends sooner or later
 SHOWN_LINES = 12  # of the log of a cell that failed
 
 Jobs = Annotated[int, typer.Option("-j", "--jobs", min=1, help="Cells at a time.")]
@@ -43,23 +45,49 @@ def compare(jobs: Jobs = 1) -> None:
     A cell that fails does not stop the others. After an interruption run the same command again: what is done
     is not done twice, and a training that was under way goes on from its resume state.
     """
-    _dvc("repro", "dvc.yaml:ingest", f"{FILE}:plan")
-    changed = _changed()
-    if changed:
-        _run_cells(changed, jobs)
-    _dvc("repro", FILE)
+    children, left = Children(), Left()
+    with ended_by_signals():
+        try:
+            _dvc(children, "repro", "dvc.yaml:ingest", f"{FILE}:plan")
+            left.keys = _changed()
+            if left.keys:
+                _run_cells(children, left, jobs)
+            _dvc(children, "repro", FILE)
+        except KeyboardInterrupt as error:
+            print("ending: trainings under way save their state first", flush=True)
+            children.end()
+            number = error.number if isinstance(error, Ended) else signal.SIGINT
+            raise InterruptedRunError(left.told(), number) from None
 
 
-def _dvc(*arguments: str) -> None:
+class Left:
+    """The keys of the cells that are still to be run; None where that is not known yet."""
+
+    def __init__(self) -> None:
+        self.keys: list[str] | None = None
+
+    def told(self) -> str:
+        """What to do after an interruption."""
+        if self.keys is None:
+            return "interrupted before any cell; run the same command again"
+        if not self.keys:
+            return "interrupted, and every cell is done; run the same command again for the page"
+        return f"interrupted; {len(self.keys)} cells are left: {listed(self.keys)}; run the same command again"
+
+
+def _dvc(children: Children, *arguments: str) -> None:
     """Run DVC in the foreground.
 
     Raises:
         UserError: It failed, and has said why.
     """
-    done = subprocess.run([*DVC, *arguments], env=_environment(), check=False)
-    if done.returncode:
-        msg = f"`dvc {' '.join(arguments)}` failed (exit code {done.returncode}); see above"
-        raise UserError(msg)
+    code = children.run([*DVC, *WAITING, *arguments], env=_environment())
+    if code:
+        raise _failed(arguments, code)
+
+
+def _failed(arguments: Iterable[str], code: int) -> UserError:
+    return UserError(f"`dvc {' '.join(arguments)}` failed (exit code {code}); see above")
 
 
 def _environment() -> dict[str, str]:
@@ -68,30 +96,36 @@ def _environment() -> dict[str, str]:
 
 
 def _changed() -> list[str]:
-    """Keys of the cells that are missing or out of date, in the order of params.yaml."""
+    """Keys of the cells that are missing or out of date, in the order of params.yaml.
+
+    Raises:
+        UserError: DVC failed, and has said why.
+    """
     from pipeline_lib.cells.cell import cells
     from pipeline_lib.params.load import load
 
+    asked = ("status", "--json", FILE)
     done = subprocess.run(
-        [*DVC, "status", "--json", FILE], env=_environment(), stdout=subprocess.PIPE, check=True
+        [*DVC, *WAITING, *asked], env=_environment(), stdout=subprocess.PIPE, check=False
     )
+    if done.returncode:
+        raise _failed(asked, done.returncode)
     changed = {name.partition("@")[2] for name in json.loads(done.stdout) if "@" in name}
     return [cell.key for cell in cells(load().compare) if cell.key in changed]
 
 
-def _run_cells(keys: list[str], jobs: int) -> None:
-    """Run cells and their pages, `jobs` at a time, each by a DVC of its own.
+def _run_cells(children: Children, left: Left, jobs: int) -> None:
+    """Run cells and their pages, `jobs` at a time, each by a DVC of its own; what is done leaves `left`.
 
     Raises:
-        UserError: Some failed, or the run was interrupted; the message names what is left.
+        UserError: Some failed; the message names them.
     """
     LOGS.mkdir(parents=True, exist_ok=True)
-    running: dict[str, subprocess.Popen[bytes]] = {}
+    keys = list(left.keys or ())
     failed: list[str] = []
-    left = list(keys)
     print(f"{len(keys)} cells to run, {jobs} at a time; what they say: {LOGS}/*.log", flush=True)
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        futures = {pool.submit(_run_cell, key, running): key for key in keys}
+        futures = {pool.submit(_run_cell, children, key): key for key in keys}
         try:
             for number, future in enumerate(concurrent.futures.as_completed(futures), 1):
                 key = futures[future]
@@ -101,20 +135,18 @@ def _run_cells(keys: list[str], jobs: int) -> None:
                 if code:
                     failed.append(key)
                     print(*_last_lines(LOGS / f"{key}.log"), sep="\n", flush=True)
-                else:
-                    left.remove(key)
+                elif left.keys:
+                    left.keys.remove(key)
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)
-            for process in running.values():
-                os.killpg(process.pid, signal.SIGTERM)
-            msg = f"interrupted; {len(left)} of {len(keys)} cells are left: {listed(left)}; run the same again"
-            raise UserError(msg) from None
+            children.end()
+            raise
     if failed:
         msg = f"{len(failed)} of {len(keys)} cells failed: {listed(failed)}; run the same command again"
         raise UserError(msg)
 
 
-def _run_cell(key: str, running: dict[str, subprocess.Popen[bytes]]) -> tuple[int, float]:
+def _run_cell(children: Children, key: str) -> tuple[int, float]:
     """Exit code and seconds of one cell with its page.
 
     Without its dependencies (`-s`): they are up to date, and shared ones would be locked. The lock of the
@@ -123,16 +155,12 @@ def _run_cell(key: str, running: dict[str, subprocess.Popen[bytes]]) -> tuple[in
     targets = (f"{FILE}:cell@{key}", f"{FILE}:cell_page@{key}")
     started = time.monotonic()
     with (LOGS / f"{key}.log").open("wb") as log:
-        process = subprocess.Popen(
-            [*DVC, "--wait-for-lock", "repro", "-s", *targets],
+        code = children.run(
+            [*DVC, *WAITING, "repro", "-s", *targets],
             env=_environment(),
             stdout=log,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
         )
-        running[key] = process
-        code = process.wait()
-        del running[key]
     return code, time.monotonic() - started
 
 

@@ -29,9 +29,10 @@ def test_a_resumed_training_notes_the_steps_of_its_own_process(tmp_path, monkeyp
             raise KeyboardInterrupt
         step(trainer)
 
-    with monkeypatch.context() as within, pytest.raises(KeyboardInterrupt):
-        within.setattr(Trainer, "step", stopped)
+    monkeypatch.setattr(Trainer, "step", stopped)
+    with pytest.raises(KeyboardInterrupt):
         toy_training.outcome(params)
+    monkeypatch.setattr(Trainer, "step", step)
     toy_training.outcome(params)
     took = json.loads(Path("reports/environment.json").read_text())
     assert took["steps"] == 6
