@@ -78,7 +78,8 @@ def of_time(results: Results, groups: pl.DataFrame, *, read: bool) -> str:
             "No comparison at equal time was made: how long a step takes is not known. Run python -m stages.app "
             "compare-times where the cells ran, then make compare."
         )
-    if not _alike(groups, "steps"):
+    asked_for = results.compare.equal == "steps" and results.compare.amount is not None
+    if not asked_for and not _alike(groups, "steps"):
         return (
             "No comparison at equal steps was made: set compare.equal to steps and compare.amount to how many, then "
             "run make compare."

@@ -1,5 +1,7 @@
 """What the page says of results, by the number of seeds and what the tests found."""
 
+from dataclasses import replace
+
 import polars as pl
 import pytest
 
@@ -233,6 +235,11 @@ def test_the_comparison_that_is_missing_is_named(times, steps, words):
     told = fairness.of_time(made, groups, read=not found.at_equal_time.is_empty())
     assert told.startswith(words)
     assert bool(told) == bool(words)
+    asked_for = made.compare.model_copy(update={"amount": 360.0})
+    again = fairness.of_time(replace(made, compare=asked_for), groups, read=bool(times))
+    assert "at equal steps" not in again, (
+        "they were asked for, and the page says how long trainings were"
+    )
 
 
 def test_the_same_settings_are_called_equal():
