@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from pipeline_lib.artifacts import publish_json, read_json
-from pipeline_lib.cells.cell import CELLS, PLAN, TIMES, Cell, completed
+from pipeline_lib.cells.cell import CELLS, PLAN, TIMES, Cell, completed, concerning
 from pipeline_lib.cells.workspace import emptied, inside
 from pipeline_lib.errors import InterruptedRunError, UserError
 from pipeline_lib.params.load import PARAMS, load, read_yaml
@@ -32,6 +32,7 @@ def main(method: str, variant: str, budget: str, seed: Seed) -> None:
             split.main()
             if plan["length"]:
                 stretch(plan["length"])
+            trained = concerning(load())
             train.main()
             evaluate.main()
     except InterruptedRunError:
@@ -39,7 +40,7 @@ def main(method: str, variant: str, budget: str, seed: Seed) -> None:
     except UserError as error:
         msg = f"{cell.key}: {error}"
         raise UserError(msg) from error
-    publish_json(folder / "cell.json", {"params": plan["params"]})
+    publish_json(folder / "cell.json", {"params": trained})
     TIMES.mkdir(parents=True, exist_ok=True)
     shutil.move(folder / "reports/environment.json", TIMES / f"{cell.key}.json")
 

@@ -15,19 +15,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline_lib.errors import UserError, listed
-from stages.dvc_command import DVC, dvc, environment
+from pipeline_lib.cells.children import Children, Ended, ended_by_signals
+from pipeline_lib.errors import InterruptedRunError, UserError, listed
+from stages.dvc_command import DVC, environment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
 FILE = "reports/compare/dvc.yaml"
 LOGS = Path(".dvc/tmp/compare")
+WAITING = ("--wait-for-lock",)  # another DVC in the repository ends sooner or later
 SHOWN_LINES = 12  # of the log of a cell that failed
 
 Jobs = Annotated[int, typer.Option("-j", "--jobs", min=1, help="Cells at a time.")]
 Budget = Annotated[str | None, typer.Option(help="Rows of this budget only.")]
-Contender = Annotated[str | None, typer.Option("--method", help="Rows whose name holds this.")]
+Contender = Annotated[str | None, typer.Option("--method", help="Rows whose method holds this.")]
 Folders = Annotated[
     list[Path], typer.Argument(help="reports/compare of comparisons on different datasets.")
 ]
@@ -43,38 +45,82 @@ def compare(jobs: Jobs = 1) -> None:
     A cell that fails does not stop the others. After an interruption run the same command again: what is done
     is not done twice, and a training that was under way goes on from its resume state.
     """
-    dvc("repro", "dvc.yaml:ingest", f"{FILE}:plan")
-    changed = _changed()
-    if changed:
-        _run_cells(changed, jobs)
-    dvc("repro", FILE)
+    children, left = Children(), Left()
+    with ended_by_signals():
+        try:
+            _dvc(children, "repro", "dvc.yaml:ingest", f"{FILE}:plan")
+            left.keys = _changed()
+            if left.keys:
+                _run_cells(children, left, jobs)
+            _dvc(children, "repro", FILE)
+        except KeyboardInterrupt as error:
+            print("ending: trainings under way save their state first", flush=True)
+            children.end()
+            number = error.number if isinstance(error, Ended) else signal.SIGINT
+            raise InterruptedRunError(left.told(), number) from None
+
+
+class Left:
+    """The keys of the cells that are still to be run; None where that is not known yet."""
+
+    def __init__(self) -> None:
+        self.keys: list[str] | None = None
+
+    def told(self) -> str:
+        """What to do after an interruption."""
+        if self.keys is None:
+            return "interrupted before any cell; run the same command again"
+        if not self.keys:
+            return "interrupted, and every cell is done; run the same command again for the page"
+        return f"interrupted; {len(self.keys)} cells are left: {listed(self.keys)}; run the same command again"
+
+
+def _dvc(children: Children, *arguments: str) -> None:
+    """Run DVC in the foreground.
+
+    Raises:
+        UserError: It failed, and has said why.
+    """
+    code = children.run([*DVC, *WAITING, *arguments], env=environment())
+    if code:
+        raise _failed(arguments, code)
+
+
+def _failed(arguments: Iterable[str], code: int) -> UserError:
+    return UserError(f"`dvc {' '.join(arguments)}` failed (exit code {code}); see above")
 
 
 def _changed() -> list[str]:
-    """Keys of the cells that are missing or out of date, in the order of params.yaml."""
+    """Keys of the cells that are missing or out of date, in the order of params.yaml.
+
+    Raises:
+        UserError: DVC failed, and has said why.
+    """
     from pipeline_lib.cells.cell import cells
     from pipeline_lib.params.load import load
 
+    asked = ("status", "--json", FILE)
     done = subprocess.run(
-        [*DVC, "status", "--json", FILE], env=environment(), stdout=subprocess.PIPE, check=True
+        [*DVC, *WAITING, *asked], env=environment(), stdout=subprocess.PIPE, check=False
     )
+    if done.returncode:
+        raise _failed(asked, done.returncode)
     changed = {name.partition("@")[2] for name in json.loads(done.stdout) if "@" in name}
     return [cell.key for cell in cells(load().compare) if cell.key in changed]
 
 
-def _run_cells(keys: list[str], jobs: int) -> None:
-    """Run cells and their pages, `jobs` at a time, each by a DVC of its own.
+def _run_cells(children: Children, left: Left, jobs: int) -> None:
+    """Run cells and their pages, `jobs` at a time, each by a DVC of its own; what is done leaves `left`.
 
     Raises:
-        UserError: Some failed, or the run was interrupted; the message names what is left.
+        UserError: Some failed; the message names them.
     """
     LOGS.mkdir(parents=True, exist_ok=True)
-    running: dict[str, subprocess.Popen[bytes]] = {}
+    keys = list(left.keys or ())
     failed: list[str] = []
-    left = list(keys)
     print(f"{len(keys)} cells to run, {jobs} at a time; what they say: {LOGS}/*.log", flush=True)
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        futures = {pool.submit(_run_cell, key, running): key for key in keys}
+        futures = {pool.submit(_run_cell, children, key): key for key in keys}
         try:
             for number, future in enumerate(concurrent.futures.as_completed(futures), 1):
                 key = futures[future]
@@ -84,20 +130,18 @@ def _run_cells(keys: list[str], jobs: int) -> None:
                 if code:
                     failed.append(key)
                     print(*_last_lines(LOGS / f"{key}.log"), sep="\n", flush=True)
-                else:
-                    left.remove(key)
+                elif left.keys:
+                    left.keys.remove(key)
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)
-            for process in running.values():
-                os.killpg(process.pid, signal.SIGTERM)
-            msg = f"interrupted; {len(left)} of {len(keys)} cells are left: {listed(left)}; run the same again"
-            raise UserError(msg) from None
+            children.end()
+            raise
     if failed:
         msg = f"{len(failed)} of {len(keys)} cells failed: {listed(failed)}; run the same command again"
         raise UserError(msg)
 
 
-def _run_cell(key: str, running: dict[str, subprocess.Popen[bytes]]) -> tuple[int, float]:
+def _run_cell(children: Children, key: str) -> tuple[int, float]:
     """Exit code and seconds of one cell with its page.
 
     Without its dependencies (`-s`): they are up to date, and shared ones would be locked. The lock of the
@@ -106,16 +150,12 @@ def _run_cell(key: str, running: dict[str, subprocess.Popen[bytes]]) -> tuple[in
     targets = (f"{FILE}:cell@{key}", f"{FILE}:cell_page@{key}")
     started = time.monotonic()
     with (LOGS / f"{key}.log").open("wb") as log:
-        process = subprocess.Popen(
-            [*DVC, "--wait-for-lock", "repro", "-s", *targets],
+        code = children.run(
+            [*DVC, *WAITING, "repro", "-s", *targets],
             env=environment(),
             stdout=log,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
         )
-        running[key] = process
-        code = process.wait()
-        del running[key]
     return code, time.monotonic() - started
 
 
@@ -127,8 +167,8 @@ def _last_lines(path: Path) -> list[str]:
 def compare_times() -> None:
     """Write compare.ms_per_step into params.yaml, from the cells that ran on this machine.
 
-    The median over the cells of a method and variant of seconds per step, validation included. With several
-    cells at a time these were slower than alone.
+    The median over the cells of a method and variant of seconds per step, validation included; of a training
+    that was gone on with, the steps since. With several cells at a time these were slower than alone.
     """
     from pipeline_lib.artifacts import publish_text
     from pipeline_lib.cells.cell import TIMES, cells
@@ -140,8 +180,9 @@ def compare_times() -> None:
         path = TIMES / f"{cell.key}.json"
         if path.is_file():
             took = json.loads(path.read_text(encoding="utf-8"))
-            if took["steps"]:
-                per_step = 1000 * took["seconds"] / took["steps"]
+            steps = took.get("steps_here", took["steps"])
+            if steps:
+                per_step = 1000 * took["seconds"] / steps
                 measured.setdefault(cell.contender, []).append(per_step)
     if not measured:
         msg = f"{TIMES}: no cell of this comparison ran on this machine; run `make compare` first"
@@ -181,12 +222,18 @@ def compare_datasets(
 def leaderboard(
     budget: Budget = None, method: Contender = None, *, experiments: Experiments = False
 ) -> None:
-    """Show who is best: of the comparison, or of all DVC experiments."""
+    """Show who is best: of the comparison, or of all DVC experiments.
+
+    With --experiments the interval is Wilson's, over test images; else it is over seeds.
+    """
     from rich.console import Console
 
     from pipeline_lib.compare import leaderboard as board
 
     if experiments:
+        if budget:
+            msg = "--budget: an experiment of DVC belongs to no budget; leave --budget or --experiments out"
+            raise UserError(msg)
         table = board.of_experiments(_experiments(), method)
     else:
         table = board.of_groups(_groups(), budget, method)
@@ -206,7 +253,18 @@ def _groups() -> Any:  # noqa: ANN401 - a frame of polars, which is imported lat
 
 
 def _experiments() -> Iterable[dict[str, Any]]:
+    """Of HEAD, and of every commit that experiments started from."""
     from dvc.api import exp_show
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
 
-    rows: Iterator[dict[str, Any]] = iter(exp_show())
+    try:
+        with Repo() as repo:
+            commits = {repo.scm.get_rev(), *repo.experiments.ls(all_commits=True)}
+        rows: Iterable[dict[str, Any]] = exp_show(revs=sorted(commits))
+    except DvcException as error:
+        msg = (
+            f"leaderboard --experiments: run it in a Git repository with DVC's experiments: {error}"
+        )
+        raise UserError(msg) from error
     return rows

@@ -7,18 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline_lib.errors import UserError
 from pipeline_lib.overlay import overlay
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from pipeline_lib.params.compare import Compare
+    from pipeline_lib.params.load import Params
 
 COMPARISON = Path("reports/compare")
 PLAN, CELLS, PAGES = COMPARISON / "plan", COMPARISON / "cells", COMPARISON / "pages"
 TIMES = (
     COMPARISON / "times"
 )  # how long cells took on this machine: no output, since it differs each time
+SHARED = ("split", "model", "train", "evaluate")  # what the stages of a cell depend on
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,14 @@ def cells(compare: Compare) -> Iterator[Cell]:
         yield Cell(*names)
 
 
+def concerning(params: Params) -> dict[str, Any]:
+    """The part of params.yaml that a training depends on, but for its seed."""
+    values = params.model_dump()
+    shared = {name: values[name] for name in SHARED} | {"data": {"limit": params.data.limit}}
+    method = params.method
+    return shared | {"method": method, "methods": {method: values["methods"][method]}}
+
+
 def completed(plan: Mapping[str, Any], content: Mapping[str, Any], cell: Cell) -> dict[str, Any]:
     """The whole params.yaml of a cell.
 
@@ -70,3 +81,11 @@ def completed(plan: Mapping[str, Any], content: Mapping[str, Any], cell: Cell) -
         "ms_per_step": {},
     }
     return {**overlay(content, plan["params"]), "seed": cell.seed, "compare": alone}
+
+
+def too_short(amount: float, unit: str, epochs: int, where: str) -> UserError:
+    """What to say of a training whose epochs would have no step."""
+    return UserError(
+        f"{where}: compare.amount: {amount:,.6g} {unit} are less than one step in each of the {epochs} epochs; "
+        f"raise it, or lower train.epochs"
+    )

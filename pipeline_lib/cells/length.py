@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pipeline_lib.cells.cell import too_short
+from pipeline_lib.errors import UserError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -29,23 +32,38 @@ def stretched(
         params: of the training as it would be.
         course: its phases, each with the views that one of its steps looks at.
         length: `unit` (steps, images or seconds), `amount`, and for seconds `ms_per_step`.
+
+    Raises:
+        UserError: A phase would be left without a step, or an epoch.
     """
     total = sum(phase.steps * _cost(views, length) for phase, views in course)
+    if not total:
+        msg = f"{params.method} has no steps, which no compare.amount can stretch; see train and methods"
+        raise UserError(msg)
     factor = length["amount"] / total
     content = params.model_dump()
     own = OWN_LENGTHS.get(params.method, ())
+    before = dict(content["methods"][params.method])
     section = content["methods"][params.method]
     for name in own:
         section[name] = round(section[name] * factor)
-    if params.method == "two_phase" or not params.train.epochs:
-        return content
-    (main, views), *later = course
-    epochs = params.train.epochs
-    steps = max(round(main.steps * factor / epochs), 1)
-    content["train"]["steps_per_epoch"] = steps
-    if own and later:  # what epochs of whole steps leave over
-        left = length["amount"] - epochs * steps * _cost(views, length)
-        section[own[0]] = max(round(left / _cost(later[0][1], length)), 0)
+    if params.method != "two_phase":
+        (main, views), *later = course
+        epochs = params.train.epochs
+        if round(main.steps * factor / epochs, 6) < 1:
+            raise too_short(length["amount"], length["unit"], epochs, params.method)
+        steps = round(main.steps * factor / epochs)
+        content["train"]["steps_per_epoch"] = steps
+        if own and later:  # what epochs of whole steps leave over
+            left = length["amount"] - epochs * steps * _cost(views, length)
+            section[own[0]] = max(round(left / _cost(later[0][1], length)), 0)
+    lost = [name for name in own if before[name] and not section[name]]
+    if lost:
+        msg = (
+            f"compare.amount: {length['amount']:,.6g} {length['unit']} leave nothing for "
+            f"methods.{params.method}.{lost[0]}; raise it, or set that to 0 for all that are compared"
+        )
+        raise UserError(msg)
     return content
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline_lib.cells.cell import Cell, cells
+from pipeline_lib.cells.cell import Cell, cells, concerning, too_short
 from pipeline_lib.errors import UserError
 from pipeline_lib.overlay import overlay
 from pipeline_lib.params.load import PARAMS, check
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from pipeline_lib.params.compare import Compare
     from pipeline_lib.params.load import Params
-
-SHARED = ("split", "model", "train", "evaluate")  # what the stages of a cell depend on
 
 
 def plans(content: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -55,16 +53,23 @@ def _planned(content: Mapping[str, Any], compare: Compare, cell: Cell) -> dict[s
         resolved = overlay(resolved, changes)
     where = f"{PARAMS} with compare: {cell.method}, {cell.variant}, {cell.budget}"
     params = check(resolved, Path(where))
-    values = params.model_dump()
-    kept = {name: values[name] for name in SHARED} | {"data": {"limit": params.data.limit}}
-    own = {"method": cell.method, "methods": {cell.method: values["methods"][cell.method]}}
-    return {"params": kept | own, "length": _length(compare, cell)}
+    return {"params": concerning(params), "length": _length(compare, cell, params, where)}
 
 
-def _length(compare: Compare, cell: Cell) -> dict[str, Any] | None:
-    """What the training is stretched to; None: it stays as it is."""
+def _length(compare: Compare, cell: Cell, params: Params, where: str) -> dict[str, Any] | None:
+    """What the training is stretched to; None: it stays as it is.
+
+    Raises:
+        UserError: It would have no steps; what only the images can tell is left to `stretched`.
+    """
     if compare.amount is None:
         return None
+    epochs = params.train.epochs
+    if not epochs:
+        msg = f"{where}: train.epochs: 0 trains nothing, which no compare.amount can stretch; set it, or amount: null"
+        raise UserError(msg)
+    if cell.method != "two_phase" and compare.equal == "steps" and compare.amount < epochs:
+        raise too_short(compare.amount, "steps", epochs, where)
     seconds = compare.equal == "seconds"
     per_step = {"ms_per_step": compare.ms_per_step[cell.contender]} if seconds else {}
     return {"unit": compare.equal, "amount": compare.amount, **per_step}

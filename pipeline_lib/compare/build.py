@@ -10,6 +10,7 @@ import polars as pl
 
 from pipeline_lib.artifacts import publish_json, publish_table, publish_text
 from pipeline_lib.compare import verdicts
+from pipeline_lib.compare.equal_time import at_equal_time
 from pipeline_lib.compare.page import render
 from pipeline_lib.compare.panels import panels
 from pipeline_lib.report.build import as_csv, publish_figure
@@ -42,7 +43,7 @@ def tables(results: Results) -> Tables:
         groups=rounded(verdicts.groups(results)),
         comparisons=rounded(verdicts.comparisons(results)),
         agreements=rounded(verdicts.agreements(results)),
-        at_equal_time=rounded(verdicts.at_equal_time(results)),
+        at_equal_time=rounded(at_equal_time(results)),
         curves=rounded(results.curves),
         per_class=rounded(results.per_class),
     )

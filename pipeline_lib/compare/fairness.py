@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from pipeline_lib.compare import settings
 from pipeline_lib.compare.read import OTHER_LABELS
 from pipeline_lib.report.labels import Note
 
@@ -21,11 +22,12 @@ MEASURES = {
     "views": "views of images that a training looks at",
     "seconds": "of training, on the machine whose times are in params.yaml",
 }
+MEASURED = {"steps": "steps", "images": "views", "seconds": "seconds"}
 UNITS = {"steps": "steps", "images": "views", "seconds": "seconds"}
 
 
 def notes(results: Results, groups: pl.DataFrame) -> list[Note]:
-    """Labels, steps, views, seconds and tuning, each in a few words.
+    """Labels, network, settings, steps, views, seconds and tuning, each in a few words.
 
     Args:
         results: of the cells.
@@ -33,23 +35,56 @@ def notes(results: Results, groups: pl.DataFrame) -> list[Note]:
     """
     return [
         _labels(results.cells),
+        *settings.notes(results),
         *(_length(groups, measure) for measure in MEASURES),
         _tuning(results.compare),
     ]
 
 
-def asked(compare: Compare) -> str:
-    """What params.yaml says about the lengths."""
+def asked(results: Results) -> str:
+    """What params.yaml says about the lengths, and what came of it."""
+    compare = results.compare
     unit = UNITS[compare.equal]
     if compare.amount is None:
         return (
             f"compare.amount is not set, so every training is as long as its own parameters say; "
             f"compare.equal, {compare.equal}, changes nothing."
         )
+    lengths = results.cells[MEASURED[compare.equal]]
+    wanted = f"{compare.amount:,.6g} {unit} (compare.equal: {compare.equal})"
+    if lengths.null_count():
+        return f"Every training was to be stretched to {wanted}; how long they were is not known."
+    if ((lengths / compare.amount - 1).abs() <= ALIKE).all():
+        return f"Every training was stretched to {wanted}, within 2 %."
     return (
-        f"Every training was stretched to {compare.amount:,.6g} {unit} (compare.equal: {compare.equal}), as closely as "
-        f"whole steps per epoch allow."
+        f"Every training was to be stretched to {wanted}, and trainings had {_range(lengths)}: an epoch has whole steps, "
+        f"and a phase may end before its last one."
     )
+
+
+def of_time(results: Results, groups: pl.DataFrame, *, read: bool) -> str:
+    """Which comparison is missing: of trainings of the same time, or of the same number of steps.
+
+    Args:
+        results: of the cells.
+        groups: of `verdicts.groups`, rounded.
+        read: whether the page reads all trainings when the fastest has ended.
+    """
+    if len(results.names) == 1:
+        return ""
+    trained = not groups["seconds"].null_count() and _alike(groups, "seconds")
+    if not read and not trained:
+        return (
+            "No comparison at equal time was made: how long a step takes is not known. Run python -m stages.app "
+            "compare-times where the cells ran, then make compare."
+        )
+    asked_for = results.compare.equal == "steps" and results.compare.amount is not None
+    if not asked_for and not _alike(groups, "steps"):
+        return (
+            "No comparison at equal steps was made: set compare.equal to steps and compare.amount to how many, then "
+            "run make compare."
+        )
+    return ""
 
 
 def costs(results: Results) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from pipeline_lib.errors import UserError
+from pipeline_lib.evaluation.intervals import wilson_95
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -17,6 +18,7 @@ OF_GROUPS = ("budget", "contender", "accuracy", "95 % interval", "sd", "seeds")
 OF_EXPERIMENTS = ("experiment", "method", "dataset", "seed", "accuracy", "95 % interval")
 Rows = list[tuple[str, ...]]
 NONE = "-"
+ACCURACY = "test.accuracy"
 
 
 def of_groups(groups: pl.DataFrame, budget: str | None = None, method: str | None = None) -> Rows:
@@ -57,7 +59,7 @@ def of_experiments(experiments: Iterable[Mapping[str, Any]], method: str | None 
 
     Args:
         experiments: as `dvc.api.exp_show` gives them.
-        method: rows of this one only.
+        method: rows whose method holds this.
 
     Raises:
         UserError: No row is left.
@@ -65,20 +67,33 @@ def of_experiments(experiments: Iterable[Mapping[str, Any]], method: str | None 
     known = [
         row
         for row in experiments
-        if isinstance(row.get("test.accuracy"), int | float) and method in {None, row.get("method")}
+        if isinstance(row.get(ACCURACY), int | float)
+        and (method or "") in str(_of_run(row, "method"))
     ]
     if not known:
         msg = f"no experiment{f' of {method}' if method else ''} has metrics; `dvc exp show` lists all"
         raise UserError(msg)
-    best_first = sorted(known, key=lambda row: -row["test.accuracy"])
+    best_first = sorted(known, key=lambda row: -row[ACCURACY])
     return [OF_EXPERIMENTS, *map(_experiment, best_first)]
 
 
+def _of_run(row: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401 - text or a number
+    """What metrics.json says; DVC puts the file before the name of what params.yaml holds too."""
+    found = row.get(f"reports/metrics.json:{name}")
+    return row.get(name) if found is None else found
+
+
 def _experiment(row: Mapping[str, Any]) -> tuple[str, ...]:
-    bounds = row.get("test.accuracy_ci95")
-    interval = f"{bounds[0]:.4f} to {bounds[1]:.4f}" if isinstance(bounds, list) else NONE
-    names = (row.get("Experiment") or row.get("rev"), row["method"], row.get("dataset", NONE))
-    return (*map(str, names), str(row.get("seed", NONE)), f"{row['test.accuracy']:.4f}", interval)
+    seed, accuracy, images = _of_run(row, "seed"), row[ACCURACY], row.get("test.images")
+    low, high = wilson_95(round(accuracy * images), round(images)) if images else (None, None)
+    return (
+        str(row.get("Experiment") or row.get("rev") or NONE),
+        str(_of_run(row, "method") or NONE),
+        str(_of_run(row, "dataset") or NONE),
+        NONE if seed is None else f"{seed:.0f}",
+        f"{accuracy:.4f}",
+        NONE if low is None else f"{low:.4f} to {high:.4f}",
+    )
 
 
 def as_table(rows: Rows) -> Table:

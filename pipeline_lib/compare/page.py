@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import FileSystemLoader, PrefixLoader
 from markupsafe import Markup
 
-from pipeline_lib.compare import budgets, fairness, words
+from pipeline_lib.compare import budgets, fairness, settings, words
 from pipeline_lib.compare.figures.accuracy import MOST_BRACKETS, limits, p_words
 from pipeline_lib.compare.figures.bands import MOST_BANDS
 from pipeline_lib.compare.figures.classes import SHOWN
@@ -48,6 +48,7 @@ INSIDE = {
     "phases": ("Phases", "When each training went on to its next phase; one bar per seed."),
 }
 """Titles and captions of the charts that only some methods have."""
+EMBEDDING_TITLE = Markup('Embeddings, <a href="pages/{key}/index.html">{key}</a>')
 EMBEDDED = (
     "Test images and the labeled ones that they are compared with, of the first seed, in the plane along which test "
     "images differ most. What meets here may be apart in other directions."
@@ -82,6 +83,8 @@ def render(
         script_hash=content_hash(script),
         dataset=found.cells["dataset"][0],
         contenders=list(results.names.values()),
+        anchor=_anchor(results),
+        reports=_reports(results),
         budgets=list(results.compare.budgets),
         facts=_facts(results, found),
         verdicts=words.verdicts(found.groups, found.comparisons, titles),
@@ -90,12 +93,16 @@ def render(
         most_brackets=MOST_BRACKETS,
         starts=start,
         fairness=fairness.notes(results, found.groups),
-        asked=fairness.asked(results.compare),
+        asked=fairness.asked(results),
+        of_time=fairness.of_time(results, found.groups, read=not found.at_equal_time.is_empty()),
+        changes=settings.changes(results),
         costs=fairness.costs(results),
         groups=_groups(found),
         comparisons=[_comparison(row) for row in found.comparisons.rows(named=True)],
         tested=found.comparisons["p"].is_not_null().sum(),
+        with_wilcoxon=found.comparisons["p_wilcoxon"].is_not_null().any(),
         with_mcnemar=found.comparisons["p_mcnemar"].is_not_null().any(),
+        uncorrected=_uncorrected(found),
         only_reason=refusals.pop() if len(refusals) == 1 else None,
         at_equal_time=found.at_equal_time.rows(named=True),
         cells=found.cells.rows(named=True),
@@ -110,10 +117,32 @@ def render(
     )
 
 
+def _uncorrected(found: Tables) -> str:
+    """Which p-values are of a pair by itself."""
+    p_values = {"Wilcoxon": "p_wilcoxon", "McNemar": "p_mcnemar"}
+    given = [name for name, p in p_values.items() if found.comparisons[p].is_not_null().any()]
+    return (
+        words.joined(f"{name}\N{RIGHT SINGLE QUOTATION MARK}s p" for name in given) if given else ""
+    )
+
+
 def content_hash(script: str) -> str:
     """What the Content-Security-Policy knows the script by: no other one runs."""
     digest = hashlib.sha256(script.encode()).digest()
     return f"sha256-{base64.b64encode(digest).decode('ascii')}"
+
+
+def _anchor(results: Results) -> Callable[[str, str], str]:
+    """Where a contender stands in the table of means: its name on the page, and the budget."""
+    own = {name: contender for contender, name in results.names.items()}
+    return lambda name, budget: f"mean-{own[name]}-{budget}"
+
+
+def _reports(results: Results) -> Callable[[str, str], list[tuple[int, str]]]:
+    """The reports of a contender with a budget: seed and key of each training."""
+    own = {name: contender for contender, name in results.names.items()}
+    seeds = results.compare.seeds
+    return lambda name, budget: [(seed, f"{own[name]}-{budget}-{seed}") for seed in seeds]
 
 
 def _facts(results: Results, found: Tables) -> list[tuple[str, str]]:
@@ -161,10 +190,11 @@ def _comparison(row: Mapping[str, Any]) -> dict[str, Any]:
         "image_interval": _span(row["image_low"], row["image_high"]),
         "effect": _signed(row["effect_size"]),
         "significant": row["p_holm"] is not None and row["p_holm"] <= ALPHA,
+        "seeds_text": words.seeds_words(row["seeds_for_a_point"]) if row["sd"] else DASH,
         "detectable_text": _detectable(row["detectable"]),
         **{
             f"{name}_text": DASH if row[name] is None else _only_number(row[name])
-            for name in ("p", "p_holm", "p_mcnemar")
+            for name in ("p", "p_holm", "p_wilcoxon", "p_mcnemar")
         },
     }
 
@@ -194,7 +224,7 @@ def _inside(panels: Mapping[str, Panel]) -> list[tuple[str, str, str]]:
     """Name, title and caption of the charts that only some methods have."""
     known = [(name, *told) for name, told in INSIDE.items() if name in panels]
     maps = [
-        (name, f"Embeddings, {name.removeprefix(EMBEDDING)}", EMBEDDED)
+        (name, EMBEDDING_TITLE.format(key=name.removeprefix(EMBEDDING)), EMBEDDED)
         for name in panels
         if name.startswith(EMBEDDING)
     ]

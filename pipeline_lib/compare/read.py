@@ -11,10 +11,11 @@ import polars as pl
 
 from pipeline_lib.artifacts import SIDECAR, read_json, read_table, verify
 from pipeline_lib.cells.cell import CELLS, Cell, cells
+from pipeline_lib.compare.course import course, read_csv
 from pipeline_lib.errors import UserError, listed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -24,17 +25,7 @@ if TYPE_CHECKING:
 SPLIT = "data/split"
 # The upper bound learns from every true label, and is validated with them.
 OTHER_LABELS = "oracle"
-CURVES: dict[str, pl.DataType | type[pl.DataType]] = {
-    "epoch": pl.Int64,
-    "step": pl.Int64,
-    "views": pl.Int64,
-    "seconds": pl.Float64,
-    "loss": pl.Float64,
-    "val_accuracy": pl.Float64,
-    "disambiguation_accuracy": pl.Float64,
-    "coverage": pl.Float64,
-    "precision": pl.Float64,
-}
+MAY_LACK = ("candidate_rate", "val_accuracy", "disambiguation_accuracy", "seconds")
 
 
 @dataclass(frozen=True)
@@ -67,6 +58,7 @@ class Results:
         embeddings: by key; of methods that predict by neighbours: x, y, kind, class, predicted.
         range_tests: by key: learning_rate, loss and smoothed_loss of a search for the learning rate.
         phases: by key: what phases.json says.
+        params: by key: the part of params.yaml that trained, see `cells.cell.concerning`.
     """
 
     compare: Compare
@@ -79,6 +71,7 @@ class Results:
     embeddings: dict[str, pl.DataFrame]
     range_tests: dict[str, pl.DataFrame]
     phases: dict[str, dict[str, Any]]
+    params: dict[str, dict[str, Any]]
 
     def of(self, contender: str, budget: str) -> list[Predictions]:
         """The predictions of a contender, by seed in the order of params.yaml."""
@@ -108,7 +101,13 @@ def read_results(compare: Compare, classes: Path, folder: Path = CELLS) -> Resul
         for cell in listed_cells
     }
     courses = {
-        cell.key: _course(folder, cell, names, phases[cell.key], compare) for cell in listed_cells
+        cell.key: course(
+            folder / cell.key / "reports",
+            _named(cell, names),
+            phases[cell.key],
+            compare.ms_per_step.get(cell.contender),
+        )
+        for cell in listed_cells
     }
     return Results(
         compare=compare,
@@ -117,6 +116,7 @@ def read_results(compare: Compare, classes: Path, folder: Path = CELLS) -> Resul
         cells=pl.DataFrame(
             [_row(folder, cell, names, courses[cell.key]) for cell in listed_cells],
             infer_schema_length=None,
+            schema_overrides=dict.fromkeys(MAY_LACK, pl.Float64),
         ),
         curves=pl.concat(courses.values()),
         per_class=pl.concat(_per_class(folder, cell, names) for cell in listed_cells),
@@ -124,6 +124,9 @@ def read_results(compare: Compare, classes: Path, folder: Path = CELLS) -> Resul
         embeddings=_where_there_is(folder, listed_cells, "reports/evaluate/embedding.csv"),
         range_tests=_where_there_is(folder, listed_cells, "reports/train/range_test.csv"),
         phases=phases,
+        params={
+            cell.key: read_json(folder / cell.key / "cell.json")["params"] for cell in listed_cells
+        },
     )
 
 
@@ -225,64 +228,20 @@ def _row(
         "labeled": roles.get("labeled", 0) + both,
         "partial": roles.get("partial", 0),
         "unlabeled": roles.get("unlabeled", 0) + both,
-        "candidate_rate": summary["empirical_rate"],
+        # Of labeled and unlabeled images it would be a number about no label.
+        "candidate_rate": summary["empirical_rate"] if roles.get("partial") else None,
         **{
             name: test[name]
             for name in ("accuracy", "balanced_accuracy", "macro_f1", "nll", "brier", "ece")
         },
         "test_images": test["images"],
         "val_accuracy": metrics["val"]["accuracy"],
+        "val_images": metrics["val"]["images"],
         "disambiguation_accuracy": train["disambiguation_accuracy"],
         "steps": last["step"],
         "views": last["views"],
         "seconds": last["seconds"],
     }
-
-
-def _course(
-    folder: Path,
-    cell: Cell,
-    names: Mapping[str, str],
-    phases: Mapping[str, Any],
-    compare: Compare,
-) -> pl.DataFrame:
-    """The history of a cell: one row per evaluation, with what it had cost by then."""
-    reports = folder / cell.key / "reports"
-    history = read_csv(reports / "train/history.csv")
-    curve = read_csv(reports / "evaluate/label_curve.csv")
-    ms_per_step = compare.ms_per_step.get(cell.contender)
-    joined = history.join(curve, on="epoch", how="left", maintain_order="left")
-    named = {name: joined[name] for name in CURVES if name in joined.columns}
-    table = pl.DataFrame(named).cast(dict.fromkeys(named, pl.Float64), strict=False)
-    views = _views_after(phases["phases"])
-    steps = table["step"].cast(pl.Int64).to_list()
-    table = table.with_columns(
-        pl.Series("views", [views(step) for step in steps], pl.Int64),
-        pl.lit(None if ms_per_step is None else ms_per_step / 1000, pl.Float64)
-        .mul(pl.col("step"))
-        .alias("seconds"),
-    )
-    absent = [pl.lit(None, pl.Float64).alias(name) for name in CURVES if name not in table.columns]
-    own = [pl.lit(value).alias(name) for name, value in _named(cell, names).items()]
-    return (
-        table.with_columns(*absent, *own)
-        .select(*_named(cell, names), *CURVES)
-        .cast(pl.Schema(CURVES))
-    )
-
-
-def _views_after(phases: Iterable[Mapping[str, Any]]) -> Callable[[int], int]:
-    """How many views the network has looked at after so many steps."""
-    known = list(phases)
-
-    def views(step: int) -> int:
-        spans = (
-            (max(min(step, phase["end"]) - phase["first_step"], 0), phase["views_per_step"])
-            for phase in known
-        )
-        return sum(steps * per_step for steps, per_step in spans)
-
-    return views
 
 
 def _per_class(folder: Path, cell: Cell, names: Mapping[str, str]) -> pl.DataFrame:
@@ -294,13 +253,6 @@ def _per_class(folder: Path, cell: Cell, names: Mapping[str, str]) -> pl.DataFra
         pl.col("images").cast(pl.Int64),
         pl.col("recall").cast(pl.Float64, strict=False),
     )
-
-
-def read_csv(path: Path) -> pl.DataFrame:
-    """A CSV file of a cell, every column as text but an epoch: a class may be called `1`."""
-    verify(path)
-    table = pl.read_csv(path, infer_schema=False, raise_if_empty=False)
-    return table.with_columns(pl.col("^epoch$").cast(pl.Int64))
 
 
 def _where_there_is(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 POINT = 0.01  # of accuracy: the difference that seeds are counted for
 MEASURES = ("labeled", "partial", "candidate_rate", "val_accuracy", "steps", "views", "seconds")
+MAY_LACK = ("sd", "low", "high", "candidate_rate", "val_accuracy", "seconds")
 
 
 def groups(results: Results) -> pl.DataFrame:
@@ -51,7 +52,9 @@ def groups(results: Results) -> pl.DataFrame:
                     **{measure: cells[measure].mean() for measure in MEASURES},
                 }
             )
-    return pl.DataFrame(rows, infer_schema_length=None)
+    return pl.DataFrame(
+        rows, infer_schema_length=None, schema_overrides=dict.fromkeys(MAY_LACK, pl.Float64)
+    )
 
 
 def _over_images(results: Results, contender: str, budget: str) -> tuple[float, float]:
@@ -90,7 +93,9 @@ def comparisons(results: Results) -> pl.DataFrame:
     Returns:
         budget, first, second and the fields of `statistics.paired.Comparison`, its intervals as low, high,
         image_low and image_high; seeds_for_a_point, with which a true difference of a point would be found four
-        times out of five among so many comparisons, and detectable, the difference that these seeds would find.
+        times out of five among as many comparisons as were asked for, and detectable, the difference that
+        these seeds would find. Both are null where one seed, or none of its differences, shows a spread, and
+        seeds_for_a_point also where `MOST_SEEDS` do not suffice.
     """
     asked = [
         (budget, *pair)
@@ -98,7 +103,7 @@ def comparisons(results: Results) -> pl.DataFrame:
         for pair in pairs(list(results.names), results.compare.pairs)
     ]
     verdicts = adjusted([_compared(results, *question) for question in asked])
-    alpha = ALPHA / max(sum(verdict.p is not None for verdict in verdicts), 1)
+    alpha = ALPHA / max(len(asked), 1)
     rows = [
         {
             "budget": budget,
@@ -122,6 +127,7 @@ COMPARISONS = {
     "high": pl.Float64,
     "image_low": pl.Float64,
     "image_high": pl.Float64,
+    "sd": pl.Float64,
     "effect_size": pl.Float64,
     "test": pl.String,
     "p": pl.Float64,
@@ -153,6 +159,7 @@ def _flat(verdict: Comparison) -> dict[str, Any]:
     same = (
         "seeds",
         "difference",
+        "sd",
         "effect_size",
         "test",
         "p",
@@ -167,12 +174,11 @@ def _flat(verdict: Comparison) -> dict[str, Any]:
 
 
 def _power(verdict: Comparison, alpha: float) -> dict[str, Any]:
-    if not verdict.effect_size:
+    if verdict.sd is None:
         return {"seeds_for_a_point": None, "detectable": None}
-    spread = abs(verdict.difference / verdict.effect_size)
     return {
-        "seeds_for_a_point": seeds_needed(spread, POINT, alpha=alpha),
-        "detectable": detectable(spread, verdict.seeds, alpha=alpha),
+        "seeds_for_a_point": seeds_needed(verdict.sd, POINT, alpha=alpha),
+        "detectable": detectable(verdict.sd, verdict.seeds, alpha=alpha),
     }
 
 
@@ -213,34 +219,3 @@ AGREEMENTS = {
 def _mean(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if known else None
-
-
-def at_equal_time(results: Results) -> pl.DataFrame:
-    """Validation accuracy when the fastest contender of a budget has ended, mean over seeds.
-
-    Each training is read at its last evaluation until then. Its learning rate was set for a longer course, which
-    favours the fastest; `compare.equal: seconds` trains every method for that time. Empty where times are unknown.
-
-    Returns:
-        budget, contender, seconds, at_seconds (of the evaluation that was read), val_accuracy.
-    """
-    timed = results.curves.drop_nulls(["seconds", "val_accuracy"])
-    untimed = set(results.names.values()) - set(timed["contender"])
-    if untimed or timed.is_empty():
-        return timed.select("budget", "contender", "seconds", "val_accuracy").clear()
-    ends = timed.group_by("budget", "contender", "seed").agg(pl.col("seconds").max())
-    common = ends.group_by("budget").agg(pl.col("seconds").min().alias("until"))
-    reached = timed.join(common, on="budget").filter(pl.col("seconds") <= pl.col("until") + 1e-9)
-    last = reached.sort("seconds").group_by("budget", "contender", "seed", maintain_order=True)
-    order = [(b, c) for b in results.compare.budgets for c in results.names.values()]
-    rows = (
-        last.last()
-        .group_by("budget", "contender")
-        .agg(
-            pl.col("until").first().alias("seconds"),
-            pl.col("seconds").mean().round(6).alias("at_seconds"),
-            pl.col("val_accuracy").mean().round(6),
-        )
-    )
-    found = {(row["budget"], row["contender"]): row for row in rows.rows(named=True)}
-    return pl.DataFrame([found[pair] for pair in order if pair in found])

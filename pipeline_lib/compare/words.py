@@ -10,6 +10,7 @@ import polars as pl
 from pipeline_lib.compare.figures.accuracy import p_words
 from pipeline_lib.report.page import percent
 from pipeline_lib.statistics.paired import ALPHA
+from pipeline_lib.statistics.power import MOST_SEEDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -169,13 +170,14 @@ def _undecided(own: Sequence[Mapping[str, Any]]) -> str:
     rows = [row for row in own if row["p_holm"] is not None and row["p_holm"] > ALPHA]
     if not rows:
         return ""
-    needed = sorted({row["seeds_for_a_point"] for row in rows} - {None})
-    if not needed:
-        return f"Not told apart from {_named(rows)}."
-    seeds = f"{needed[0]:,}" if len(needed) == 1 else f"{needed[0]:,} to {needed[-1]:,}"
-    return (
-        f"Not told apart from {_named(rows)}; to see a difference of one point takes {seeds} seeds."
-    )
+    needed = sorted({row["seeds_for_a_point"] for row in rows}, key=lambda n: (n is None, n))
+    said = [seeds_words(seeds) for seeds in dict.fromkeys((needed[0], needed[-1]))]
+    return f"Not told apart from {_named(rows)}; to see a difference of one point takes {' to '.join(said)} seeds."
+
+
+def seeds_words(seeds: int | None) -> str:
+    """A number of seeds that were sought; None: not even `MOST_SEEDS` are enough."""
+    return f"more than {MOST_SEEDS:,}" if seeds is None else f"{seeds:,}"
 
 
 def _refused(own: Sequence[Mapping[str, Any]]) -> list[str]:

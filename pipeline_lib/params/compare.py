@@ -77,8 +77,8 @@ class Compare(Section):
         min_length=1
     )
     """Names for what is changed in `split` (and `data.limit`): how many labels, or which candidate rate."""
-    seeds: list[int] = Field(min_length=1)
-    """One training each; the same images, labels and validation for all methods of a seed."""
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
+    """One training each, 0 or more; the same images, labels and validation for all methods of a seed."""
     pairs: Literal["all", "first", "previous"]
     """Which are tested against each other: all pairs, each with the first, or each with the one before it. Fewer
     pairs find smaller differences."""
@@ -86,23 +86,46 @@ class Compare(Section):
     """What every method gets the same `amount` of: optimizer steps, views that the network looks at, or seconds."""
     amount: float | None = Field(gt=0)
     """How much of it; lengths are stretched to that. null = as `train`, `methods` and the overlays say."""
-    ms_per_step: dict[str, float]
-    """By method-variant, for the charts over time and for `equal: seconds`; written by `python -m stages.app
+    ms_per_step: dict[str, Annotated[float, Field(gt=0)]]
+    """By method-variant, above 0, for the charts over time and for `equal: seconds`; written by `python -m stages.app
     compare-times`, from the cells that ran on this machine."""
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Self:
+    def _methods_are_known(self) -> Self:
         for name in self.methods:
             if name not in KINDS:
                 close = difflib.get_close_matches(name, KINDS, n=1)
                 hint = f" (did you mean {close[0]!r}?)" if close else ""
                 msg = f"compare.methods.{name}: is not one of {', '.join(KINDS)}{hint}"
                 raise ValueError(msg)
+            for other in self.methods[name].params.get("methods") or {}:
+                if other != name:
+                    msg = (
+                        f"compare.methods.{name}.params.methods.{other}: {name} does not read it; what {other} "
+                        f"changes belongs in compare.methods.{other}"
+                    )
+                    raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _seeds_are_different(self) -> Self:
         twice = sorted({seed for seed in self.seeds if self.seeds.count(seed) > 1})
         if twice:
             msg = f"compare.seeds: {', '.join(map(str, twice))} is there twice"
             raise ValueError(msg)
-        missing = [name for name in self.contenders() if name not in self.ms_per_step]
+        return self
+
+    @model_validator(mode="after")
+    def _times_are_of_contenders(self) -> Self:
+        known = list(self.contenders())
+        for name in self.ms_per_step:
+            if name not in known:
+                msg = (
+                    f"compare.ms_per_step.{name}: is no method-variant of this comparison; take it out, or name "
+                    f"one of {', '.join(known)}"
+                )
+                raise ValueError(msg)
+        missing = [name for name in known if name not in self.ms_per_step]
         if self.equal == "seconds" and self.amount and missing:
             msg = (
                 f"compare.ms_per_step: lacks {', '.join(missing)}, which equal: seconds needs; run the comparison "

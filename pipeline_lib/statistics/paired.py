@@ -53,6 +53,8 @@ class Comparison:
     """95 % t-interval of `difference`, over trainings."""
     image_interval: tuple[float, float]
     """95 % bootstrap interval of the difference of accuracies, over test images."""
+    sd: float | None
+    """Standard deviation of the differences within seeds; None for one seed."""
     effect_size: float | None
     """Cohen's d_z: the mean of the differences in units of their standard deviation."""
     p_t: float | None
@@ -221,7 +223,9 @@ def compare(
     difference_S = np.asarray(first_S, np.float64) - np.asarray(second_S, np.float64)
     reason = refusal(difference_S)
     p = paired_t(difference_S)
-    spread = S > 1 and not spread_is_zero(difference_S)
+    sd = None if S == 1 else float(difference_S.std(ddof=1))
+    if S > 1 and spread_is_zero(difference_S):
+        sd = 0.0
     mean = float(difference_S.mean())
     return Comparison(
         seeds=S,
@@ -230,7 +234,8 @@ def compare(
         image_interval=image_interval(
             first_correct, second_correct, generator, same_images=same_images
         ),
-        effect_size=mean / float(difference_S.std(ddof=1)) if spread else None,
+        sd=sd,
+        effect_size=mean / sd if sd else None,
         p_t=p,
         p_wilcoxon=wilcoxon(difference_S),
         p_mcnemar=mcnemar_exact(first_correct[0], second_correct[0]) if S == 1 else None,

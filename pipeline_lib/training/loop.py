@@ -83,6 +83,7 @@ class Trainer:
         self.record = Record()
         self.extra_notes: dict[str, Any] = {}  # of the caller, for the resume state
         self.before = 0  # steps of the phases before this one
+        self.resumed_at = 0  # steps that earlier processes took
         self.interruption = Interruption()
         self.saved_at, self.saving = time.monotonic(), 0.0  # when, and how long it took
         self.say: Callable[[str], None] = print
@@ -368,6 +369,7 @@ class Trainer:
         self.ema.restore(below("ema", tensors))
         self.meter.restore(below("meter", tensors))
         self.clock = dataclasses.replace(self.clock, step=notes["clock"])
+        self.resumed_at = self.done
         self.rate = notes["rate"]
         self.plateau = Plateau(**notes["plateau"])
         self.record = Record.restored(below("record", tensors), notes["record"])

@@ -167,9 +167,11 @@ def history_csv(rows: list[dict[str, float]]) -> str:
 
 
 def _write_environment(trainer: Trainer, seconds: float) -> None:
-    """Note where and how long it ran: no output of the stage, since it differs each time."""
+    """Note where and how long it ran: no output of the stage, since it differs each time.
+
+    `seconds` are those of this process, which took the last `steps_here` of all `steps`.
+    """
     device = trainer.pool.device
-    steps = trainer.done
     environment = {
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -179,7 +181,8 @@ def _write_environment(trainer: Trainer, seconds: float) -> None:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "seconds": round(seconds, 2),
-        "steps": steps,
+        "steps": trainer.done,
+        "steps_here": trainer.done - trainer.resumed_at,
     }
     ENVIRONMENT.parent.mkdir(parents=True, exist_ok=True)
     ENVIRONMENT.write_text(json.dumps(environment, indent=2) + "\n", encoding="utf-8")

@@ -8,7 +8,9 @@ import numpy as np
 import polars as pl
 
 from pipeline_lib.cells.cell import Cell, cells
-from pipeline_lib.compare.read import CURVES, Predictions, Results, display_names
+from pipeline_lib.compare.course import CURVES
+from pipeline_lib.compare.read import MAY_LACK, Predictions, Results, display_names
+from pipeline_lib.overlay import overlay
 from pipeline_lib.params.compare import Compare
 from pipeline_lib.params.methods import KINDS
 
@@ -94,14 +96,31 @@ def results(
         compare=compare,
         names=names,
         classes=list(classes),
-        cells=pl.DataFrame(rows, infer_schema_length=None),
+        cells=pl.DataFrame(
+            rows, infer_schema_length=None, schema_overrides=dict.fromkeys(MAY_LACK, pl.Float64)
+        ),
         curves=pl.DataFrame(curves, schema=own_schema | CURVES),
         per_class=pl.DataFrame(per_class, infer_schema_length=None),
         predictions=predictions,
         embeddings={cell.key: _embedding(classes) for cell in listed if cell.method == "paws"},
         range_tests={cell.key: _range_test() for cell in listed if cell.method == "two_phase"},
         phases={cell.key: _phases(cell) for cell in listed},
+        params={cell.key: _params(cell, compare) for cell in listed},
     )
+
+
+def _params(cell: Cell, compare: Compare) -> dict[str, Any]:
+    """As in cell.json, of a few sections."""
+    params = {
+        "model": {"name": "small_cnn", "width": 16},
+        "train": {"epochs": 20, "steps_per_epoch": STEPS // 20, "learning_rate": 0.05},
+        "method": cell.method,
+        "methods": {cell.method: {}},
+    }
+    changes = (compare.methods[cell.method].params, compare.variants[cell.variant])
+    for each in changes:
+        params = overlay(params, each)
+    return params
 
 
 def _views(k: int) -> int:
@@ -145,7 +164,7 @@ def _row(
         "labeled": labeled,
         "partial": 0 if labels else 1213,
         "unlabeled": 1213 - labeled if labels else 0,
-        "candidate_rate": 0.98 if labels else 0.1 * (b + 1),
+        "candidate_rate": None if labels else 0.1 * (b + 1),
         "accuracy": round(accuracy, 6),
         "balanced_accuracy": round(accuracy - 0.002, 6),
         "macro_f1": round(accuracy - 0.004, 6),
@@ -154,6 +173,7 @@ def _row(
         "ece": 0.03,
         "test_images": 400,
         "val_accuracy": last["val_accuracy"],
+        "val_images": 135,
         "disambiguation_accuracy": last["disambiguation_accuracy"],
         "steps": last["step"],
         "views": last["views"],

@@ -155,6 +155,12 @@ def test_the_accuracy_leads_to_the_report_of_the_training(usual, visit):
     assert page.url.endswith("pages/supervised-standard-labels_20-1/index.html")
 
 
+def test_every_number_of_a_row_leads_to_its_report(usual, visit):
+    page = visit(usual)
+    page.locator("#trainings-table tbody tr").nth(3).locator("td").nth(5).locator("a").click()
+    assert page.url.endswith("pages/supervised-standard-labels_100-1/index.html")
+
+
 def test_without_its_script_the_page_says_the_same(usual, visit):
     page = visit(usual, 390, script=False)
     assert page.locator("#filters").is_hidden()
@@ -187,7 +193,7 @@ def test_the_page_can_be_used_with_the_keyboard(usual, visit):
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to the verdict"
     assert page.evaluate("document.activeElement.getBoundingClientRect().left") >= 0
-    for _ in range(60):
+    for _ in range(200):
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.closest('#trainings-table thead') !== null"):
             break

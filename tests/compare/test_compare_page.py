@@ -8,6 +8,7 @@ import sys
 from base64 import b64encode
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from PIL import Image
@@ -45,6 +46,9 @@ def test_the_page_says_what_was_equal(page):
         "compare.amount is not set",
         "No test image chose anything",
         "0 each",
+        "model, in params.yaml, is the same for all contenders",
+        "two_phase found batch size and learning rate before training",
+        "Nothing: every contender runs with the settings that its method has in params.yaml .",
     ):
         assert words in page.text
 
@@ -55,7 +59,10 @@ def test_sections_come_in_the_order_of_interest(page):
         "verdict", "equal", "means", "learning", "answers", "inside", "trainings", "files",
     ]  # fmt: skip
     links = [attrs["href"] for attrs in page.all("a") if attrs["href"].startswith("#")]
-    assert links == ["#main", *(f"#{name}" for name in sections)]
+    assert [link for link in links if not link.startswith("#mean-")] == [
+        "#main",
+        *(f"#{name}" for name in sections),
+    ]
 
 
 def test_all_it_needs_is_in_it_and_only_its_script_may_run(usual, page):
@@ -78,6 +85,59 @@ def test_every_link_leads_to_a_file(usual, page):
         assert (usual.folder / target).is_file()
     ids = {attrs["id"] for _, attrs in page.tags if "id" in attrs}
     assert {a["href"][1:] for a in page.all("a") if a["href"].startswith("#")} <= ids
+
+
+def test_every_number_leads_to_the_reports_of_its_trainings(usual, page):
+    """Nine or more in every row of trainings; the seeds of means and of equal times; pairs lead to their means."""
+    targets = [attrs["href"] for attrs in page.all("a")]
+    rows = {row["key"]: row for row in usual.tables.cells.rows(named=True)}
+    numbers = ("accuracy", "val_accuracy", "macro_f1", "nll", "ece", "steps", "views", "seconds")
+    for key, row in rows.items():
+        known = sum(row[name] is not None for name in (*numbers, "disambiguation_accuracy"))
+        embedded = 1 if row["contender"] == "paws" and row["seed"] == 1 else 0
+        assert targets.count(f"pages/{key}/index.html") == known + 2 + embedded
+    for budget in ("labels_20", "labels_100"):
+        leader = usual.tables.groups.filter(budget=budget).sort("mean")[-1]["contender"][0]
+        for name in usual.results.names.values():
+            link = f"#mean-{name}-standard-{budget}"
+            assert targets.count(link) == 4 + 1 + (name == leader), "pairs, equal time, verdict"
+
+
+def test_few_of_them_are_stops_of_the_keyboard(page):
+    stops = [a for a in page.all("a") if a["href"].startswith("pages/") and "tabindex" not in a]
+    assert len(stops) == 30 + 30 + 30 + 2
+    assert all("report of" in a["aria-label"] for a in stops if "aria-label" in a)
+
+
+def test_variants_are_defined(tmp_path):
+    variants = {"full": {}, "k_1": {"methods": {"mixmatch": {"guesses": 1}}}}
+    section = compare_section(("mixmatch",), budgets=("b",))
+    section = section.model_validate(section.model_dump() | {"variants": variants})
+    build_comparison(results(section), tmp_path)
+    text = Page((tmp_path / "index.html").read_text()).text
+    assert "What each changes" in text
+    assert "full nothing k_1 guesses: 1" in text
+
+
+def test_a_comparison_at_equal_time_is_missed_and_says_how_to_get_it(crowded):
+    text = Page(crowded.html).text
+    assert "No comparison at equal time was made: see what was equal" in text
+    assert "Run python -m stages.app compare-times where the cells ran, then make compare." in text
+
+
+def test_equal_times_have_their_spread_and_their_images(usual, page):
+    row = usual.tables.at_equal_time.row(0, named=True)
+    values = usual.results.curves.filter(contender=row["contender"], budget=row["budget"])
+    ends = [
+        values.filter((pl.col("seed") == seed) & (pl.col("seconds") <= row["seconds"] + 1e-9))[
+            "val_accuracy"
+        ][-1]
+        for seed in (1, 2, 3)
+    ]
+    assert row["sd"] == pytest.approx(np.std(ends, ddof=1), abs=1e-6)
+    assert (row["seeds"], row["val_images"]) == (3, 135)
+    told = f"{100 * row['val_accuracy']:.1f}% {100 * row['sd']:.2f}% 135 1 2 3"
+    assert f"{row['contender']} {row['budget']} {row['at_seconds']:.1f} {told}" in page.text
 
 
 def test_every_chart_is_told_in_words(page):

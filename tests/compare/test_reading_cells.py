@@ -56,6 +56,7 @@ def write_cell(folder, cell, *, same_images=True):
         publish_text(evaluated / "embedding.csv", "x,y,kind,class,predicted\n0,1,test,one,two\n")
     publish_text(folder / cell.key / "reports/train/range_test.csv", "\n")
     write_metrics(folder, cell, truth_N, predicted_N)
+    publish_json(folder / cell.key / "cell.json", {"params": {"model": {}, "train": {"epochs": 2}}})
     write_split(folder / cell.key / "data/split", cell, split_rng)
 
 
@@ -67,7 +68,7 @@ def write_metrics(folder, cell, truth_N, predicted_N):
         "dataset": "toy",
         "protocol": "few_shot",
         "test": {**dict.fromkeys(names, round(right, 6)), "images": TEST},
-        "val": {"accuracy": 0.7},
+        "val": {"accuracy": 0.7, "images": 50},
         "train": {"disambiguation_accuracy": None},
     }
     publish_json(folder / cell.key / "reports/metrics.json", content, sidecar=False)

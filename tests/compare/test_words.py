@@ -1,9 +1,11 @@
 """What the page says of results, by the number of seeds and what the tests found."""
 
+from dataclasses import replace
+
 import polars as pl
 import pytest
 
-from pipeline_lib.compare import budgets, fairness, words
+from pipeline_lib.compare import budgets, fairness, settings, words
 from pipeline_lib.compare.build import tables
 from pipeline_lib.compare.page import content_hash
 from tests.compare.made_up import compare_section, results
@@ -199,12 +201,105 @@ def test_tuning_is_told_as_it_is_declared():
 
 
 def test_what_was_asked_to_be_equal():
-    assert "compare.amount is not set" in fairness.asked(compare_section())
-    section = compare_section(equal="images", amount=50000)
-    assert fairness.asked(section) == (
-        "Every training was stretched to 50,000 views (compare.equal: images), as closely as whole steps "
-        "per epoch allow."
+    assert "compare.amount is not set" in fairness.asked(results(compare_section()))
+    methods = ("supervised", "mixmatch")
+    equal = results(compare_section(methods[:1], equal="images", amount=23000))
+    assert fairness.asked(equal) == (
+        "Every training was stretched to 23,000 views (compare.equal: images), within 2 %."
     )
+    unequal = results(compare_section(methods, equal="images", amount=23000))
+    assert fairness.asked(unequal) == (
+        "Every training was to be stretched to 23,000 views (compare.equal: images), and trainings had 23,040 to "
+        "46,080: an epoch has whole steps, and a phase may end before its last one."
+    )
+
+
+@pytest.mark.parametrize(
+    ("times", "steps", "words"),
+    [
+        ({}, True, "No comparison at equal time was made: how long a step takes is not known."),
+        ({"supervised-standard": 1.0, "mixmatch-standard": 3.0}, True, ""),
+        (
+            {"supervised-standard": 1.0, "mixmatch-standard": 3.0},
+            False,
+            "No comparison at equal steps was made: set compare.equal to steps",
+        ),
+    ],
+)
+def test_the_comparison_that_is_missing_is_named(times, steps, words):
+    made = results(compare_section(("supervised", "mixmatch"), ms_per_step=times))
+    found = tables(made)
+    groups = found.groups
+    if not steps:
+        groups = groups.with_columns(steps=pl.col("views"))
+    told = fairness.of_time(made, groups, read=not found.at_equal_time.is_empty())
+    assert told.startswith(words)
+    assert bool(told) == bool(words)
+    asked_for = made.compare.model_copy(update={"amount": 360.0})
+    again = fairness.of_time(replace(made, compare=asked_for), groups, read=bool(times))
+    assert "at equal steps" not in again, (
+        "they were asked for, and the page says how long trainings were"
+    )
+
+
+def test_the_same_settings_are_called_equal():
+    found = notes(results(compare_section(("supervised", "mixmatch"))))
+    assert (found["network"].value, found["training"].value) == ("equal", "equal")
+    assert "found batch size" not in found["training"].explanation
+
+
+def test_settings_that_differ_are_named_with_who_has_them():
+    variants = {
+        "standard": {},
+        "wide": {"model": {"width": 32}},
+        "slow": {"train": {"learning_rate": 0.01}},
+    }
+    section = compare_section(("two_phase",))
+    section = section.model_validate(section.model_dump() | {"variants": variants})
+    found = notes(results(section))
+    assert found["network"].value == found["training"].value == "not equal"
+    assert found["network"].explanation == "model, in params.yaml: width 16 but for 32 (wide)"
+    assert found["training"].explanation == (
+        "train, in params.yaml: learning_rate 0.05 but for 0.01 (slow); standard, wide and slow found batch size and "
+        "learning rate before training, and used those"
+    )
+
+
+def test_what_a_contender_changes_is_its_methods_and_its_variants():
+    section = compare_section(("mixmatch", "paws"))
+    methods = {
+        "mixmatch": {"tried": 0, "params": {"train": {"learning_rate": 0.01, "nesterov": False}}},
+        "paws": {"tried": 0, "params": {}},
+    }
+    variants = {
+        "standard": {},
+        "k_1": {"methods": {"mixmatch": {"guesses": 1}}, "train": {"learning_rate": 0.02}},
+        "no_me_max": {"methods": {"paws": {"me_max": 0.0, "projection_width": None}}},
+    }
+    section = section.model_validate(
+        section.model_dump() | {"methods": methods, "variants": variants}
+    )
+    assert settings.changes(results(section)) == [
+        ("mixmatch standard", [("train.learning_rate", "0.01"), ("train.nesterov", "false")]),
+        (
+            "mixmatch k_1",
+            [("train.learning_rate", "0.02"), ("train.nesterov", "false"), ("guesses", "1")],
+        ),
+        ("mixmatch no_me_max", [("train.learning_rate", "0.01"), ("train.nesterov", "false")]),
+        ("paws standard", []),
+        ("paws k_1", [("train.learning_rate", "0.02")]),
+        ("paws no_me_max", [("me_max", "0"), ("projection_width", "null")]),
+    ]
+
+
+def test_a_rate_of_candidates_is_of_partial_labels_only():
+    section = compare_section(("supervised", "mixmatch"))
+    of_labels, of_candidates = (tables(results(section, labels=labels)) for labels in (True, False))
+    for table in ("cells", "groups"):
+        without = getattr(of_labels, table)["candidate_rate"]
+        assert without.null_count() == len(without)
+        assert without.dtype == getattr(of_candidates, table)["candidate_rate"].dtype == pl.Float64
+        assert getattr(of_candidates, table)["candidate_rate"].null_count() == 0
 
 
 def test_the_script_is_known_by_its_hash():

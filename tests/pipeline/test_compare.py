@@ -79,6 +79,9 @@ def test_a_cell_is_what_the_pipeline_makes_with_the_same_params(compared: Projec
         compared.run("git", "checkout", "-q", "params.yaml")
         compared.set(compare=SMALL, train={"epochs": 1})
     cell = compared.root / FOLDER / "cells/fixmatch-standard-labels_30-2"
+    trained = json.loads((cell / "cell.json").read_text())["params"]
+    assert trained["train"]["epochs"] == 1
+    assert trained["method"] == "fixmatch"
     for name in (
         "data/split/train.parquet",
         "models/predictor.safetensors",

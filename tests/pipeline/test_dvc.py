@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 
 import pytest
 
@@ -54,6 +55,18 @@ def test_switching_the_method_and_back_computes_once(project: Project) -> None:
     back = project.dvc("exp", "run", "-S", "method=cr_dpll")
     assert "Running stage" not in back
     assert project.run("git", "status", "--porcelain").stdout == ""
+
+
+def test_the_leaderboard_has_the_experiments_of_earlier_commits(project: Project) -> None:
+    """Those of the test before; another commit has come since."""
+    assert project.run("git", "commit", "--allow-empty", "-qm", "later").returncode == 0
+    done = project.run(sys.executable, "-m", "stages.app", "leaderboard", "--experiments")
+    assert done.returncode == 0, done.stdout
+    rows = [line.split("\t") for line in done.stdout.splitlines() if "\t" in line][1:]
+    assert {row[1] for row in rows} == {"cr_dpll", "supervised"}
+    assert all(row[3] == "1" and " to " in row[5] for row in rows)
+    accuracy = [float(row[4]) for row in rows]
+    assert accuracy == sorted(accuracy, reverse=True)
 
 
 @pytest.mark.parametrize(

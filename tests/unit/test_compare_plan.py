@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_lib.cells.cell import Cell, cells, completed
+from pipeline_lib.cells.cell import Cell, cells, completed, concerning
 from pipeline_lib.cells.length import stretched
 from pipeline_lib.cells.plan import plans
 from pipeline_lib.errors import UserError
@@ -71,7 +71,7 @@ def test_overlays_are_laid_method_variant_budget() -> None:
         ({"compare": {"pairs": "first"}}, "all"),
         ({"seed": 5, "method": "proden", "report": {"grid_images": 1}}, "all"),
         ({"methods": {"mixmatch": {"alpha": 0.5}}}, "all but mixmatch"),
-        ({"compare": {"ms_per_step": {"supervised-standard": 3.0}}}, "all"),
+        ({"compare": {"ms_per_step": {"supervised-standard": 3}}}, "all"),
         ({"train": {"epochs": 3}}, "none"),
     ],
 )
@@ -125,6 +125,29 @@ REFUSED = [
     ({"seeds": []}, "compare.seeds"),
     ({"equal": "seconds", "amount": 10}, "compare.ms_per_step: lacks supervised-standard"),
     ({"equal": "time"}, "compare.equal: 'time': input should be"),
+    ({"seeds": [1, -2]}, "compare.seeds.1: -2: input should be greater than or equal to 0"),
+    (
+        FEW | {"ms_per_step": {"supervised-standard": 0.0}},
+        "compare.ms_per_step.supervised-standard: 0.0: input should be greater than 0",
+    ),
+    (
+        FEW | {"ms_per_step": {"supervised": 3.0}},
+        "compare.ms_per_step.supervised: is no method-variant of this comparison; take it out, or name one of "
+        "supervised-standard",
+    ),
+    (
+        {"methods": {"supervised": {"tried": 0, "params": {"methods": {"fixmatch": {}}}}}},
+        "compare.methods.supervised.params.methods.fixmatch: supervised does not read it",
+    ),
+    (
+        FEW | {"amount": 100, "variants": {"none": {"train": {"epochs": 0}}}},
+        "compare: supervised, none, labels_20: train.epochs: 0 trains nothing",
+    ),
+    (
+        FEW | {"amount": 19},
+        "compare: supervised, standard, labels_20: compare.amount: 19 steps are less than one step in each of the "
+        "20 epochs",
+    ),
     (
         {"methods": {m: {"tried": 0, "params": {}} for m in ("cr_dpll", "fixmatch")}}
         | {"budgets": {"any": {"split": {"protocol": "auto"}}}},
@@ -163,7 +186,7 @@ def of_method(name: str):
         ({"unit": "steps", "amount": 720}, 36),
         ({"unit": "images", "amount": 720 * 960}, 36),
         ({"unit": "seconds", "amount": 9, "ms_per_step": 50.0}, 9),
-        ({"unit": "steps", "amount": 1}, 1),
+        ({"unit": "steps", "amount": 20}, 1),
     ],
 )
 def test_a_training_is_stretched_to_its_length(length, steps_per_epoch: int) -> None:
@@ -172,6 +195,53 @@ def test_a_training_is_stretched_to_its_length(length, steps_per_epoch: int) -> 
     assert content["train"]["steps_per_epoch"] == steps_per_epoch
     assert content["train"]["epochs"] == 20
     check(content, PARAMS)
+
+
+@pytest.mark.parametrize(
+    ("method", "course", "length", "words"),
+    [
+        (
+            "fixmatch",
+            [(360, 960)],
+            {"unit": "steps", "amount": 19},
+            "19 steps are less than one step",
+        ),
+        (
+            "fixmatch",
+            [(360, 960)],
+            {"unit": "images", "amount": 19_000},
+            "19,000 images are less than one step in each of the 20 epochs; raise it, or lower train.epochs",
+        ),
+        (
+            "paws",
+            [(360, 100), (60, 100)],
+            {"unit": "images", "amount": 3600},
+            "3,600 images leave nothing for methods.paws.finetune_steps",
+        ),
+        (
+            "two_phase",
+            [(500, 64), (1000, 64), (1500, 64)],
+            {"unit": "steps", "amount": 2},
+            "2 steps leave nothing for methods.two_phase.warmup_steps",
+        ),
+        ("two_phase", [(0, 64)], {"unit": "steps", "amount": 2}, "two_phase has no steps"),
+    ],
+)
+def test_a_length_that_leaves_nothing_is_refused(method, course, length, words: str) -> None:
+    """It would be trained for longer than the page says, or without a phase."""
+    phases = [(phase(steps), views) for steps, views in course]
+    with pytest.raises(UserError) as refused:
+        stretched(of_method(method), phases, length)
+    assert words in str(refused.value)
+
+
+def test_what_trained_is_written_down_after_stretching() -> None:
+    params = of_method("fixmatch")
+    content = stretched(params, [(phase(360), 960)], {"unit": "steps", "amount": 720})
+    kept = concerning(check(content, PARAMS))
+    assert kept["train"]["steps_per_epoch"] == 36
+    assert set(kept) == {"split", "model", "train", "evaluate", "data", "method", "methods"}
+    assert set(kept["methods"]) == {"fixmatch"}
 
 
 def test_all_phases_are_stretched_alike() -> None:

@@ -1,0 +1,112 @@
+"""What each contender changes in params.yaml, and which settings they do not share: from what trained."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pipeline_lib.cells.cell import Cell
+from pipeline_lib.compare.words import joined
+from pipeline_lib.overlay import flatten, overlay
+from pipeline_lib.report.labels import Note
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pipeline_lib.compare.read import Results
+    from pipeline_lib.params.compare import Compare
+
+SECTIONS = {"network": "model", "training": "train"}
+STRETCHED = "steps_per_epoch"  # what compare.amount sets
+MOST_NAMED = 6  # settings in one note
+
+
+def changes(results: Results) -> list[tuple[str, list[tuple[str, str]]]]:
+    """What `params` of its method and its variant set, by contender: dotted keys and values as in YAML."""
+    compare = results.compare
+    return [
+        (results.names[f"{method}-{variant}"], _changes(compare, method, variant))
+        for method in compare.methods
+        for variant in compare.variants
+    ]
+
+
+def _changes(compare: Compare, method: str, variant: str) -> list[tuple[str, str]]:
+    both = overlay(compare.methods[method].params, compare.variants[variant])
+    of_method = f"methods.{method}."
+    return [
+        (key.removeprefix(of_method), in_yaml(value))
+        for key, value in flatten(both)
+        if key.startswith(of_method) or not key.startswith("methods.")
+    ]
+
+
+def in_yaml(value: object) -> str:
+    """A value as params.yaml writes it."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list):
+        return f"[{', '.join(map(in_yaml, value))}]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def notes(results: Results) -> list[Note]:
+    """Whether all contenders have the same network and the same settings of training."""
+    return [_note(results, name, section) for name, section in SECTIONS.items()]
+
+
+def _note(results: Results, name: str, section: str) -> Note:
+    told = _differing(_by_contender(results, section), stretched=results.compare.amount is not None)
+    sought = _sought(results) if section == "train" else ""
+    if not told:
+        return Note(
+            name, "equal", f"{section}, in params.yaml, is the same for all contenders{sought}"
+        )
+    more = [f"{len(told) - MOST_NAMED} more"] if len(told) > MOST_NAMED else []
+    words = "; ".join([*told[:MOST_NAMED], *more])
+    return Note(name, "not equal", f"{section}, in params.yaml: {words}{sought}")
+
+
+def _by_contender(results: Results, section: str) -> dict[str, dict[str, Any]]:
+    """A section of what trained, by name; a budget or a seed changes nothing in it."""
+    budget, seed = next(iter(results.compare.budgets)), results.compare.seeds[0]
+    return {
+        name: dict(flatten(results.params[f"{contender}-{budget}-{seed}"][section]))
+        for contender, name in results.names.items()
+    }
+
+
+def _differing(values: Mapping[str, Mapping[str, Any]], *, stretched: bool) -> list[str]:
+    """Every setting that is not the same for all: its values, each with its contenders."""
+    told = []
+    for key in dict.fromkeys(key for own in values.values() for key in own):
+        who: dict[str, list[str]] = {}
+        for name, own in values.items():
+            who.setdefault(in_yaml(own.get(key)), []).append(name)
+        if len(who) > 1 and not (stretched and key == STRETCHED):
+            (most, _), *fewer = sorted(who.items(), key=lambda pair: -len(pair[1]))
+            parts = [f"{value} ({joined(names)})" for value, names in fewer]
+            told.append(f"{key} {most} but for {'; '.join(parts)}")
+    return told
+
+
+def _sought(results: Results) -> str:
+    """Who found settings of its own before training."""
+    searchers = [
+        name
+        for contender, name in results.names.items()
+        if any("found" in results.phases[key] for key in _keys(results, contender))
+    ]
+    if not searchers:
+        return ""
+    return (
+        f"; {joined(searchers)} found batch size and learning rate before training, and used those"
+    )
+
+
+def _keys(results: Results, contender: str) -> list[str]:
+    method, variant = contender.split("-")
+    return [
+        Cell(method, variant, budget, seed).key
+        for budget in results.compare.budgets
+        for seed in results.compare.seeds
+    ]

@@ -1,0 +1,78 @@
+"""Who is best, in a terminal: of DVC's experiments, and what is refused."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from pipeline_lib.compare.leaderboard import of_experiments
+from pipeline_lib.errors import UserError
+from stages.app import app
+
+ROOT = Path(__file__).parents[2]
+
+
+def row(**changes):
+    """As `dvc.api.exp_show` gave it for this project: text for None, floats, files before shared names."""
+    usual = {
+        "Experiment": None, "rev": "workspace", "typ": "baseline", "Created": None, "parent": None,
+        "State": None, "Executor": None, "params.yaml:seed": 1.0, "params.yaml:method": "cr_dpll",
+        "reports/metrics.json:method": "cr_dpll", "reports/metrics.json:seed": 1.0,
+        "dataset": "digits", "variant": "bn=per_view", "test.accuracy": 0.993318,
+        "test.images": 449.0, "data.fold": "None", "methods.cr_dpll.lambda_max": 1.0,
+    }  # fmt: skip
+    return usual | changes
+
+
+def test_experiments_are_read_by_the_names_that_dvc_gives_them():
+    other = row(
+        **{
+            "Experiment": "burnt-coat",
+            "rev": "abc1234",
+            "reports/metrics.json:method": "supervised",
+            "reports/metrics.json:seed": 12.0,
+            "test.accuracy": 0.9955,
+        }
+    )
+    never_ran = row(**{"test.accuracy": None, "Experiment": "queued"})
+    head, *rows = of_experiments([row(), other, never_ran])
+    assert head == ("experiment", "method", "dataset", "seed", "accuracy", "95 % interval")
+    assert rows == [
+        ("burnt-coat", "supervised", "digits", "12", "0.9955", "0.9839 to 0.9988"),
+        ("workspace", "cr_dpll", "digits", "1", "0.9933", "0.9805 to 0.9977"),
+    ]
+
+
+def test_names_that_no_other_file_has_stand_alone():
+    alone = row(method="paws", seed=3.0)
+    for name in ("method", "seed"):
+        del alone[f"params.yaml:{name}"], alone[f"reports/metrics.json:{name}"]
+    assert of_experiments([alone])[1][:4] == ("workspace", "paws", "digits", "3")
+
+
+def test_part_of_a_method_is_enough_as_in_the_comparison():
+    assert len(of_experiments([row()], "dpll")) == 2
+    with pytest.raises(UserError, match="no experiment of paws has metrics"):
+        of_experiments([row()], "paws")
+
+
+def test_a_budget_of_experiments_is_refused():
+    done = CliRunner().invoke(app, ["leaderboard", "--experiments", "--budget", "labels_20"])
+    assert isinstance(done.exception, UserError)
+    assert str(done.exception).startswith("--budget: an experiment of DVC belongs to no budget")
+
+
+def test_outside_of_a_repository_there_is_one_clear_line(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "stages.app", "leaderboard", "--experiments"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "PATH": "", "DVC_NO_ANALYTICS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "run it in a Git repository with DVC's experiments" in done.stderr

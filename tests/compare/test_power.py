@@ -1,0 +1,86 @@
+"""How many seeds a difference needs, and what the tests beside the t-test are, on the page."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from pipeline_lib.compare.build import build_comparison, tables
+from pipeline_lib.compare.read import Predictions
+from pipeline_lib.compare.verdicts import comparisons
+from pipeline_lib.statistics.power import seeds_needed
+from tests.compare.made_up import compare_section, results
+from tests.compare.test_words import groups, pairs, said
+from tests.report.test_report_page import Page
+
+
+def answered(*right, seeds=(1, 2, 3), **section):
+    """A comparison in which contenders get so many of 100 images right, by seed."""
+    methods = ("supervised", "mixmatch", "fixmatch")[: len(right)]
+    made = results(compare_section(methods, budgets=("b",), seeds=seeds, **section))
+    ids_N, label_N = np.arange(100), np.zeros(100, int)
+    answers = {
+        f"{method}-standard-b-{seed}": Predictions(ids_N, label_N, 1 * (ids_N >= count))
+        for method, counts in zip(methods, right, strict=True)
+        for seed, count in zip(seeds, counts, strict=True)
+    }
+    return dataclasses.replace(made, predictions=answers)
+
+
+def test_a_mean_difference_of_nothing_has_a_spread_all_the_same():
+    (row,) = comparisons(answered((90, 91, 92), (91, 91, 91))).rows(named=True)
+    assert row["difference"] == row["effect_size"] == 0
+    assert row["sd"] == pytest.approx(0.01)
+    assert row["seeds_for_a_point"] == seeds_needed(0.01, 0.01)
+    assert row["detectable"] > 0
+
+
+def test_two_seeds_are_reckoned_for_all_pairs_that_were_asked_for():
+    rows = comparisons(answered((90, 95), (92, 93), (94, 99), seeds=(1, 2))).rows(named=True)
+    assert [row["p"] for row in rows] == [None] * 3
+    for row in rows[::2]:
+        assert row["seeds_for_a_point"] == seeds_needed(row["sd"], 0.01, alpha=0.05 / 3)
+
+
+def test_a_refused_pair_counts_among_those_that_were_asked_for():
+    refused, other, _ = comparisons(answered((90, 91, 92), (90, 91, 92), (95, 95, 97))).rows(
+        named=True
+    )
+    assert refused["refused"].startswith("identical accuracies")
+    assert (refused["sd"], refused["seeds_for_a_point"]) == (0, None)
+    assert other["seeds_for_a_point"] == seeds_needed(other["sd"], 0.01, alpha=0.05 / 3)
+
+
+def test_seeds_beyond_reason_are_said_to_be():
+    unknown = {"first": "b", "second": "a", "p_holm": 0.4, "seeds_for_a_point": None}
+    known = {"first": "c", "second": "b", "p_holm": 0.3, "seeds_for_a_point": 40}
+    sentence = said(groups(0.8, 0.81), pairs(unknown))[1]
+    assert sentence.endswith("to see a difference of one point takes more than 10,000 seeds.")
+    sentence = said(groups(0.8, 0.9, 0.8), pairs(unknown, known))[1]
+    assert sentence.endswith("one point takes 40 to more than 10,000 seeds.")
+
+
+def page_of(made, folder):
+    build_comparison(made, folder)
+    return Page((folder / "index.html").read_text()).text
+
+
+@pytest.mark.parametrize("seeds", [(1,), (1, 2), (1, 2, 3)])
+def test_the_page_always_says_what_the_power_is_of(tmp_path, seeds):
+    right = [range(90, 90 + len(seeds)), range(95, 95 + 2 * len(seeds), 2), [97] * len(seeds)]
+    text = page_of(answered(*right, seeds=seeds), tmp_path)
+    assert "for a power of 80% in 3 tests, as many as were asked for" in text
+    assert "are of each pair by itself, not corrected for the number of pairs" in text
+    assert ("Intervals and McNemar\u2019s p are" in text) == (len(seeds) == 1)
+
+
+def test_wilcoxons_p_stands_beside_where_it_could_be_significant(tmp_path):
+    seeds = tuple(range(6))
+    made = answered((90, 91, 92, 90, 91, 92), (91, 93, 95, 94, 96, 98), seeds=seeds)
+    assert tables(made).comparisons["p_wilcoxon"].to_list() == [pytest.approx(2 / 2**6)]
+    text = page_of(made, tmp_path)
+    assert "Wilcoxon p" in text
+    assert "= .031" in text or ".031" in text
+    assert "Intervals and Wilcoxon\u2019s p are of each pair by itself" in text
+    few = page_of(answered((90, 91, 92), (91, 93, 95)), tmp_path)
+    assert "Wilcoxon" not in few
