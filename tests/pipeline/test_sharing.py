@@ -211,6 +211,7 @@ def test_a_fresh_clone_pulls_and_computes_nothing(team: Team, pulled: Project) -
     assert pulled.run("git", "status", "--porcelain").stdout == ""
 
 
+@pytest.mark.slow
 def test_an_experiment_that_pushes_itself_is_not_run_again_elsewhere(team: Team) -> None:
     for setting in (("exp.auto_push", "true"), ("exp.git_remote", "origin")):
         assert f"dvc config --local {' '.join(setting)}" in PAGE
@@ -309,6 +310,7 @@ def test_a_flipped_bit_in_the_cache_is_found_before_training_and_by_the_doctor(
     assert (pulled.root / name).read_bytes() == before
 
 
+@pytest.mark.slow
 def test_two_clones_work_at_once_through_one_cache(team: Team) -> None:
     """The harder case: both fetch, and then make, the same objects."""
     clones = [team.clone(), team.clone()]
