@@ -33,7 +33,7 @@ def made_by(stage: str) -> tuple[str, ...]:
 @contextlib.contextmanager
 def server(*emulator: str) -> Iterator[Server]:
     """A process that runs stages (tests/stage_server.py), perhaps on another processor."""
-    environment = {k: v for k, v in os.environ.items() if k != "DVC_ROOT"}
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("DVC_")}
     process = subprocess.Popen(
         [*emulator, sys.executable, "-m", "tests.stage_server", *(["--here"] if emulator else [])],
         cwd=ROOT,
@@ -56,9 +56,11 @@ class Server:
 
     process: subprocess.Popen[str]
 
-    def run(self, stage: str, folder: Path, kill: dict[str, float] | None = None) -> dict[str, Any]:
+    def run(
+        self, stage: str, folder: Path, kill: dict[str, float] | None = None, **environment: str
+    ) -> dict[str, Any]:
         """See tests/stage_server.py."""
-        order = {"stage": stage, "folder": str(folder), "kill": kill}
+        order = {"stage": stage, "folder": str(folder), "kill": kill, "environment": environment}
         self.process.stdin.write(json.dumps(order) + "\n")
         self.process.stdin.flush()
         answer: dict[str, Any] = json.loads(self.process.stdout.readline())

@@ -3,7 +3,8 @@
 Started as a process of its own: it reads one JSON object per line and answers with one. With --here it runs the
 stages itself, and kills none.
 
-    {"stage": "train", "folder": "...", "kill": null | {"event": n} | {"half": n} | {"seconds": s}}
+    {"stage": "train", "folder": "...", "kill": null | {"event": n} | {"half": n} | {"seconds": s},
+     "environment": {"NAME": "value"}}
 
 `event`: SIGKILL before the n-th operation that changes a folder (opening to write, renaming, removing...), or the
 signal that a `signal` beside it tells; `half`: when half of the n-th whole file is written; `seconds`: so long after
@@ -62,18 +63,19 @@ class Counted:
         return half_written
 
 
-def child(stage: str, folder: str, counted: Counted, said: int, counts: int) -> None:
+def child(order: dict[str, Any], counted: Counted, said: int, counts: int) -> None:
     """Run the stage as `python -m stages.X` does, and end."""
     os.setsid()
     os.dup2(said, 1)
     os.dup2(said, 2)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    os.chdir(folder)
+    os.chdir(order["folder"])
+    os.environ.update(order["environment"])
     pathlib.Path.write_bytes = counted.halving(pathlib.Path.write_bytes)  # type: ignore[assignment]
     sys.addaudithook(counted.hook)
     code = 1
     try:
-        code = performed(stage)
+        code = performed(order["stage"])
     finally:
         with contextlib.suppress(Exception):
             sys.stdout.flush()
@@ -116,7 +118,7 @@ def served(order: dict[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as counts:
         pid = os.fork()
         if pid == 0:
-            child(order["stage"], order["folder"], counted, said.fileno(), counts.fileno())
+            child(order, counted, said.fileno(), counts.fileno())
         status = waited(pid, counted.kill.get("seconds"))
         said.seek(0)
         counts.seek(0)

@@ -105,7 +105,7 @@ def test_stopping_anywhere_changes_nothing(name: str, tmp_path: Path) -> None:
     total = whole.done
     for stop_after in sorted({1, total // 2, total - 4, total - 1}):
         folder = tmp_path / f"stop{stop_after}"
-        first = make_trainer(name, folder, checkpoint_seconds=1e-9)
+        first = make_trainer(name, folder, checkpoint_steps=1)
         with first.slot.held(), pytest.raises(KilledError):
             first.run(Quiet(stop_after))
         second = make_trainer(name, folder)

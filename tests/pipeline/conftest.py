@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import json
 import os
 import shutil
@@ -14,7 +16,17 @@ import pytest
 from dvc.utils.serialize import modify_yaml
 from ruamel.yaml import YAML
 
+from tests.kill_harness import Server, server
+
 ROOT = Path(__file__).resolve().parents[2]
+
+
+@functools.cache
+def stages() -> Server:
+    """The process that runs stages, until the tests end."""
+    running = server()
+    atexit.register(running.__exit__, None, None, None)
+    return running.__enter__()
 
 
 class Project:
@@ -39,8 +51,12 @@ class Project:
             check=False,
         )
 
-    def stage(self, name: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return self.run(sys.executable, "-m", f"stages.{name}", **environment)
+    def stage(
+        self, name: str, kill: dict[str, float] | None = None, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """A stage in a process of its own, perhaps killed at some moment (tests/stage_server.py)."""
+        done = stages().run(name, self.root, kill, **environment)
+        return subprocess.CompletedProcess(name, done["code"], done["said"])
 
     def dvc(self, *arguments: str) -> str:
         done = self.run("dvc", *arguments)

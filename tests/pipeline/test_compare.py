@@ -24,10 +24,10 @@ FEW = {"split": {"protocol": "few_shot", "few_shot": {"labels": 30}}}
 SMALL = {
     "methods": {name: {"tried": 0, "params": {}} for name in ("supervised", "fixmatch")},
     "budgets": {"labels_30": FEW},
-    "seeds": [1, 2],
+    "seeds": [1],
     "amount": None,
 }
-KEYS = {f"{m}-standard-labels_30-{s}" for m in SMALL["methods"] for s in (1, 2)}
+KEYS = {f"{m}-standard-labels_30-{s}" for m in SMALL["methods"] for s in SMALL["seeds"]}
 
 
 def compare(project: Project, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -44,12 +44,12 @@ pytestmark = pytest.mark.timeout(900)
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Two methods, one budget, seeds 1 and 2, run two at a time."""
+    """Two methods, one budget and one seed, run two at a time."""
     project = copy_project(tmp_path_factory.mktemp("compared"))
     project.set(compare=SMALL, train={"epochs": 1})
     done = compare(project, "--jobs", "2")
     assert done.returncode == 0, done.stdout
-    assert "4 cells to run, 2 at a time" in done.stdout
+    assert "2 cells to run, 2 at a time" in done.stdout
     return project
 
 
@@ -69,7 +69,7 @@ def test_every_cell_has_its_page_and_dvc_finds_nothing_left(compared: Project) -
 
 def test_a_cell_is_what_the_pipeline_makes_with_the_same_params(compared: Project) -> None:
     """Split, training and evaluation are those of the seven stages, byte for byte."""
-    compared.set(method="fixmatch", seed=2)
+    compared.set(method="fixmatch", seed=1)
     compared.set(split={"few_shot": {**compared.params()["split"]["few_shot"], "labels": 30}})
     try:
         for stage in ("configure", "download", "ingest", "split", "train", "evaluate"):
@@ -78,7 +78,7 @@ def test_a_cell_is_what_the_pipeline_makes_with_the_same_params(compared: Projec
     finally:
         compared.run("git", "checkout", "-q", "params.yaml")
         compared.set(compare=SMALL, train={"epochs": 1})
-    cell = compared.root / FOLDER / "cells/fixmatch-standard-labels_30-2"
+    cell = compared.root / FOLDER / "cells/fixmatch-standard-labels_30-1"
     trained = json.loads((cell / "cell.json").read_text())["params"]
     assert trained["train"]["epochs"] == 1
     assert trained["method"] == "fixmatch"
@@ -152,7 +152,7 @@ def test_another_seed_runs_its_own_cells_and_a_kill_costs_only_what_was_under_wa
 ) -> None:
     """Killed without a word when the first cell is done; the cells have the bytes of a run in peace."""
     before = compared.bytes_of(f"{FOLDER}/cells")
-    compared.set(compare={"seeds": [1, 2, 3]})
+    compared.set(compare={"seeds": [1, 2]})
     log = tmp_path / "log"
     with log.open("wb") as file:
         runner = subprocess.Popen(
@@ -169,7 +169,7 @@ def test_another_seed_runs_its_own_cells_and_a_kill_costs_only_what_was_under_wa
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGKILL)
         runner.wait()
-    assert "2 cells to run" in log.read_text(), "the cells of the other seeds are there"
+    assert "2 cells to run" in log.read_text(), "the cells of the other seed are there"
     done = compare(compared, "--jobs", "2")
     assert done.returncode == 0, done.stdout
     gone_on = compared.bytes_of(f"{FOLDER}/cells")
@@ -178,9 +178,8 @@ def test_another_seed_runs_its_own_cells_and_a_kill_costs_only_what_was_under_wa
 
     shutil.rmtree(compared.root / ".dvc/tmp/resume", ignore_errors=True)
     for method in SMALL["methods"]:
-        done = compared.run(
-            sys.executable, "-m", "stages.cell", method, "standard", "labels_30", "3"
-        )
+        cell = (method, "standard", "labels_30", "2")
+        done = compared.run(sys.executable, "-m", "stages.cell", *cell)
         assert done.returncode == 0, done.stdout
     assert compared.bytes_of(f"{FOLDER}/cells") == gone_on
 

@@ -242,6 +242,7 @@ def project(outside: Path) -> Project:
     return project
 
 
+@pytest.mark.slow
 def test_two_hundred_photos_become_a_report_and_follow_a_change(project: Project) -> None:
     """With four classes there are no best five (row 8 of the faults)."""
     train, change = sections()["Photos in folders"].blocks

@@ -69,7 +69,8 @@ def test_rows_26_27_dvc_is_killed_then_stopped_and_ends_with_the_same_lock(
         project.dvc("checkout", "dvc.yaml")
 
 
-def test_row_26_an_experiment_elsewhere_goes_on_from_the_state_of_the_first(
+@pytest.mark.slow
+def test_row_26_an_experiment_elsewhere_goes_on_from_the_first_state(
     project: Project, tmp_path: Path
 ) -> None:
     """`dvc exp run --temp` trains in a folder that is gone after a kill; the state is not."""
@@ -78,8 +79,7 @@ def test_row_26_an_experiment_elsewhere_goes_on_from_the_state_of_the_first(
     first = started(project, tmp_path / "killed", *arguments)
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
-    again = project.run("dvc", *arguments)
-    assert again.returncode == 0, again.stdout
-    assert "resuming after step" in again.stdout
+    (saved,) = project.root.glob(".dvc/tmp/resume/*")
+    project.dvc(*arguments)
+    assert not saved.exists(), "removed by the training that went on from it"
     project.dvc("exp", "remove", "again")
-    assert states(project) == set()

@@ -5,9 +5,6 @@ from __future__ import annotations
 import fcntl
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -21,21 +18,12 @@ def slots(project: Project) -> list[Path]:
     return sorted((project.root / ".dvc/tmp/resume").glob("*"))
 
 
-def kill_after_a_save(project: Project) -> None:
-    """Start training and SIGKILL it once it has saved its state twice."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "stages.train"],
-        cwd=project.root,
-        env=project.environment,
-        stdout=subprocess.DEVNULL,
-    ) as process:
-        deadline = time.monotonic() + 120
-        while len(list((project.root / ".dvc/tmp/resume").glob("*/step-*.safetensors"))) < 2:
-            assert process.poll() is None, "training ended before it was killed"
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        process.kill()
-    assert process.returncode == -signal.SIGKILL
+SAVING = {"epochs": 3, "checkpoint_steps": 1}
+
+
+def kill_in_a_save(project: Project) -> None:
+    """Start training, and SIGKILL it when half of its third state is written."""
+    assert project.stage("train", {"half": 4}).returncode == -signal.SIGKILL
 
 
 def test_training_sees_no_hidden_label_and_no_test_image_list(trainable: Project) -> None:
@@ -52,14 +40,14 @@ def test_training_sees_no_hidden_label_and_no_test_image_list(trainable: Project
 def test_a_killed_training_goes_on_to_the_same_bytes(
     trainable: Project, tmp_path_factory: pytest.TempPathFactory, method: str
 ) -> None:
-    trainable.set(method=method, train={"epochs": 3, "checkpoint_seconds": 0.05, "ema_decay": 0.9})
+    trainable.set(method=method, train={**SAVING, "ema_decay": 0.9})
     whole = Project(tmp_path_factory.mktemp("whole"))
     shutil.copytree(trainable.root, whole.root, dirs_exist_ok=True)
     assert whole.stage("train").returncode == 0
 
     # Where images are kept is no part of what is computed: one goes on from a file to memory.
     trainable.set(train={"memory_budget": 1e-6 if method == "average" else None})
-    kill_after_a_save(trainable)
+    kill_in_a_save(trainable)
     assert [path.is_dir() for path in slots(trainable)] == [True], "no file of images is left"
     assert not (trainable.root / "models").exists()
     trainable.set(train={"memory_budget": None})
@@ -74,8 +62,8 @@ def test_a_killed_training_goes_on_to_the_same_bytes(
 
 
 def test_row_29_the_state_of_another_configuration_is_not_used(trainable: Project) -> None:
-    trainable.set(train={"epochs": 3, "checkpoint_seconds": 0.05})
-    kill_after_a_save(trainable)
+    trainable.set(train=SAVING)
+    kill_in_a_save(trainable)
     trainable.set(train={"epochs": 1, "learning_rate": 0.01})
     done = trainable.stage("train")
     assert done.returncode == 0
@@ -84,8 +72,8 @@ def test_row_29_the_state_of_another_configuration_is_not_used(trainable: Projec
 
 
 def test_a_damaged_state_is_passed_over(trainable: Project) -> None:
-    trainable.set(train={"epochs": 3, "checkpoint_seconds": 0.05})
-    kill_after_a_save(trainable)
+    trainable.set(train=SAVING)
+    kill_in_a_save(trainable)
     for state in (trainable.root / ".dvc/tmp/resume").glob("*/step-*.safetensors"):
         content = bytearray(state.read_bytes())
         content[-1] ^= 1
@@ -96,8 +84,8 @@ def test_a_damaged_state_is_passed_over(trainable: Project) -> None:
 
 
 def test_row_30_two_trainings_of_one_configuration_do_not_mix(trainable: Project) -> None:
-    trainable.set(train={"epochs": 3, "checkpoint_seconds": 0.05})
-    kill_after_a_save(trainable)
+    trainable.set(train=SAVING)
+    kill_in_a_save(trainable)
     with (slots(trainable)[0] / "lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = trainable.stage("train")

@@ -489,7 +489,10 @@ def test_a_missing_range_test_is_named(make_run, name):
         run.build()
 
 
-@pytest.mark.parametrize("method", ["fixmatch", "paws", "two_phase"])
+@pytest.mark.parametrize(
+    "method",
+    ["fixmatch", *(pytest.param(name, marks=pytest.mark.slow) for name in ("paws", "two_phase"))],
+)
 def test_diagnostics_are_the_same_bytes_each_time_and_leave_with_their_method(make_run, method):
     first, second = make_run(method=method), make_run(method=method)
     for run in (first, second):

@@ -149,7 +149,7 @@ def test_stopping_after_any_step_changes_nothing(
     whole.run(Quiet())
     for stop_after in (1, 3, 7, EPOCHS * STEPS - 1):
         folder = tmp_path / f"stop{stop_after}"
-        first = make_trainer(folder, checkpoint_seconds=1e-9, **changes)
+        first = make_trainer(folder, checkpoint_steps=1, **changes)
         with first.slot.held(), pytest.raises(KilledError):
             first.run(Quiet(stop_after))
         second = make_trainer(folder, **changes)
@@ -275,9 +275,7 @@ def test_weights_that_are_not_finite_stop_the_run_and_are_not_saved(
     tmp_path: Path, steps: int
 ) -> None:
     """Also where the last step breaks them, which no loss shows any more."""
-    trainer = make_trainer(
-        tmp_path, learning_rate=1e30, schedule="constant", checkpoint_seconds=1e-9
-    )
+    trainer = make_trainer(tmp_path, learning_rate=1e30, schedule="constant", checkpoint_steps=1)
     trainer.phase = dataclasses.replace(trainer.phase, steps=steps)
     trainer.clock = Clock(0, steps, 1)
     with pytest.raises(UserError, match=r"not finite \(learning rate 1e\+30\); lower"):
