@@ -4,10 +4,12 @@ BIN := .venv/bin
 
 JOBS ?= 1
 
-.PHONY: repro test soak compare help
+.PHONY: repro test soak compare push pull help
 help:
 	@echo "make repro   run the pipeline (dvc repro), then open reports/index.html"
 	@echo "make compare JOBS=2   run what is missing of the comparison, then open reports/compare/index.html"
+	@echo "make push    send all outputs to the remote of DVC"
+	@echo "make pull    fetch them"
 	@echo "make test    linters, types, layers and the whole test suite"
 	@echo "make soak    hundreds of kills, thousands of broken inputs, another processor (an hour)"
 
@@ -16,6 +18,9 @@ repro: .venv/ok
 
 compare: .venv/ok
 	PATH="$(CURDIR)/$(BIN):$$PATH" python -m stages.app compare --jobs $(JOBS)
+
+push pull: .venv/ok
+	PATH="$(CURDIR)/$(BIN):$$PATH" python -m stages.app $@
 
 test: .venv/ok
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh tests/run.sh

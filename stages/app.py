@@ -8,12 +8,16 @@ from pathlib import Path
 import typer
 
 from pipeline_lib.errors import UserError
-from stages import compare, labels, profile, recipe
+from stages import compare, doctor, labels, profile, recipe, resume, share
 
 REFERENCE = Path("docs/reference")
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 app.add_typer(recipe.app, name="recipe")
+app.add_typer(resume.app, name="resume")
+app.command("doctor")(doctor.doctor)
+app.command("push")(share.push)
+app.command("pull")(share.pull)
 app.command("import-labels")(labels.import_labels)
 app.command("profile")(profile.profile)
 app.command("compare")(compare.compare)

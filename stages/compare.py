@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import json
-import os
 import signal
 import statistics
 import subprocess
@@ -17,13 +16,13 @@ import typer
 
 from pipeline_lib.cells.children import Children, Ended, ended_by_signals
 from pipeline_lib.errors import InterruptedRunError, UserError, listed
+from stages.dvc_command import DVC, environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 FILE = "reports/compare/dvc.yaml"
 LOGS = Path(".dvc/tmp/compare")
-DVC = (sys.executable, "-m", "dvc")
 WAITING = ("--wait-for-lock",)  # another DVC in the repository ends sooner or later
 SHOWN_LINES = 12  # of the log of a cell that failed
 
@@ -81,18 +80,13 @@ def _dvc(children: Children, *arguments: str) -> None:
     Raises:
         UserError: It failed, and has said why.
     """
-    code = children.run([*DVC, *WAITING, *arguments], env=_environment())
+    code = children.run([*DVC, *WAITING, *arguments], env=environment())
     if code:
         raise _failed(arguments, code)
 
 
 def _failed(arguments: Iterable[str], code: int) -> UserError:
     return UserError(f"`dvc {' '.join(arguments)}` failed (exit code {code}); see above")
-
-
-def _environment() -> dict[str, str]:
-    """Ours, with `python` being the one that runs this."""
-    return {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
 def _changed() -> list[str]:
@@ -106,7 +100,7 @@ def _changed() -> list[str]:
 
     asked = ("status", "--json", FILE)
     done = subprocess.run(
-        [*DVC, *WAITING, *asked], env=_environment(), stdout=subprocess.PIPE, check=False
+        [*DVC, *WAITING, *asked], env=environment(), stdout=subprocess.PIPE, check=False
     )
     if done.returncode:
         raise _failed(asked, done.returncode)
@@ -157,7 +151,7 @@ def _run_cell(children: Children, key: str) -> tuple[int, float]:
     with (LOGS / f"{key}.log").open("wb") as log:
         code = children.run(
             [*DVC, *WAITING, "repro", "-s", *targets],
-            env=_environment(),
+            env=environment(),
             stdout=log,
             stderr=subprocess.STDOUT,
         )

@@ -8,4 +8,5 @@ mypy
 lint-imports
 # Two test processes on two cores: threads of their own would only hinder each other.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
-python -m pytest -q -n "${TEST_WORKERS:-2}" --dist loadfile "$@"
+# In the order of the files, where those of few but long tests are not the last.
+python -m pytest -q -n "${TEST_WORKERS:-2}" --dist loadfile --no-loadscope-reorder --durations=25 "$@"

@@ -1,0 +1,1 @@
+"""What can be wrong with a checkout, and what may be put right without asking: a module per area."""

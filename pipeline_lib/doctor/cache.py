@@ -1,0 +1,81 @@
+"""The cache of DVC: whether every object still has the content that it is named by."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline_lib.doctor.finding import Checked, Finding, counted, human
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+OBJECTS = Path("files/md5")
+NAME_LENGTH = 30  # of an md5 in hexadecimal digits, without the two of its folder
+LISTING = ".dir"  # ending of the object that lists the files of a folder
+OLD = 24 * 60 * 60  # s; no transfer of one file takes as long
+
+
+def check(root: Path) -> Checked:
+    """Hash every object of the cache that DVC uses here, which other clones may share."""
+    folder = cache_folder(root) / OBJECTS
+    paths = sorted(folder.glob("??/*"))
+    objects = [path for path in paths if _is_object(path)]
+    others = [path for path in paths if not _is_object(path)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        intact = list(pool.map(is_intact, objects))
+    damaged = [path for path, fine in zip(objects, intact, strict=True) if not fine]
+    size = human(sum(path.stat().st_size for path in objects if path.exists()))
+    findings = (*(_damage(path) for path in damaged), *_leftovers(others))
+    return Checked("cache", f"{counted(len(objects), 'object')}, {size}, in {folder}", findings)
+
+
+def cache_folder(root: Path) -> Path:
+    """Where DVC keeps its objects: within .dvc, or where cache.dir says."""
+    from dvc.repo import Repo
+
+    with Repo(str(root)) as repo:
+        return Path(repo.cache.local_cache_dir)
+
+
+def _is_object(path: Path) -> bool:
+    name = path.name.removesuffix(LISTING)
+    return len(name) == NAME_LENGTH and set(name) <= set("0123456789abcdef")
+
+
+def is_intact(path: Path) -> bool:
+    """Whether an object has the content that it is named by; one that is gone meanwhile counts as intact."""
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "md5").hexdigest()
+    except FileNotFoundError:  # `dvc gc` of a clone that shares the cache
+        return True
+    return digest == path.parent.name + path.name.removesuffix(LISTING)
+
+
+def _damage(path: Path) -> Finding:
+    return Finding(
+        str(path),
+        "the object does not have the content that it is named by, and DVC would hand it out all the same",
+        "delete it, then `dvc fetch`, or `dvc repro` to make it anew",
+        _deletion(path),
+    )
+
+
+def _leftovers(paths: list[Path]) -> Iterator[Finding]:
+    for path in paths:
+        if path.is_file() and time.time() - path.stat().st_mtime > OLD:
+            what = "left by a transfer that was killed"
+            yield Finding(str(path), what, "delete it", _deletion(path), problem=False)
+
+
+def _deletion(path: Path) -> Callable[[], str]:
+    def repair() -> str:
+        path.unlink(missing_ok=True)
+        return f"removed {path}"
+
+    return repair

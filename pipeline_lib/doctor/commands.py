@@ -1,0 +1,22 @@
+"""Git, asked about the checkout."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def git_lines(root: Path, *arguments: str) -> list[str]:
+    """Lines that `git` prints in `root`; none if it fails."""
+    done = subprocess.run(
+        ["git", *arguments], cwd=root, capture_output=True, text=True, check=False
+    )
+    return done.stdout.splitlines() if done.returncode == 0 else []
+
+
+def ignored(root: Path, path: Path) -> bool:
+    """Whether Git leaves `path` alone."""
+    return bool(git_lines(root, "check-ignore", "--", str(path)))

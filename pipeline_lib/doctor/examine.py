@@ -1,0 +1,46 @@
+"""All checks, one after the other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pipeline_lib.doctor import (
+    cache,
+    environment,
+    experiments,
+    locks,
+    processes,
+    remotes,
+    resume_states,
+    workspace,
+)
+from pipeline_lib.doctor.finding import Checked, Finding
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+CHECKS = {
+    "environment": environment.check,
+    "workspace": workspace.check,
+    "cache": cache.check,
+    "remotes": remotes.check,
+    "locks": locks.check,
+    "processes": processes.check,
+    "experiments": experiments.check,
+    "resume": resume_states.check,
+}
+
+
+def examine(root: Path) -> Iterator[Checked]:
+    """Look at the checkout `root`, area by area."""
+    for area, check in CHECKS.items():
+        yield _examined(area, check, root)
+
+
+def _examined(area: str, check: Callable[[Path], Checked], root: Path) -> Checked:
+    try:
+        return check(root)
+    except Exception as error:  # noqa: BLE001 - a broken checkout is what this is for; the other areas count
+        what = f"could not be looked at ({type(error).__name__}: {error})".replace("\n", " ")
+        return Checked(area, "not looked at", (Finding(area, what, "see what it names"),))

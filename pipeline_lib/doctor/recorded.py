@@ -1,0 +1,70 @@
+"""The outputs that dvc.lock records, and their objects in the cache of DVC."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from ruamel.yaml import YAML
+
+from pipeline_lib.doctor.cache import LISTING, OBJECTS, cache_folder, is_intact
+from pipeline_lib.doctor.commands import git_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+PIPELINES = ("dvc.yaml", "reports/compare/dvc.yaml")
+
+
+def stages(root: Path, file: str) -> set[str]:
+    """Names of the stages of the pipeline in `file` that have run."""
+    return set(_lock(root / file))
+
+
+def damaged(root: Path) -> list[str]:
+    """Recorded outputs whose object is in the cache with other bytes than were recorded."""
+    return [what for what, path in _objects(root) if path.is_file() and not is_intact(path)]
+
+
+def missing(root: Path) -> list[tuple[str, str]]:
+    """Path and md5 of recorded outputs whose object is not in the cache."""
+    return [
+        (what, path.parent.name + path.name) for what, path in _objects(root) if not path.is_file()
+    ]
+
+
+def kept_by_git(root: Path) -> list[str]:
+    """The md5 of recorded outputs that Git keeps, where the cache has them too, for runs to come."""
+    return [
+        path.parent.name + path.name for _, path in _objects(root, in_git=True) if path.is_file()
+    ]
+
+
+def _objects(root: Path, *, in_git: bool = False) -> Iterator[tuple[str, Path]]:
+    """Path of each recorded output, and of its object in the cache: of those that Git keeps, or of the others."""
+    folder = cache_folder(root) / OBJECTS
+    kept = set(git_lines(root, "ls-files", "reports"))
+    for file in PIPELINES:
+        for stage in _lock(root / file).values():
+            for output in stage.get("outs", []):
+                if (output["path"] in kept) == in_git:
+                    yield from _objects_of(output["path"], output["md5"], folder, root)
+
+
+def _objects_of(name: str, md5: str, folder: Path, root: Path) -> Iterator[tuple[str, Path]]:
+    path = folder / md5[:2] / md5[2:]
+    yield name, path
+    if md5.endswith(LISTING) and path.is_file() and is_intact(path):
+        for entry in json.loads(path.read_text(encoding="utf-8")):
+            yield from _objects_of(f"{name}/{entry['relpath']}", entry["md5"], folder, root)
+
+
+def _lock(pipeline: Path) -> dict[str, Any]:
+    """Stages of the dvc.lock beside a dvc.yaml; none without one."""
+    path = pipeline.with_suffix(".lock")
+    if not path.is_file():
+        return {}
+    content: dict[str, Any] = YAML(typ="safe").load(path) or {}
+    found: dict[str, Any] = content.get("stages", {})
+    return found

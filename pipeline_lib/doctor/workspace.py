@@ -1,0 +1,98 @@
+"""The files of the pipeline in the workspace, against the sha256 beside them."""
+
+from __future__ import annotations
+
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline_lib.artifacts import SIDECAR, TEMPORARY_PREFIX, verify
+from pipeline_lib.doctor.commands import git_lines, ignored
+from pipeline_lib.doctor.finding import Checked, Finding, counted
+from pipeline_lib.doctor.processes import working_in
+from pipeline_lib.errors import UserError, listed
+from pipeline_lib.training.resume import resume_root
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FOLDERS = ("data", "models", "reports")
+SKIPPED = {
+    ".git",
+    ".venv",
+    "cache",
+    "exps",
+}  # exps: of experiments, which are looked at by themselves
+SETTLED = 60  # s; a file this old is not just being written
+
+
+def check(root: Path) -> Checked:
+    """Find damaged files, and what killed runs have left half-written."""
+    files = [
+        sidecar.with_name(sidecar.name.removesuffix(SIDECAR))
+        for folder in FOLDERS
+        for sidecar in sorted((root / folder).rglob(f"*{SIDECAR}"))
+    ]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        said = list(pool.map(_said, files))
+    damaged = [_damage(root, path, why) for path, why in zip(files, said, strict=True) if why]
+    summary = f"{counted(len(files), 'file')} compared with the sha256 beside them"
+    return Checked("workspace", summary, (*damaged, *_half_written(root), *_untracked(root)))
+
+
+def _said(path: Path) -> str | None:
+    try:
+        verify(path)
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def _damage(root: Path, path: Path, why: str) -> Finding:
+    name = path.relative_to(root)
+    what = "missing, though its sha256 is there" if not path.is_file() else why.split(": ", 1)[1]
+    what = what.partition(";")[0]
+
+    def repair() -> str:
+        path.unlink(missing_ok=True)
+        path.with_name(path.name + SIDECAR).unlink(missing_ok=True)
+        return f"removed {name}: `dvc repro` makes or fetches it"
+
+    # Git keeps what DVC does not: such a file may be the only one.
+    allowed = repair if ignored(root, name) else None
+    return Finding(str(name), what, "delete it, then `dvc pull` or `dvc repro`", allowed)
+
+
+def _half_written(root: Path) -> Iterator[Finding]:
+    quiet = not working_in(root)
+    for path in _temporaries(root):
+        if quiet and time.time() - path.stat().st_mtime > SETTLED:
+
+            def repair(path: Path = path) -> str:
+                path.unlink(missing_ok=True)
+                return f"removed {path}"
+
+            what = "half-written by a run that was killed"
+            yield Finding(str(path), what, "delete it", repair, problem=False)
+
+
+def _temporaries(root: Path) -> Iterator[Path]:
+    for start in {root.resolve(), resume_root().resolve()}:
+        for folder, inner, names in os.walk(start):
+            inner[:] = sorted(set(inner) - SKIPPED)
+            yield from (Path(folder, n) for n in sorted(names) if n.startswith(TEMPORARY_PREFIX))
+
+
+def _untracked(root: Path) -> Iterator[Finding]:
+    """Files that an experiment in a folder of its own would not find there."""
+    names = git_lines(root, "ls-files", "--others", "--exclude-standard")
+    names = [name for name in names if not Path(name).name.startswith(TEMPORARY_PREFIX)]
+    if names:
+        yield Finding(
+            listed(names, 5),
+            "not known to Git, so that `dvc exp run --queue` and `--temp` run without",
+            "`git add`, or add to .gitignore what no run needs",
+            problem=False,
+        )

@@ -1,0 +1,41 @@
+"""No password can be committed with the settings of DVC."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from pipeline_lib.doctor.remotes import committed_secrets
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def git(*arguments: str) -> str:
+    done = subprocess.run(
+        ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return done.stdout
+
+
+def test_the_committed_settings_hold_no_password() -> None:
+    assert git("ls-files", ".dvc").split() == [".dvc/.gitignore", ".dvc/config"]
+    assert list(committed_secrets(ROOT / ".dvc/config")) == []
+
+
+def test_git_ignores_the_file_for_passwords() -> None:
+    assert "/config.local" in (ROOT / ".dvc/.gitignore").read_text().split()
+    assert git("check-ignore", ".dvc/config.local").strip() == ".dvc/config.local"
+
+
+def test_the_page_on_sharing_puts_passwords_into_the_ignored_file_only() -> None:
+    page = (ROOT / "docs/how-to/share.md").read_text(encoding="utf-8")
+    lines = [line for line in page.splitlines() if line.startswith("dvc remote modify")]
+    secret = [line for line in lines if "access_key" in line or "password" in line]
+    assert secret
+    assert all(line.startswith("dvc remote modify --local ") for line in secret)
+
+
+def test_every_remote_of_the_page_is_verified() -> None:
+    page = (ROOT / "docs/how-to/share.md").read_text(encoding="utf-8")
+    added = page.count("dvc remote add ")
+    assert added == page.count("dvc remote modify store verify true") == 3

@@ -1,0 +1,405 @@
+"""What is wrong with a checkout is found, and what `doctor --fix` may put right is put right.
+
+Each fault is made for real, in a small repository of Git and DVC with one stage.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipeline_lib.doctor import (
+    cache,
+    environment,
+    experiments,
+    locks,
+    processes,
+    remotes,
+    workspace,
+)
+from pipeline_lib.doctor.finding import Finding
+
+ROOT = Path(__file__).resolve().parents[2]
+CACHED = b"what the stage has made\n"
+OBJECT = hashlib.md5(CACHED, usedforsecurity=False).hexdigest()
+PIPELINE = """
+stages:
+  make:
+    cmd: {python} -m stages.make
+    deps: [stages/make.py, seconds.txt]
+    outs: [data/made.txt, data/made.txt.sha256]
+"""
+STAGE = f"""
+import hashlib, pathlib, time
+pathlib.Path("data").mkdir(exist_ok=True)
+pathlib.Path("data/working").touch()
+time.sleep(float(pathlib.Path("seconds.txt").read_text()))
+pathlib.Path("data/working").unlink()
+pathlib.Path("data/made.txt").write_bytes({CACHED!r})
+digest = hashlib.sha256({CACHED!r}).hexdigest()
+pathlib.Path("data/made.txt.sha256").write_text(digest + "  made.txt\\n")
+"""
+ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("DVC_")} | {
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    "DVC_NO_ANALYTICS": "1",
+}
+
+
+class Toy:
+    """A checkout with one stage."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command,
+            cwd=self.root,
+            env=ENVIRONMENT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+
+    def ok(self, *command: str) -> str:
+        done = self.run(*command)
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    def write(self, name: str, content: str | bytes) -> Path:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    def slow(self) -> None:
+        """Let the stage run for ever."""
+        self.write("seconds.txt", "600")
+
+    @contextlib.contextmanager
+    def started(self, *command: str, within: str = ""):
+        """Start a DVC whose stage then works, in a folder below `within`; nothing is left of both."""
+        process = subprocess.Popen(
+            command,
+            cwd=self.root,
+            env=ENVIRONMENT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            end = time.monotonic() + 60
+            while not list(self.root.glob(f"{within}data/working")):
+                assert time.monotonic() < end
+                time.sleep(0.05)
+            yield process
+        finally:
+            self.kill_all()
+            process.wait()
+
+    def kill_all(self) -> None:
+        """Without a word, as a machine that is switched off does; and wait until all are gone."""
+        while found := processes.working_in(self.root):
+            for each in found:
+                with contextlib.suppress(psutil.Error):
+                    os.kill(each.pid, signal.SIGKILL)
+            time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    toy = Toy(tmp_path_factory.mktemp("toy"))
+    toy.write("dvc.yaml", PIPELINE.format(python=sys.executable))
+    toy.write("stages/__init__.py", "")
+    toy.write("stages/make.py", STAGE)
+    toy.write("seconds.txt", "0")
+    toy.write(".gitignore", "__pycache__\n")
+    toy.write(".dvcignore", "__pycache__\n")
+    toy.ok("git", "init", "-q")
+    toy.ok("git", "config", "user.email", "tester@localhost")
+    toy.ok("git", "config", "user.name", "tester")
+    toy.write(".dvc/config", "[core]\n    analytics = false\n")
+    shutil.copy2(ROOT / ".dvc/.gitignore", toy.root / ".dvc")
+    toy.ok("dvc", "repro", "-q")
+    toy.ok("git", "add", "-A")
+    toy.ok("git", "commit", "-qm", "made")
+    return toy.root
+
+
+@pytest.fixture
+def toy(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
+    root = tmp_path / "toy"
+    shutil.copytree(made, root)
+    monkeypatch.chdir(root)
+    for name in ("DVC_ROOT", "PIPELINE_RESUME_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    return Toy(root)
+
+
+def flip(path: Path) -> None:
+    """Change one bit, and nothing else that shows: neither size, nor rights, nor time."""
+    stat = path.stat()
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.chmod(0o644)
+    path.write_bytes(content)
+    path.chmod(stat.st_mode)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def only(findings: tuple[Finding, ...]) -> Finding:
+    (finding,) = findings
+    return finding
+
+
+def repaired(finding: Finding) -> str:
+    assert finding.repair is not None
+    return finding.repair()
+
+
+@pytest.mark.parametrize("area", [cache, experiments, locks, processes, remotes, workspace])
+def test_nothing_is_wrong_where_nothing_is_wrong(toy: Toy, area) -> None:
+    assert area.check(toy.root).findings == ()
+
+
+def test_a_flipped_bit_in_the_cache_is_found_and_made_anew(toy: Toy) -> None:
+    path = toy.root / ".dvc/cache/files/md5" / OBJECT[:2] / OBJECT[2:]
+    flip(path)
+    (toy.root / "data/made.txt").unlink()
+    toy.ok("dvc", "checkout", "-q")  # DVC hands the damage out without a word
+    assert (toy.root / "data/made.txt").read_bytes() != CACHED
+    finding = only(cache.check(toy.root).findings)
+    assert finding.where == str(path)
+    assert "does not have the content that it is named by" in finding.what
+    assert repaired(finding) == f"removed {path}"
+    damaged = only(workspace.check(toy.root).findings)
+    assert (damaged.where, damaged.what[:8]) == ("data/made.txt", "damaged:")
+    assert "dvc repro" in repaired(damaged)
+    toy.ok("dvc", "repro", "-q")
+    assert (toy.root / "data/made.txt").read_bytes() == CACHED == path.read_bytes()
+    assert cache.check(toy.root).findings == workspace.check(toy.root).findings == ()
+
+
+def test_the_cache_that_clones_share_is_looked_at(toy: Toy) -> None:
+    shared = toy.root.parent / "shared"
+    (toy.root / ".dvc/cache").rename(shared)
+    toy.write(".dvc/config.local", f"[cache]\n    dir = {shared}\n")
+    flip(shared / "files/md5" / OBJECT[:2] / OBJECT[2:])
+    assert only(cache.check(toy.root).findings).where.startswith(str(shared))
+
+
+def test_what_a_killed_transfer_left_in_the_cache_is_removed_when_it_is_old(toy: Toy) -> None:
+    left = toy.write(f".dvc/cache/files/md5/{OBJECT[:2]}/.{OBJECT[2:]}.x7.tmp", "half")
+    assert cache.check(toy.root).findings == ()
+    os.utime(left, (0, 0))
+    finding = only(cache.check(toy.root).findings)
+    assert not finding.problem
+    repaired(finding)
+    assert not left.exists()
+
+
+def test_a_listing_of_a_folder_is_an_object_too(toy: Toy) -> None:
+    listing = b'[{"md5": "0", "relpath": "a"}]'
+    name = hashlib.md5(listing, usedforsecurity=False).hexdigest()
+    path = toy.write(f".dvc/cache/files/md5/{name[:2]}/{name[2:]}.dir", listing)
+    assert cache.check(toy.root).findings == ()
+    flip(path)
+    assert only(cache.check(toy.root).findings).where == str(path)
+
+
+def test_a_file_without_its_bytes_is_found_and_one_that_git_keeps_is_not_deleted(toy: Toy) -> None:
+    (toy.root / "data/made.txt").unlink()
+    assert only(workspace.check(toy.root).findings).what == "missing, though its sha256 is there"
+    toy.ok("dvc", "checkout", "-q")
+    toy.write("reports/own.csv", "mine")
+    toy.write("reports/own.csv.sha256", "0" * 64 + "  own.csv\n")
+    toy.ok("git", "add", "reports")
+    finding = only(workspace.check(toy.root).findings)
+    assert finding.where == "reports/own.csv"
+    assert finding.repair is None
+
+
+def test_half_written_files_go_once_nobody_can_be_writing_them(toy: Toy) -> None:
+    left = [toy.write("data/.tmp-x.0a", "h"), toy.write(".dvc/tmp/resume/f/.tmp-step.0b", "h")]
+    assert workspace.check(toy.root).findings == ()
+    for path in left:
+        os.utime(path, (0, 0))
+    findings = workspace.check(toy.root).findings
+    assert {finding.where for finding in findings} == {str(path) for path in left}
+    for finding in findings:
+        assert not finding.problem
+        repaired(finding)
+    assert not any(path.exists() for path in left)
+
+
+def test_what_experiments_in_other_folders_would_miss_is_named(toy: Toy) -> None:
+    toy.write("stages/new.py", "")
+    toy.write("seconds.txt", "0.0")  # changed: such an experiment takes it along
+    toy.write("staged.txt", "")
+    toy.ok("git", "add", "staged.txt")
+    finding = only(workspace.check(toy.root).findings)
+    assert finding.where == "stages/new.py"
+    assert not finding.problem
+
+
+def test_a_killed_dvc_leaves_a_lock_and_a_stage_that_goes_on(toy: Toy) -> None:
+    toy.slow()
+    with toy.started("dvc", "repro", "-q") as dvc:
+        assert locks.check(toy.root).findings == processes.check(toy.root).findings == ()
+        dvc.kill()
+        dvc.wait()
+        orphan = only(processes.check(toy.root).findings)
+        assert "runs stages.make, and the DVC that started it is gone" in orphan.what
+        assert orphan.repair is None
+        pid = int(orphan.where.removeprefix("process "))
+        assert psutil.Process(pid).cwd() == str(toy.root)
+        finding = only(locks.check(toy.root).findings)
+        assert finding.what == f"process {dvc.pid} has locked paths and is gone"
+        assert f"removed the entries of process {dvc.pid}" in repaired(finding)
+        assert locks.check(toy.root).findings == ()
+    assert "had been killed" not in toy.ok("dvc", "status")
+
+
+def test_a_stage_that_somebody_runs_by_hand_is_no_orphan(toy: Toy) -> None:
+    toy.slow()
+    with toy.started(sys.executable, "-m", "stages.make"):
+        assert len(processes.working_in(toy.root)) == 1
+        assert processes.check(toy.root).findings == ()
+
+
+def test_a_torn_lock_file_is_removed_and_dvc_works_again(toy: Toy) -> None:
+    toy.write(".dvc/tmp/rwlock", '{"write": {"/x": {"pid": 1')
+    assert "Unable to read RWLock-file" in toy.run("dvc", "status").stdout
+    finding = only(locks.check(toy.root).findings)
+    assert "every command of DVC stops at it" in finding.what
+    repaired(finding)
+    toy.ok("dvc", "status")
+
+
+def test_a_lock_in_use_is_left_alone(toy: Toy) -> None:
+    toy.slow()
+    with toy.started("dvc", "repro", "-q"):
+        held = json.loads((toy.root / ".dvc/tmp/rwlock").read_text())
+        assert held["write"]
+        toy.write(".dvc/tmp/rwlock", "{")
+        assert only(locks.check(toy.root).findings).repair is None
+
+
+def test_a_hard_link_for_a_lock_is_named(toy: Toy) -> None:
+    toy.write(".dvc/tmp/lock", "/somewhere/.dvc/tmp/0a1b2c.lock")
+    finding = only(locks.check(toy.root).findings)
+    assert "core.hardlink_lock" in finding.what
+    assert finding.repair is None, "its owner may be on another machine"
+
+
+def test_the_folder_of_a_killed_experiment_is_removed_and_that_of_a_live_one_is_not(
+    toy: Toy,
+) -> None:
+    toy.slow()
+    folders = ".dvc/tmp/exps/standalone/tmp*/"
+    with toy.started("dvc", "exp", "run", "-q", "--temp", within=folders):
+        assert experiments.check(toy.root).findings == ()
+    finding = only(experiments.check(toy.root).findings)
+    assert finding.what == "the folder of an experiment that was killed"
+    assert "removed .dvc/tmp/exps/standalone/tmp" in repaired(finding)
+    assert list(toy.root.glob(folders)) == []
+
+
+@pytest.mark.slow
+def test_tasks_of_the_queue_that_nobody_works_on_are_named(toy: Toy) -> None:
+    toy.slow()
+    toy.ok("dvc", "exp", "run", "-q", "--queue", "-n", "first")
+    waiting = only(experiments.check(toy.root).findings)
+    assert (waiting.where, waiting.what) == ("experiment first", "waits for a worker")
+    assert not waiting.problem
+    with toy.started("dvc", "queue", "start", within=".dvc/tmp/exps/tmp*/"):
+        assert experiments.check(toy.root).summary == "1 task in the queue, 1 worker"
+        assert experiments.check(toy.root).findings == ()
+    hanging = next(f for f in experiments.check(toy.root).findings if f.repair is None)
+    assert hanging.where == "experiment first"
+    assert hanging.what == "counts as running, and no worker is alive"
+    toy.ok("dvc", "queue", "kill", "first")
+    failed = next(f for f in experiments.check(toy.root).findings if f.repair is None)
+    assert (failed.what, failed.problem) == ("failed", False)
+
+
+def test_remotes_that_are_trusted_unseen_are_named(toy: Toy) -> None:
+    toy.write(".dvc/config", "['remote \"store\"']\n    url = /store\n")
+    finding = only(remotes.check(toy.root).findings)
+    assert finding.todo == "`dvc remote modify store verify true`"
+    toy.ok(*finding.todo.strip("`").split())
+    assert remotes.check(toy.root).findings == ()
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "url = s3://bucket/x\n    secret_access_key = abc",
+        "url = ssh://host/x\n    PASSWORD = abc",
+        "url = ssh://me:abc@host/x",
+    ],
+)
+def test_a_password_that_would_be_committed_is_named_and_not_shown(toy: Toy, setting: str) -> None:
+    toy.write(".dvc/config", f"['remote \"store\"']\n    {setting}\n    verify = true\n")
+    finding = only(remotes.check(toy.root).findings)
+    assert 'of remote "store" would be committed' in finding.what
+    assert "abc" not in str(finding)
+
+
+def test_a_file_of_passwords_that_git_sees_is_named(toy: Toy) -> None:
+    toy.write(".dvc/config.local", "[core]\n")
+    assert remotes.check(toy.root).findings == ()
+    (toy.root / ".dvc/.gitignore").unlink()
+    assert only(remotes.check(toy.root).findings).where == ".dvc/config.local"
+
+
+def test_other_packages_than_the_pinned_ones_are_named(toy: Toy) -> None:
+    for name in ("requirements.txt", "pyproject.toml", "params.yaml"):
+        shutil.copy2(ROOT / name, toy.root)
+    assert environment.check(toy.root).findings == ()
+    pins = (toy.root / "requirements.txt").read_text()
+    pins += "absent-package==1.0 \\\n    --hash=sha256:0\nnumpy==1.0 \\\n    --hash=sha256:0\n"
+    toy.write("requirements.txt", pins + "colorama==9 ; sys_platform == 'win32'\n")
+    what = only(environment.check(toy.root).findings).what
+    assert what.startswith("other packages are installed: absent-package is missing, numpy ")
+    assert what.endswith(" instead of 1.0")
+
+
+def test_a_full_disk_and_mistakes_in_the_params_are_named(toy: Toy, monkeypatch) -> None:
+    for name in ("requirements.txt", "pyproject.toml"):
+        shutil.copy2(ROOT / name, toy.root)
+    text = (ROOT / "params.yaml").read_text()
+    toy.write("params.yaml", text.replace("\nmethod: cr_dpll ", "\nmethod: cr_dplll "))
+    monkeypatch.setattr(environment, "LEAST_FREE", 1 << 60)
+    disk, mistake = environment.check(toy.root).findings
+    assert disk.where == "disk of the resume states", "of three on one disk"
+    assert (mistake.where, "did you mean" in mistake.what) == ("params.yaml", True)
+
+
+def test_the_command_tells_repairs_and_exits_with_what_is_left(toy: Toy) -> None:
+    for name in ("requirements.txt", "pyproject.toml", "params.yaml"):
+        shutil.copy2(ROOT / name, toy.root)
+    toy.ok("git", "add", "-A")
+    program = f"import sys; sys.path[0] = {str(ROOT)!r}; from stages.app import app; app()"
+    command = (sys.executable, "-c", program, "doctor")
+    toy.write(".dvc/tmp/rwlock", "{")
+    found = toy.run(*command)
+    assert found.returncode == 1, found.stdout
+    assert "problem: .dvc/tmp/rwlock: damaged" in found.stdout
+    assert found.stdout.endswith("\n1 problem\n")
+    fixed = toy.run(*command, "--fix")
+    assert fixed.returncode == 0, fixed.stdout
+    assert "fixed: .dvc/tmp/rwlock: damaged" in fixed.stdout
+    assert "1 fixed, no problem left" in fixed.stdout
+    assert toy.ok(*command).endswith("\nno problem\n")

@@ -1,0 +1,122 @@
+"""Saved states of trainings: listed, deleted when nobody uses them, and only then."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from pipeline_lib.artifacts import publish_text
+from pipeline_lib.doctor import resume_states
+from pipeline_lib.doctor.resume_states import states
+from pipeline_lib.training.resume import Slot
+from stages.app import app
+
+SPLIT = Path("data/split/train.parquet")
+
+
+def identity(seed: int, digest: str = "0") -> dict[str, dict[str, object]]:
+    params = {"method.": "paws", "seed.": seed, "model.name": "lenet"}
+    return {"params": params, "inputs": {str(SPLIT): digest}, "code": {}, "environment": {}}
+
+
+def saved(root: Path, seed: int, step: int = 7, digest: str = "0") -> Slot:
+    slot = Slot(root, identity(seed, digest))
+    with slot.held():
+        for number in (step - 1, step):
+            slot.save(number, {"w": torch.zeros(1000)}, {})
+    return slot
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    monkeypatch.setenv("PIPELINE_RESUME_DIR", str(tmp_path / "states"))
+    return tmp_path / "states"
+
+
+def run(*arguments: str) -> list[str]:
+    done = CliRunner().invoke(app, ["resume", *arguments], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output.splitlines()
+
+
+def age(slot: Slot, days: float) -> None:
+    for path in slot.folder.iterdir():
+        os.utime(path, (time.time() - days * resume_states.DAY,) * 2)
+
+
+def test_nothing_is_listed_where_nothing_is(root: Path) -> None:
+    assert run("list") == [f"no resume state in {root}"]
+    assert run("clean") == ["0 resume states removed, 0 bytes freed"]
+
+
+def test_the_list_says_what_was_trained_how_far_and_who_uses_it(root: Path) -> None:
+    publish_text(SPLIT, "rows")
+    here = SPLIT.with_name("train.parquet.sha256").read_text().split()[0]
+    old, new = saved(root, 1), saved(root, 2, step=12, digest=here)
+    age(old, 3)
+    with new.held():
+        head, first, second = [line.split("\t") for line in run("list")]
+    assert head == ["state", "training", "step", "days ago", "size", "in use"]
+    assert first[:4] == [new.folder.name, "paws, lenet, seed 2, this split", "12", "0.0"]
+    assert first[5] == f"process {os.getpid()}"
+    assert second[:4] == [old.folder.name, "paws, lenet, seed 1, another split", "7", "3.0"]
+    assert second[5] == "no"
+    size = sum(path.stat().st_size for path in old.folder.iterdir())
+    assert [state.size for state in states(root)][1] == size > 8000
+
+
+def test_a_state_without_a_description_or_a_step_is_listed_too(root: Path) -> None:
+    slot = saved(root, 1)
+    for path in slot.folder.iterdir():
+        if path.name != "lock":
+            path.unlink()
+    assert run("list")[1].split("\t")[1:3] == ["unknown", "-"]
+
+
+def test_cleaning_spares_what_is_in_use_or_too_young(root: Path) -> None:
+    used, young, old = saved(root, 1), saved(root, 2), saved(root, 3)
+    age(used, 9)
+    age(old, 9)
+    with used.held():
+        lines = run("clean", "--older-than", "7.5")
+    assert len(lines) == 4
+    assert f"kept {young.folder}: 0.0 days old" in lines
+    assert f"kept {used.folder}: a training uses it" in lines
+    assert any(line.startswith(f"removed {old.folder}: paws, lenet, seed 3") for line in lines)
+    assert lines[-1].startswith("1 resume state removed, ")
+    assert not old.folder.exists()
+    assert used.load(print) is not None
+    freed = sum(state.size for state in states(root))
+    assert run("clean")[-1] == f"2 resume states removed, {freed} bytes freed"
+    assert states(root) == []
+
+
+def test_a_damaged_state_is_found_and_the_one_before_it_serves(root: Path) -> None:
+    slot = saved(root, 1)
+    newest = slot.folder / "step-000000000007.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-1] + b"x")
+    with slot.held():
+        assert resume_states.check(root).findings == (), "its training will see to it"
+    (finding,) = resume_states.check(root).findings
+    assert (finding.where, finding.what) == (str(newest), "the saved state is damaged")
+    assert finding.repair is not None
+    finding.repair()
+    assert resume_states.check(root).findings == ()
+    loaded = slot.load(print)
+    assert loaded is not None
+    assert loaded[1]["step"] == 6
+
+
+def test_other_things_in_the_folder_of_states_stay(root: Path) -> None:
+    saved(root, 1)
+    other = root / "photos"
+    other.mkdir()
+    run("clean")
+    assert list(root.iterdir()) == [other]
