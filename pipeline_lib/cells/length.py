@@ -43,7 +43,6 @@ def stretched(
     factor = length["amount"] / total
     content = params.model_dump()
     own = OWN_LENGTHS.get(params.method, ())
-    before = dict(content["methods"][params.method])
     section = content["methods"][params.method]
     for name in own:
         section[name] = round(section[name] * factor)
@@ -57,14 +56,19 @@ def stretched(
         if own and later:  # what epochs of whole steps leave over
             left = length["amount"] - epochs * steps * _cost(views, length)
             section[own[0]] = max(round(left / _cost(later[0][1], length)), 0)
-    lost = [name for name in own if before[name] and not section[name]]
-    if lost:
-        msg = (
-            f"compare.amount: {length['amount']:,.6g} {length['unit']} leave nothing for "
-            f"methods.{params.method}.{lost[0]}; raise it, or set that to 0 for all that are compared"
-        )
-        raise UserError(msg)
+    _refuse_lost(params, section, length)
     return content
+
+
+def _refuse_lost(params: Params, section: Mapping[str, Any], length: Mapping[str, Any]) -> None:
+    """Refuse a length that takes all steps from a phase that had some."""
+    for name in OWN_LENGTHS.get(params.method, ()):
+        if getattr(params.method_params, name) and not section[name]:
+            msg = (
+                f"compare.amount: {length['amount']:,.6g} {length['unit']} leave nothing for "
+                f"methods.{params.method}.{name}; raise it, or set that to 0 for all that are compared"
+            )
+            raise UserError(msg)
 
 
 def _cost(views: int, length: Mapping[str, Any]) -> float:

@@ -22,12 +22,16 @@ from pipeline_lib.statistics.paired import ALPHA
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    import polars as pl
+
     from pipeline_lib.compare.build import Tables
     from pipeline_lib.compare.read import Results
     from pipeline_lib.report.panels import Panel
 
 HERE = Path(__file__).parent
 DASH = "\N{EN DASH}"
+APOSTROPHE = "\N{RIGHT SINGLE QUOTATION MARK}"
+BESIDE = ("Wilcoxon", "McNemar")  # tests whose p-values stand beside those that count
 INSIDE = {
     "disambiguation": (
         "Disambiguation",
@@ -75,9 +79,6 @@ def render(
     environment = report_page.environment(loader)
     environment.filters["joined"] = words.joined
     script = (HERE / "page.js").read_text(encoding="utf-8")
-    titles = budgets.titles(found.cells)
-    start, _ = limits(found.groups, found.cells)
-    refusals = {row["refused"] for row in found.comparisons.rows(named=True)}
     return environment.get_template("compare/page.html.j2").render(
         script=Markup(script),  # noqa: S704 - our own file, not a value
         script_hash=content_hash(script),
@@ -87,43 +88,59 @@ def render(
         reports=_reports(results),
         budgets=list(results.compare.budgets),
         facts=_facts(results, found),
-        verdicts=words.verdicts(found.groups, found.comparisons, titles),
-        several_seeds=len(results.compare.seeds) > 1,
-        brackets=(found.comparisons["p_holm"] <= ALPHA).any(),
-        most_brackets=MOST_BRACKETS,
-        starts=start,
-        fairness=fairness.notes(results, found.groups),
-        asked=fairness.asked(results),
-        of_time=fairness.of_time(results, found.groups, read=not found.at_equal_time.is_empty()),
-        changes=settings.changes(results),
-        costs=fairness.costs(results),
+        verdicts=words.verdicts(found.groups, found.comparisons, budgets.titles(found.cells)),
+        starts=limits(found.groups, found.cells)[0],
         groups=_groups(found),
-        comparisons=[_comparison(row) for row in found.comparisons.rows(named=True)],
-        tested=found.comparisons["p"].is_not_null().sum(),
-        with_wilcoxon=found.comparisons["p_wilcoxon"].is_not_null().any(),
-        with_mcnemar=found.comparisons["p_mcnemar"].is_not_null().any(),
-        uncorrected=_uncorrected(found),
-        only_reason=refusals.pop() if len(refusals) == 1 else None,
+        **_equal(results, found),
+        **_differences(found.comparisons),
         at_equal_time=found.at_equal_time.rows(named=True),
         cells=found.cells.rows(named=True),
         tables=list(vars(found)),
-        num_classes=len(results.classes),
-        most_classes=SHOWN,
-        most_bands=MOST_BANDS,
-        inside=_inside(panels),
-        named=_by_budget(panels, list(results.compare.budgets)),
-        panels=panels,
+        **_pictures(results, panels),
         charts=charts,
     )
 
 
-def _uncorrected(found: Tables) -> str:
-    """Which p-values are of a pair by itself."""
-    p_values = {"Wilcoxon": "p_wilcoxon", "McNemar": "p_mcnemar"}
-    given = [name for name, p in p_values.items() if found.comparisons[p].is_not_null().any()]
-    return (
-        words.joined(f"{name}\N{RIGHT SINGLE QUOTATION MARK}s p" for name in given) if given else ""
-    )
+def _equal(results: Results, found: Tables) -> dict[str, Any]:
+    """What was equal, and what not."""
+    read = not found.at_equal_time.is_empty()
+    return {
+        "fairness": fairness.notes(results, found.groups),
+        "asked": fairness.asked(results),
+        "of_time": fairness.of_time(results, found.groups, read=read),
+        "changes": settings.changes(results),
+        "costs": fairness.costs(results),
+    }
+
+
+def _differences(comparisons: pl.DataFrame) -> dict[str, Any]:
+    """The table of differences, and what it is of."""
+    rows = comparisons.rows(named=True)
+    refusals = {row["refused"] for row in rows}
+    given = [name for name in BESIDE if comparisons[f"p_{name.lower()}"].is_not_null().any()]
+    return {
+        "comparisons": [_comparison(row) for row in rows],
+        "tested": comparisons["p"].is_not_null().sum(),
+        "with_wilcoxon": "Wilcoxon" in given,
+        "with_mcnemar": "McNemar" in given,
+        "brackets": (comparisons["p_holm"] <= ALPHA).any(),
+        "uncorrected": words.joined(f"{name}{APOSTROPHE}s p" for name in given) if given else "",
+        "only_reason": refusals.pop() if len(refusals) == 1 else None,
+    }
+
+
+def _pictures(results: Results, panels: Mapping[str, Panel]) -> dict[str, Any]:
+    """Which charts there are, and what they leave out."""
+    return {
+        "several_seeds": len(results.compare.seeds) > 1,
+        "num_classes": len(results.classes),
+        "most_brackets": MOST_BRACKETS,
+        "most_classes": SHOWN,
+        "most_bands": MOST_BANDS,
+        "inside": _inside(panels),
+        "named": _by_budget(panels, list(results.compare.budgets)),
+        "panels": panels,
+    }
 
 
 def content_hash(script: str) -> str:

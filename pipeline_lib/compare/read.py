@@ -95,20 +95,9 @@ def read_results(compare: Compare, classes: Path, folder: Path = CELLS) -> Resul
     _refuse_strays(folder, {cell.key for cell in listed_cells})
     _refuse_unequal(folder, listed_cells)
     names = display_names(compare)
-    predictions = {cell.key: _predictions(folder / cell.key) for cell in listed_cells}
-    phases = {
-        cell.key: read_json(folder / cell.key / "reports/train/phases.json")
-        for cell in listed_cells
-    }
-    courses = {
-        cell.key: course(
-            folder / cell.key / "reports",
-            _named(cell, names),
-            phases[cell.key],
-            compare.ms_per_step.get(cell.contender),
-        )
-        for cell in listed_cells
-    }
+    keys = [cell.key for cell in listed_cells]
+    phases = {key: read_json(folder / key / "reports/train/phases.json") for key in keys}
+    courses = _courses(folder, listed_cells, phases, compare)
     return Results(
         compare=compare,
         names=names,
@@ -120,14 +109,31 @@ def read_results(compare: Compare, classes: Path, folder: Path = CELLS) -> Resul
         ),
         curves=pl.concat(courses.values()),
         per_class=pl.concat(_per_class(folder, cell, names) for cell in listed_cells),
-        predictions=predictions,
+        predictions={key: _predictions(folder / key) for key in keys},
         embeddings=_where_there_is(folder, listed_cells, "reports/evaluate/embedding.csv"),
         range_tests=_where_there_is(folder, listed_cells, "reports/train/range_test.csv"),
         phases=phases,
-        params={
-            cell.key: read_json(folder / cell.key / "cell.json")["params"] for cell in listed_cells
-        },
+        params={key: read_json(folder / key / "cell.json")["params"] for key in keys},
     )
+
+
+def _courses(
+    folder: Path,
+    listed_cells: Iterable[Cell],
+    phases: Mapping[str, Mapping[str, Any]],
+    compare: Compare,
+) -> dict[str, pl.DataFrame]:
+    """The course of every training, by key."""
+    names = display_names(compare)
+    return {
+        cell.key: course(
+            folder / cell.key / "reports",
+            _named(cell, names),
+            phases[cell.key],
+            compare.ms_per_step.get(cell.contender),
+        )
+        for cell in listed_cells
+    }
 
 
 def display_names(compare: Compare) -> dict[str, str]:
