@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import typer
 
-from pipeline_lib.errors import UserError
 from stages import compare, doctor, labels, profile, recipe, resume, share
+from stages.cli import start
 
 REFERENCE = Path("docs/reference")
 
@@ -46,8 +45,4 @@ def reference() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        app()
-    except UserError as error:
-        print(error, file=sys.stderr)
-        sys.exit(error.exit_code)
+    start(app)
