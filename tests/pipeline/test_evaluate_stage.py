@@ -26,9 +26,9 @@ from pipeline_lib.models.predictor import (
     SoftNeighbours,
     load_predictor,
     save_predictor,
-    save_weights,
 )
 from pipeline_lib.models.projection import projection_head
+from pipeline_lib.models.weights import save_weights
 from pipeline_lib.params.load import load
 
 ROOT = Path(__file__).parents[2]

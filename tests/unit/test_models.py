@@ -26,7 +26,15 @@ SMALL = Architecture(
     mean=(0.5, 0.5, 0.5),
     std=(0.25, 0.25, 0.25),
 )
-ABOUT = {"method": "oracle", "classes": list("0123456789")}
+ABOUT = {
+    "method": "oracle",
+    "variant": "official",
+    "dataset": "digits",
+    "seed": 1,
+    "classes": list("0123456789"),
+    "selected_epoch": 2,
+    "snapshots": {},
+}
 
 
 def parameters_of(name: str) -> float:
