@@ -22,7 +22,7 @@ from pipeline_lib.models.build import Architecture, build
 from pipeline_lib.pixels import Stored
 from pipeline_lib.records import Problem
 from pipeline_lib.rng import seeded_layers
-from pipeline_lib.training.device import choose_device
+from pipeline_lib.training.device import choose_device, enough_memory
 from pipeline_lib.training.finders import Findings, find
 from pipeline_lib.training.interruption import Interruption, noticed
 from pipeline_lib.training.loop import Trainer
@@ -116,8 +116,8 @@ def train(params: Params, say: Callable[[str], None]) -> Record:
         say: see `prepare`.
 
     Raises:
-        UserError: See `prepare`; or the loss is not finite, or another process trains the same
-            configuration.
+        UserError: See `prepare`; or the loss is not finite, the memory does not suffice, or another
+            process trains the same configuration.
         InterruptedRunError: SIGINT or SIGTERM came; the state is saved.
     """
     ready = prepare(params, say)
@@ -125,7 +125,8 @@ def train(params: Params, say: Callable[[str], None]) -> Record:
     rule = resolve_rule(params.train.select, candidates_MK, params.train.patience)
     slot = Slot(resume_root(), _identity(params, ready.device))
     started = time.monotonic()
-    with slot.held(), noticed() as interruption:
+    memory = enough_memory(params.train.batch_size, ready.device)
+    with slot.held(), noticed() as interruption, memory:
         trainer, findings = _run(params, ready, rule, slot, interruption)
         seconds = time.monotonic() - started
         ids_N = ready.training.ids_N
