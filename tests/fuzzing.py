@@ -45,11 +45,13 @@ def soon() -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def check_message(error: UserError, lines: int = 1) -> None:
-    """One line that can be printed anywhere."""
+def check_message(error: UserError, lines: int = 1, start: str = "") -> None:
+    """One line, or some, that can be printed anywhere and begin with where the mistake is."""
     message = str(error)
     assert 1 <= len(message.splitlines()) <= lines, message
-    assert all(len(line) < LONGEST for line in message.splitlines()), message
+    for line in message.splitlines():
+        assert len(line) < LONGEST, message
+        assert line.startswith(start), message
     message.encode()
     assert "\x1b" not in message
     assert "\0" not in message

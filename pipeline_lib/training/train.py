@@ -16,7 +16,7 @@ import torch
 
 from pipeline_lib.artifacts import SIDECAR, read_json, read_table
 from pipeline_lib.augment.policies import policy, resolve
-from pipeline_lib.errors import UserError
+from pipeline_lib.errors import UserError, in_one_line
 from pipeline_lib.memory import ImageMemory
 from pipeline_lib.models.build import Architecture, build
 from pipeline_lib.pixels import Stored
@@ -33,7 +33,7 @@ from pipeline_lib.training.resume import Slot, loaded_code, resume_root
 from pipeline_lib.training.selection import Rule, Validation, resolve_rule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from torch import Tensor
 
@@ -172,7 +172,7 @@ def _run(
     state = slot.load(notes.append)
     # A resumed run goes on with what was found: another search might meet a fuller GPU.
     findings = (
-        Findings.restored(state[1]["findings"])
+        Findings.restored(state[1].get("findings"))
         if state
         else find(method, pool, params.train, params.seed)
     )
@@ -187,7 +187,7 @@ def _run(
     trainer.interruption = interruption
     trainer.extra_notes["findings"] = asdict(findings) if findings else None
     if state is not None:
-        trainer.restore(*state)
+        _restore(trainer, *state)
         notes.append(f"resuming after step {trainer.done} of {trainer.most_steps}")
     with TrainingProgress(trainer.most_steps, trainer.done, steps_per_epoch) as progress:
         for note in [method.notice, *notes, *_repetitions(method)]:
@@ -195,6 +195,19 @@ def _run(
                 progress.say(note)
         trainer.run(progress)
     return trainer, findings
+
+
+def _restore(trainer: Trainer, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
+    """Let the training go on from a state.
+
+    Raises:
+        UserError: The state is of another one: nobody but a person can have put it there.
+    """
+    try:
+        trainer.restore(tensors, notes)
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        msg = f"{trainer.slot.folder}: no state of this training ({in_one_line(error)}); delete the folder"
+        raise UserError(msg) from error
 
 
 def _repetitions(method: Method) -> list[str]:
