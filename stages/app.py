@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from stages import compare, doctor, labels, profile, recipe, resume, share
+from stages import audit, compare, doctor, labels, profile, recipe, resume, share
 from stages.cli import start
 
 REFERENCE = Path("docs/reference")
@@ -15,6 +15,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_
 app.add_typer(recipe.app, name="recipe")
 app.add_typer(resume.app, name="resume")
 app.command("doctor")(doctor.doctor)
+app.command("audit")(audit.audit)
 app.command("push")(share.push)
 app.command("pull")(share.pull)
 app.command("import-labels")(labels.import_labels)

@@ -23,9 +23,16 @@ HTTPS = "pipeline_lib/datasets/files/https.py"
 MAY_IMPORT = {
     "pickle": {"pipeline_lib/datasets/files/cifar.py"},  # an unpickler that builds records only
     **dict.fromkeys(("urllib.request", "urllib.error", "http", "ssl"), frozenset({HTTPS})),
-    # DVC, and the audit of what is installed: with arguments of their own, without a shell
-    "subprocess": {"stages/compare.py", "stages/audit.py"},
-    "ctypes": {"pipeline_lib/training/resume.py"},  # prctl: to end with DVC
+    # DVC, Git, cells and the audit of what is installed: lists of arguments, without a shell
+    "subprocess": {
+        "pipeline_lib/cells/children.py",
+        "pipeline_lib/doctor/commands.py",
+        *(f"stages/{name}.py" for name in ("audit", "compare", "dvc_command", "share")),
+    },
+    "ctypes": {
+        "pipeline_lib/training/resume.py",  # prctl: to end with DVC
+        "pipeline_lib/doctor/environment.py",  # asks the driver of the GPU
+    },
     "importlib": {
         "pipeline_lib/datasets/load.py",
         "pipeline_lib/protocols/split.py",

@@ -56,7 +56,11 @@ def places(content: dict, above: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
 
 
 PLACES = places(dict(CONTENT))
-edits = st.tuples(st.sampled_from(PLACES), st.sampled_from(["set", "drop", "add", "copy"]), values)
+edits = st.tuples(
+    st.sampled_from(PLACES),
+    st.sampled_from(["set", "drop", "add", "copy", "nudge", "nudge"]),
+    values,
+)
 
 
 def edited(changes: list[tuple[tuple[str, ...], str, object]]) -> dict:
@@ -74,9 +78,20 @@ def edited(changes: list[tuple[tuple[str, ...], str, object]]) -> dict:
                 section[str(value)[:20] if isinstance(value, str) else f"{name}s"] = value
             case "copy":  # that of another key
                 section[name] = CONTENT[PLACES[len(str(value)) % len(PLACES)][0]]
+            case "nudge":
+                section[name] = nudged(section.get(name))
             case _:
                 section[name] = value
     return content
+
+
+def nudged(value: object) -> object:
+    """Another value of the kind."""
+    if isinstance(value, bool):
+        return not value
+    return (
+        value + 1 if isinstance(value, int) else value * 0.9 if isinstance(value, float) else value
+    )
 
 
 def same(ours: object, said: object) -> bool:

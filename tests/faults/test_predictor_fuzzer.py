@@ -6,6 +6,7 @@ little memory.
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 import struct
@@ -58,6 +59,7 @@ def predictors() -> dict[str, Predictor]:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """A saved predictor of each kind, with a snapshot."""
+    importlib.import_module("torchvision.models")  # which takes seconds, the first time
     folders = []
     for kind, predictor in predictors().items():
         folder = tmp_path_factory.mktemp(kind)
