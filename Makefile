@@ -11,6 +11,7 @@ help:
 	@echo "make push    send all outputs to the remote of DVC"
 	@echo "make pull    fetch them"
 	@echo "make test    linters, types, layers and the whole test suite"
+	@echo "make audit   known holes in the pinned packages, and licences"
 	@echo "make soak    hundreds of kills, thousands of broken inputs, another processor (an hour)"
 
 repro: .venv/ok
@@ -27,6 +28,9 @@ test: .venv/ok
 
 soak: .venv/ok
 	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 python -m pytest -q -s -m soak
+
+audit: .venv/ok
+	PATH="$$PATH:$(CURDIR)/$(BIN)" $(BIN)/python -m stages.app audit
 
 .venv/ok: requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

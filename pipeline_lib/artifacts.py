@@ -15,10 +15,10 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline_lib.errors import UserError
+from pipeline_lib.errors import UserError, in_one_line, listed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import numpy as np
     import pyarrow as pa
@@ -45,23 +45,38 @@ def publish(path: Path, *, sidecar: bool = True) -> Iterator[Path]:
     Raises:
         UserError: The disk is full or the folder cannot be written.
     """
-    try:
-        temporary = _temporary(path)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    try:
+    with publish_together(path, sidecar=sidecar) as (temporary,):
         yield temporary
-        digest = sha256(temporary)
-        _settle(temporary, path)
-        if sidecar:
-            temporary.write_text(f"{digest}  {path.name}\n")
-            _settle(temporary, path.with_name(path.name + SIDECAR))
+
+
+@contextlib.contextmanager
+def publish_together(*paths: Path, sidecar: bool = True) -> Iterator[list[Path]]:
+    """The same for files that belong together: all of them are replaced, or none.
+
+    Raises:
+        UserError: See `publish`.
+    """
+    ready: dict[Path, Path] = {}  # temporary -> its name to be
+    try:
+        for path in paths:
+            ready[_temporary(path)] = path
+        yield list(ready)
+        for temporary, path in list(ready.items()) if sidecar else ():
+            beside = path.with_name(path.name + SIDECAR)
+            line = f"{sha256(temporary)}  {path.name}\n"
+            ready[written := _temporary(beside)] = beside
+            written.write_text(line)
+        for temporary in ready:
+            _flush(temporary)
+        for temporary, path in ready.items():
+            _settle(temporary, path)
     except OSError as error:
         if isinstance(error, FileNotFoundError):
             raise
-        raise _unwritable(path, error) from error
+        raise _unwritable(paths, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        for temporary in ready:
+            temporary.unlink(missing_ok=True)
 
 
 def _temporary(path: Path) -> Path:
@@ -73,18 +88,22 @@ def _temporary(path: Path) -> Path:
     return Path(name)
 
 
-def _unwritable(path: Path, error: OSError) -> UserError:
-    reason = error.strerror or error
+def _unwritable(paths: Sequence[Path], error: OSError) -> UserError:
+    where, reason = listed(paths, 1), error.strerror or error
     return UserError(
-        f"{path}: cannot be written ({reason}); free space or fix the rights, then run again"
+        f"{where}: cannot be written ({reason}); free space or fix the rights, then run again"
     )
 
 
-def _settle(temporary: Path, path: Path) -> None:
-    """Bring `temporary` to the disk, then to its name."""
+def _flush(temporary: Path) -> None:
+    """Bring a file to the disk, with the rights that the umask asks for."""
     temporary.chmod(0o666 & ~_umask())
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
+
+
+def _settle(temporary: Path, path: Path) -> None:
+    """Bring a file to its name."""
     temporary.replace(path)
     directory = os.open(path.parent, os.O_RDONLY)
     try:
@@ -120,10 +139,18 @@ def publish_json(path: Path, content: Mapping[str, Any], *, sidecar: bool = True
     """Write `content` as indented JSON (see `publish`).
 
     Raises:
+        ValueError: See `as_json`.
+    """
+    publish_text(path, as_json(content), sidecar=sidecar)
+
+
+def as_json(content: Mapping[str, Any]) -> str:
+    """Indented JSON with a line feed at the end.
+
+    Raises:
         ValueError: `content` holds NaN or infinity, which are not JSON.
     """
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-    publish_text(path, text + "\n", sidecar=sidecar)
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 @contextlib.contextmanager
@@ -208,24 +235,58 @@ def _ends_of_row_groups(sizes_N: NDArray[np.int64], most: int, *, last: bool) ->
 
 
 def publish_table(path: Path, table: pa.Table, *, sidecar: bool = True) -> None:
-    """Write `table` as Parquet (see `publish_rows`)."""
-    with publish_rows(path, table.schema, sidecar=sidecar) as write:
+    """Write `table` as Parquet (see `write_table` and `publish`)."""
+    with publish(path, sidecar=sidecar) as temporary:
+        write_table(temporary, table)
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write `table` as Parquet (see `write_rows`)."""
+    with write_rows(path, table.schema) as write:
         write(table)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Verify and read a JSON object."""
+def read_json(path: Path, most_bytes: int | None = None) -> dict[str, Any]:
+    """Verify and read a JSON object.
+
+    Args:
+        path: of the file.
+        most_bytes: more are refused unread; None where the pipeline itself wrote the file.
+
+    Raises:
+        UserError: See `verify`; or the file holds something else.
+    """
     verify(path)
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if most_bytes and path.stat().st_size > most_bytes:
+        raise _unusable(path, f"more than {most_bytes} bytes")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise _unusable(path, f"no JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise _unusable(path, f"a JSON {type(content).__name__}, no object")
     return content
 
 
 def read_table(path: Path) -> pa.Table:
-    """Verify and read a Parquet table."""
+    """Verify and read a Parquet table.
+
+    Raises:
+        UserError: See `verify`; or the file holds something else.
+    """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     verify(path)
-    return pq.read_table(path)
+    try:
+        return pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise _unusable(path, f"no Parquet ({error})") from error
+
+
+def _unusable(path: Path, problem: str) -> UserError:
+    """The sidecar fits, so it was not damaged on the way: something else wrote it."""
+    return UserError(f"{path}: {in_one_line(problem)}; delete it, then `dvc repro`")
 
 
 def sha256(path: Path) -> str:
@@ -238,18 +299,25 @@ def verify(path: Path) -> None:
     """Check `path` against its sidecar.
 
     Raises:
-        UserError: The file or its sidecar is missing, or the bytes are not those that were written.
+        UserError: The file or its sidecar is missing or unreadable, or the bytes are not those that were
+            written.
     """
     sidecar = path.with_name(path.name + SIDECAR)
     for needed in (path, sidecar):
         if not needed.is_file():
             msg = f"{needed}: missing; run `dvc repro` (or `dvc pull`) to get it"
             raise UserError(msg)
-    expected = sidecar.read_text(encoding="ascii", errors="replace").split(" ", 1)[0].strip()
-    actual = sha256(path)
+    try:
+        with sidecar.open("rb") as file:
+            expected = file.read(64).decode("ascii", "replace")
+        actual = sha256(path)
+    except OSError as error:
+        msg = f"{path}: cannot be read ({error.strerror}); give yourself the right to, or mend the disk"
+        raise UserError(msg) from error
     if actual != expected:
+        written = f"{expected[:16]}..." if expected.isalnum() else "none"
         msg = (
-            f"{path}: damaged: sha256 is {actual[:16]}..., written was {expected[:16]}...; "
+            f"{path}: damaged: sha256 is {actual[:16]}..., written was {written}; "
             f"delete the file and its object in .dvc/cache, then `dvc pull` or `dvc repro`"
         )
         raise UserError(msg)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import typer
 
-from pipeline_lib.errors import UserError
-from stages import compare, doctor, labels, profile, recipe, resume, share
+from stages import audit, compare, doctor, labels, profile, recipe, resume, share
+from stages.cli import start
 
 REFERENCE = Path("docs/reference")
 
@@ -16,6 +15,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_
 app.add_typer(recipe.app, name="recipe")
 app.add_typer(resume.app, name="resume")
 app.command("doctor")(doctor.doctor)
+app.command("audit")(audit.audit)
 app.command("push")(share.push)
 app.command("pull")(share.pull)
 app.command("import-labels")(labels.import_labels)
@@ -46,8 +46,4 @@ def reference() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        app()
-    except UserError as error:
-        print(error, file=sys.stderr)
-        sys.exit(error.exit_code)
+    start(app)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,12 @@ from pipeline_lib.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+# What a full disk, a quota, a limit of size, and a folder that may not be written to answer.
+DISK = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO),
+    *(errno.EROFS, errno.EACCES, errno.EPERM),
+}
 
 
 def say(line: str) -> None:
@@ -22,8 +29,22 @@ def run(stage: Callable[..., None]) -> None:
     """Run `stage` as a command-line program."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(stage)
+    start(app)
+
+
+def start(app: typer.Typer) -> None:
+    """Run a command-line program; a mistake of the user or trouble with the disk is one line, no traceback."""
     try:
         app()
     except UserError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in DISK:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(
+            f"{where}{error.strerror}; free space or fix the rights, then run again",
+            file=sys.stderr,
+        )
+        sys.exit(1)

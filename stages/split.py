@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline_lib.artifacts import publish_json, publish_table, read_json, read_table
+from pipeline_lib.artifacts import as_json, publish_together, read_json, read_table, write_table
 from pipeline_lib.params.load import load
 from pipeline_lib.pixels import Stored, pixel_blocks
 from pipeline_lib.protocols.split import split
@@ -14,6 +14,7 @@ from stages.cli import run
 
 DATA = Path("data")
 OUT = DATA / "split"
+PARTS = ("train", "val", "test", "oracle")
 
 
 def main() -> None:
@@ -29,9 +30,12 @@ def main() -> None:
         params.data.limit,
         partial(pixel_blocks, DATA / "images.parquet", stored=Stored.described_by(classes)),
     )
-    for name in ("train", "val", "test", "oracle"):
-        publish_table(OUT / f"{name}.parquet", getattr(tables, name))
-    publish_json(OUT / "summary.json", tables.summary)
+    # Together: a new train beside an old val could have images in common.
+    names = [*(f"{part}.parquet" for part in PARTS), "summary.json"]
+    with publish_together(*(OUT / name for name in names)) as (*files, summary):
+        for part, file in zip(PARTS, files, strict=True):
+            write_table(file, getattr(tables, part))
+        summary.write_text(as_json(tables.summary), encoding="utf-8")
     print(described(tables.summary))
 
 

@@ -13,7 +13,8 @@ from pipeline_lib.evaluation.embedding import embedding
 from pipeline_lib.evaluation.intervals import wilson_95
 from pipeline_lib.evaluation.predict import predict
 from pipeline_lib.evaluation.snapshots import snapshot_accuracies
-from pipeline_lib.models.predictor import DESCRIPTION, load_predictor
+from pipeline_lib.models.description import DESCRIPTION, read_description
+from pipeline_lib.models.predictor import load_predictor
 from pipeline_lib.pixels import Stored
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def evaluate(
     Raises:
         UserError: An input is missing, damaged, or does not belong to the others.
     """
-    about, task = _belonging_together(models / DESCRIPTION, data / "classes.json")
+    about, task = _belonging_together(models, data / "classes.json")
     classes: list[str] = task["classes"]
     known = labels.read_training_labels(data, len(classes))
     curve = labels.label_curve(data / "label_history.parquet", known)
@@ -88,12 +89,18 @@ def evaluate(
     return content
 
 
-def _belonging_together(description: Path, classes: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Read predictor.json and classes.json, which must name the same classes."""
-    about, task = read_json(description), read_json(classes)
-    if about["classes"] != task["classes"]:
-        msg = f"{description}: trained on other classes than {classes} has; run `dvc repro`"
-        raise UserError(msg)
+def _belonging_together(models: Path, classes: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read predictor.json and classes.json, which must be of the same classes and shape of images."""
+    about, task = read_description(models), read_json(classes)
+    network = about["architecture"]
+    shape = tuple(network[name] for name in ("image_height", "image_width", "channels"))
+    for ours, theirs, what in (
+        (about["classes"], task["classes"], "classes"),
+        (shape, (task["height"], task["width"], task["channels"]), "sizes of images"),
+    ):
+        if ours != theirs:
+            msg = f"{models / DESCRIPTION}: trained on other {what} than {classes} has; run `dvc repro`"
+            raise UserError(msg)
     return about, task
 
 

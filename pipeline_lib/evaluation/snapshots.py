@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline_lib.evaluation import metrics
 from pipeline_lib.evaluation.predict import predict
-from pipeline_lib.models.predictor import load_snapshot, read_description
+from pipeline_lib.models.description import read_description
+from pipeline_lib.models.predictor import load_snapshot
 
 if TYPE_CHECKING:
     from pathlib import Path

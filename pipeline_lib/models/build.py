@@ -69,8 +69,9 @@ def _torchvision_encoder(a: Architecture, common: dict[str, Any]) -> nn.Module:
         encoder = TorchvisionEncoder(
             a.name, size=size, num_classes=a.num_classes, stem=a.stem, **common
         ).train()
-        # Two images, and in training mode: batch statistics of a single value are refused as well.
-        encoder(torch.zeros(2, a.channels, *size))
+        if not next(encoder.parameters()).is_meta:  # else it is one that has been trained
+            # Two images, and in training mode: batch statistics of a single value are refused as well.
+            encoder(torch.zeros(2, a.channels, *size))
     except (RuntimeError, AssertionError, ValueError) as error:
         msg = (
             f"model.name: {a.name} cannot take images of {size[0]}x{size[1]} pixels; set "

@@ -9,10 +9,12 @@ import torch
 from torch import nn
 from torch.nn.functional import normalize
 
-from pipeline_lib.artifacts import publish_bytes, publish_json, read_json, verify
+from pipeline_lib.artifacts import as_json, publish_together
 from pipeline_lib.errors import UserError
 from pipeline_lib.models.build import Architecture, build
+from pipeline_lib.models.description import DESCRIPTION, SCHEMA_VERSION, read_description
 from pipeline_lib.models.projection import headless, projected_width, projection_head
+from pipeline_lib.models.weights import Weightless, as_safetensors, fill
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,9 +24,7 @@ if TYPE_CHECKING:
 
     from pipeline_lib.models.classifier import Classifier
 
-SCHEMA_VERSION = 2
 WEIGHTS = "predictor.safetensors"
-DESCRIPTION = "predictor.json"
 SNAPSHOTS = "snapshots"
 
 
@@ -163,14 +163,6 @@ def _projecting(
     )
 
 
-def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
-    """Write a predictor's `state_dict()` as safetensors."""
-    from safetensors.torch import save
-
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    publish_bytes(path, save(tensors))
-
-
 def save_predictor(
     folder: Path,
     weights: Mapping[str, Tensor],
@@ -187,21 +179,25 @@ def save_predictor(
         architecture: of its network.
         about: method, classes, seed and so on, for readers and later stages.
     """
-    save_weights(folder / WEIGHTS, weights)
     content = {
         "schema_version": SCHEMA_VERSION,
         **about,
         "predictor": dict(description),
         "architecture": asdict(architecture),
     }
-    publish_json(folder / DESCRIPTION, content)
+    with publish_together(folder / WEIGHTS, folder / DESCRIPTION) as (weights_file, about_file):
+        weights_file.write_bytes(as_safetensors(weights))
+        about_file.write_text(as_json(content), encoding="utf-8")
 
 
 def load_predictor(folder: Path) -> nn.Module:
     """Read the predictor written by `save_predictor`, in evaluation mode on the CPU.
 
+    The files may come from anybody: nothing in them is executed, and they get no more memory than the
+    weights in them take.
+
     Raises:
-        UserError: A file is missing, damaged, or of a later version of the project.
+        UserError: A file is missing, damaged, of a later version of the project, or not of this project.
     """
     description = read_description(folder)
     return _load(folder / WEIGHTS, description["architecture"], description["predictor"])
@@ -219,30 +215,13 @@ def load_snapshot(folder: Path, name: str) -> nn.Module:
     return _load(path, description["architecture"], snapshot["predictor"])
 
 
-def read_description(folder: Path) -> dict[str, Any]:
-    """The content of predictor.json.
-
-    Raises:
-        UserError: It is missing, damaged, or of another version of the project.
-    """
-    description: dict[str, Any] = read_json(folder / DESCRIPTION)
-    if description.get("schema_version") != SCHEMA_VERSION:
-        msg = (
-            f"{folder / DESCRIPTION}: schema_version {description.get('schema_version')!r}, this "
-            f"version reads {SCHEMA_VERSION}; train again or use the version that wrote it"
-        )
-        raise UserError(msg)
-    return description
-
-
 def _load(path: Path, architecture: Mapping[str, Any], description: Mapping[str, Any]) -> nn.Module:
-    from safetensors.torch import load
-
-    predictor = predictor_like(Architecture(**architecture), description)
-    verify(path)
-    try:
-        predictor.load_state_dict(load(path.read_bytes()))
-    except RuntimeError as error:
-        msg = f"{path}: not the weights of the network in {DESCRIPTION}; train again"
-        raise UserError(msg) from error
+    with Weightless():
+        predictor = predictor_like(Architecture(**architecture), description)
+    fill(predictor, path)
+    if isinstance(predictor, SoftNeighbours):
+        lowest, highest = predictor.class_S.aminmax()
+        if lowest < 0 or highest >= predictor.num_classes:
+            msg = f"{path}: class_S is not of classes 0 to {predictor.num_classes - 1}; train again"
+            raise UserError(msg)
     return predictor.eval()

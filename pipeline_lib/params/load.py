@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -10,7 +11,7 @@ from pydantic import BaseModel, ValidationError, field_validator, model_validato
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from pipeline_lib.errors import UserError
+from pipeline_lib.errors import UserError, in_one_line
 from pipeline_lib.params.compare import Compare
 from pipeline_lib.params.methods import KINDS, Methods
 from pipeline_lib.params.section import Section
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 PARAMS = Path("params.yaml")
+LONGEST = 900  # characters of a line on a mistake
+# What YAML raises besides errors of its own: a date that is none, 5,000 digits, 2,000 brackets.
+_UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 # Protocols that leave no image unlabeled, and hardly one labeled.
 CANDIDATE_SETS = ("uniform_candidates", "class_dependent", "instance_candidates", "annotators")
 SUPERCLASSED = ("cifar100",)  # datasets that come with superclasses
@@ -119,7 +123,10 @@ def check(content: Mapping[str, Any], path: Path) -> Params:
         return Params.model_validate(content)
     except ValidationError as error:
         errors = error.errors()
-        lines = [f"{path}: {_explain(details, errors)}" for details in _without_echoes(errors)]
+        lines = [
+            in_one_line(f"{path}: {_explain(details, errors)}", LONGEST)
+            for details in _without_echoes(errors)
+        ]
         raise UserError("\n".join(lines)) from error
 
 
@@ -143,11 +150,11 @@ def read_yaml(path: Path) -> Mapping[str, Any]:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f":{mark.line + 1}" if mark else ""
-        problem = (error.problem or error.context or "not YAML").splitlines()[0]
+        problem = in_one_line((error.problem or error.context or "not YAML").partition("\n")[0])
         msg = f"{path}{where}: {problem}"
         raise UserError(msg) from error
-    except YAMLError as error:
-        msg = f"{path}: not YAML: {str(error).splitlines()[0]}"
+    except (YAMLError, *_UNREADABLE) as error:
+        msg = f"{path}: not YAML: {in_one_line(error)}"
         raise UserError(msg) from error
     if not isinstance(content, dict):
         msg = f"{path}: holds no sections; restore it with `git checkout {path}`"
@@ -187,10 +194,17 @@ def _explain(details: ErrorDetails, errors: list[ErrorDetails]) -> str:
         message = str(details["ctx"]["error"])
         return message if message.startswith(key) else f"{key}: {message}"
     if kind == "string_type" and isinstance(given, int | float):
-        return f"{key}: {given!r} is no text; put it in quotes"
+        return f"{key}: {_shown(given)} is no text; put it in quotes"
     message = details["msg"][0].lower() + details["msg"][1:]
     choices = _suggestion(given, _quoted(message)) if kind == "literal_error" else ""
-    return f"{key}: {given!r}: {message}{choices}"
+    return f"{key}: {_shown(given)}: {message}{choices}"
+
+
+def _shown(given: object) -> str:
+    """The value as Python writes it, cut short: aliases of YAML can make it larger than any memory."""
+    short = reprlib.Repr()
+    short.maxstring = short.maxlong = short.maxother = 80
+    return short.repr(given)
 
 
 def _names_beside(location: tuple[int | str, ...]) -> list[str]:

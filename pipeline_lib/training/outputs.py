@@ -21,8 +21,8 @@ from pipeline_lib.models.predictor import (
     SNAPSHOTS,
     predictor_like,
     save_predictor,
-    save_weights,
 )
+from pipeline_lib.models.weights import save_weights
 from pipeline_lib.training.record import PARTS, Kept, Record
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline_lib.artifacts import SIDECAR, publish_bytes, publish_json, verify
-from pipeline_lib.errors import UserError, listed
+from pipeline_lib.errors import UserError, in_one_line, listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -103,17 +103,16 @@ class Slot:
 
     def load(self, say: Callable[[str], None]) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """The newest intact state and its notes, or None."""
-        from safetensors import safe_open
+        from safetensors import SafetensorError
 
         for path in self._states():
             try:
                 verify(path)
+                return _read(path)
             except UserError as error:
                 say(f"resume state ignored: {error}")
-                continue
-            with safe_open(path, "pt") as file:
-                notes = json.loads(file.metadata()["notes"])
-                return {name: file.get_tensor(name) for name in file.keys()}, notes  # noqa: SIM118
+            except (SafetensorError, LookupError, TypeError, ValueError) as error:
+                say(f"resume state ignored: {path}: {in_one_line(error)}")
         return None
 
     def _states(self) -> list[Path]:
@@ -128,11 +127,29 @@ class Slot:
         lines = []
         for path in sorted(self.folder.parent.glob(f"*/{DESCRIPTION}")):
             if path.parent != self.folder and any(path.parent.glob("step-*.safetensors")):
-                other = json.loads(path.read_text(encoding="utf-8"))
+                other = _identity_in(path)
                 lines.append(
                     f"resume state {path.parent} ignored: other {listed(_differences(self.identity, other), 5)}"
                 )
         return lines
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        notes: dict[str, Any] = json.loads(file.metadata()["notes"])
+        return {name: file.get_tensor(name) for name in file.keys()}, notes  # noqa: SIM118
+
+
+def _identity_in(path: Path) -> dict[str, dict[str, Any]]:
+    """What another run said of itself; of an unreadable file, nothing."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, RecursionError, ValueError):
+        return {}
+    sections = content.items() if isinstance(content, dict) else ()
+    return {name: section for name, section in sections if isinstance(section, dict)}
 
 
 def _differences(ours: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:

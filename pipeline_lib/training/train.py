@@ -16,13 +16,13 @@ import torch
 
 from pipeline_lib.artifacts import SIDECAR, read_json, read_table
 from pipeline_lib.augment.policies import policy, resolve
-from pipeline_lib.errors import UserError
+from pipeline_lib.errors import UserError, in_one_line
 from pipeline_lib.memory import ImageMemory
 from pipeline_lib.models.build import Architecture, build
 from pipeline_lib.pixels import Stored
 from pipeline_lib.records import Problem
 from pipeline_lib.rng import seeded_layers
-from pipeline_lib.training.device import choose_device
+from pipeline_lib.training.device import choose_device, enough_memory
 from pipeline_lib.training.finders import Findings, find
 from pipeline_lib.training.interruption import Interruption, noticed
 from pipeline_lib.training.loop import Trainer
@@ -33,7 +33,7 @@ from pipeline_lib.training.resume import Slot, loaded_code, resume_root
 from pipeline_lib.training.selection import Rule, Validation, resolve_rule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from torch import Tensor
 
@@ -116,8 +116,8 @@ def train(params: Params, say: Callable[[str], None]) -> Record:
         say: see `prepare`.
 
     Raises:
-        UserError: See `prepare`; or the loss is not finite, or another process trains the same
-            configuration.
+        UserError: See `prepare`; or the loss is not finite, the memory does not suffice, or another
+            process trains the same configuration.
         InterruptedRunError: SIGINT or SIGTERM came; the state is saved.
     """
     ready = prepare(params, say)
@@ -125,7 +125,8 @@ def train(params: Params, say: Callable[[str], None]) -> Record:
     rule = resolve_rule(params.train.select, candidates_MK, params.train.patience)
     slot = Slot(resume_root(), _identity(params, ready.device))
     started = time.monotonic()
-    with slot.held(), noticed() as interruption:
+    memory = enough_memory(params.train.batch_size, ready.device)
+    with slot.held(), noticed() as interruption, memory:
         trainer, findings = _run(params, ready, rule, slot, interruption)
         seconds = time.monotonic() - started
         ids_N = ready.training.ids_N
@@ -171,7 +172,7 @@ def _run(
     state = slot.load(notes.append)
     # A resumed run goes on with what was found: another search might meet a fuller GPU.
     findings = (
-        Findings.restored(state[1]["findings"])
+        Findings.restored(state[1].get("findings"))
         if state
         else find(method, pool, params.train, params.seed)
     )
@@ -186,7 +187,7 @@ def _run(
     trainer.interruption = interruption
     trainer.extra_notes["findings"] = asdict(findings) if findings else None
     if state is not None:
-        trainer.restore(*state)
+        _restore(trainer, *state)
         notes.append(f"resuming after step {trainer.done} of {trainer.most_steps}")
     with TrainingProgress(trainer.most_steps, trainer.done, steps_per_epoch) as progress:
         for note in [method.notice, *notes, *_repetitions(method)]:
@@ -194,6 +195,19 @@ def _run(
                 progress.say(note)
         trainer.run(progress)
     return trainer, findings
+
+
+def _restore(trainer: Trainer, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
+    """Let the training go on from a state.
+
+    Raises:
+        UserError: The state is of another one: nobody but a person can have put it there.
+    """
+    try:
+        trainer.restore(tensors, notes)
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        msg = f"{trainer.slot.folder}: no state of this training ({in_one_line(error)}); delete the folder"
+        raise UserError(msg) from error
 
 
 def _repetitions(method: Method) -> list[str]:

@@ -182,7 +182,7 @@ def test_another_script_does_not_run(usual, browser, tmp_path):
     page.close()
 
 
-def test_hostile_names_do_nothing(crowded, visit):
+def test_row_39_hostile_names_do_nothing(crowded, visit):
     page = visit(crowded)
     assert page.title() == "12 contenders on digits"
     assert page.evaluate("document.querySelectorAll('script').length") == 1

@@ -182,7 +182,7 @@ def test_one_seed_is_refused_once_and_not_in_every_row(crowded):
     assert text.count("refused") == len(crowded.tables.comparisons) == 66
 
 
-def test_hostile_names_are_text(crowded):
+def test_row_39_hostile_names_are_text(crowded):
     for name in HOSTILE:
         if "<" in name or '"' in name:
             assert name not in crowded.html

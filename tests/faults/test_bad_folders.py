@@ -61,7 +61,7 @@ def test_a_file_that_cannot_be_read_is_the_one_named(workspace, monkeypatch, for
     assert workspace.refused("download").startswith(f"{name}: cannot be read (Input/output error)")
 
 
-def test_a_full_disk_while_unpacking_is_said(tmp_path: Path, monkeypatch):
+def test_row_28_a_full_disk_while_unpacking_is_said(tmp_path: Path, monkeypatch):
     path = tmp_path / "photos.tar.gz"
     with gzip.open(path, "wb") as file, tarfile.open(fileobj=file, mode="w"):
         pass

@@ -121,7 +121,7 @@ def test_a_pixel_and_a_strip_can_be_resized(workspace):
     assert rows["cat/dot.png"] == rows["cat/strip.png"] == bytes([9]) * 192
 
 
-def test_damaged_input_of_a_stage_is_noticed_before_it_works(workspace):
+def test_row_21_damaged_input_of_a_stage_is_noticed_before_it_works(workspace):
     workspace.two_classes()
     workspace.run("configure", "download")
     archive = workspace.root / "data/raw/images.archive"
@@ -132,6 +132,19 @@ def test_damaged_input_of_a_stage_is_noticed_before_it_works(workspace):
     assert message.startswith("data/raw/images.archive: damaged: sha256 is")
     (workspace.root / "data/raw/images.archive.sha256").unlink()
     assert workspace.refused("ingest").startswith("data/raw/images.archive.sha256: missing")
+
+
+@pytest.mark.parametrize("how", ["truncated", "empty", "a flipped bit"])
+def test_row_21_a_damaged_table_is_noticed_before_it_is_read(workspace, how: str):
+    workspace.two_classes()
+    workspace.run("configure", "download", "ingest")
+    table = workspace.root / "data/labels.parquet"
+    content = bytearray(table.read_bytes())
+    content[len(content) // 2] ^= 16
+    table.write_bytes({"truncated": content[:-9], "empty": b"", "a flipped bit": content}[how])
+    message = workspace.refused("split")
+    assert message.startswith("data/labels.parquet: damaged: sha256 is ")
+    assert "\n" not in message
 
 
 def test_the_stage_as_a_program_prints_one_line_and_exits_with_1(workspace):

@@ -120,7 +120,7 @@ def test_no_process_is_left_over(tmp_path, how: str):
     assert complaints.count("Traceback") == (how == "Ctrl-C"), complaints
 
 
-def test_a_disk_that_fills_up_leaves_the_tables_of_the_last_run(workspace):
+def test_row_28_a_disk_that_fills_up_leaves_the_tables_of_the_last_run(workspace):
     """Files may grow to 50 kB only, as on a full disk: images.parquet is larger, the others are not."""
     workspace.two_classes()
     workspace.run("download", "ingest")

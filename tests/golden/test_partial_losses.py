@@ -243,7 +243,7 @@ def test_conformal_targets_are_the_normalised_geometric_mean(views, case) -> Non
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @settings(max_examples=25, deadline=None)
 @given(case=st.one_of(cases, extreme_cases))
-def test_conformal_targets_stay_a_distribution_on_the_candidates(dtype, case) -> None:
+def test_row_36_conformal_targets_stay_a_distribution_on_the_candidates(dtype, case) -> None:
     ours = partial.conformal_targets(tensors(case.views, dtype), tensor(case.y, torch.float32))
     assert ours.dtype == torch.float32
     assert (ours[tensor(case.y) == 0] == 0).all()

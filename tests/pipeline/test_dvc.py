@@ -107,7 +107,9 @@ def test_the_section_of_another_method_reruns_only_the_check(project: Project) -
         ("+methods.cr_dpll.lambda_mx=1", "unknown key (did you mean 'lambda_max'?)"),
     ],
 )
-def test_a_mistake_in_params_costs_nothing(project: Project, override: str, message: str) -> None:
+def test_rows_1_2_3_a_mistake_in_params_costs_nothing(
+    project: Project, override: str, message: str
+) -> None:
     before = project.bytes_of(*OUTPUTS)
     done = project.run("dvc", "exp", "run", "-S", override)
     project.run("git", "checkout", "-q", "params.yaml")
@@ -133,7 +135,7 @@ def test_the_script_of_the_tutorial_writes_the_digits_as_files(project: Project)
     assert (folder / "candidates.csv").read_text().startswith("file,candidates\n0/0.png,0|")
 
 
-def test_a_damaged_input_stops_the_stage(project: Project) -> None:
+def test_row_21_a_damaged_input_stops_the_stage(project: Project) -> None:
     images = project.root / "data/images.parquet"
     before = images.read_bytes()
     images.chmod(0o644)

@@ -26,9 +26,9 @@ from pipeline_lib.models.predictor import (
     SoftNeighbours,
     load_predictor,
     save_predictor,
-    save_weights,
 )
 from pipeline_lib.models.projection import projection_head
+from pipeline_lib.models.weights import save_weights
 from pipeline_lib.params.load import load
 
 ROOT = Path(__file__).parents[2]
@@ -333,6 +333,38 @@ def test_what_does_not_fit_is_refused_before_metrics_are_written(
     with pytest.raises(UserError, match=message):
         run(tmp_path)
     assert not (tmp_path / "reports/metrics.json").exists()
+
+
+def edit(path: Path, **changes: object) -> None:
+    """Change a JSON file; its sidecar fits all the same."""
+    publish_json(path, json.loads(path.read_text()) | changes)
+
+
+def test_row_22_a_predictor_of_other_images_is_refused(tmp_path) -> None:
+    write_inputs(tmp_path)
+    edit(tmp_path / "data/classes.json", height=16)
+    with pytest.raises(UserError, match=r"predictor\.json: trained on other sizes of images than"):
+        run(tmp_path)
+
+
+def test_row_40_a_model_from_the_future_is_refused(tmp_path) -> None:
+    write_inputs(tmp_path)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    edit(tmp_path / "models/predictor.json", schema_version=99, new_key=1)
+    done = subprocess.run(
+        [sys.executable, "-m", "stages.evaluate"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (
+        1,
+        "models/predictor.json: schema_version 99, this version reads 2; train again or use the version that "
+        "wrote it\n",
+    )
+    assert not (tmp_path / "reports").exists()
 
 
 @pytest.mark.parametrize("name", ["models/predictor.json", "data/label_state.parquet"])

@@ -93,7 +93,7 @@ def test_row_30_two_trainings_of_one_configuration_do_not_mix(trainable: Project
     assert "trains this configuration already" in done.stdout
 
 
-def test_a_loss_that_is_not_finite_stops_with_advice(trainable: Project) -> None:
+def test_row_31_a_loss_that_is_not_finite_stops_with_advice(trainable: Project) -> None:
     trainable.set(train={"learning_rate": 1e30, "schedule": "constant"})
     done = trainable.stage("train")
     assert done.returncode == 1
@@ -111,7 +111,7 @@ def test_a_loss_that_is_not_finite_stops_with_advice(trainable: Project) -> None
     ],
     ids=["no epoch", "a batch above the data", "a fraction of an epoch"],
 )
-def test_odd_lengths_are_defined(trainable: Project, changes: dict[str, object]) -> None:
+def test_rows_33_34_odd_lengths_are_defined(trainable: Project, changes: dict[str, object]) -> None:
     trainable.set(train=changes, methods={"cr_dpll": {**CR_DPLL, "ramp_epochs": 0}})
     done = trainable.stage("train")
     assert done.returncode == 0, done.stdout

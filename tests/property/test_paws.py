@@ -176,7 +176,9 @@ def test_at_the_start_the_loss_is_that_of_equal_classes(me_max, small_views) -> 
 @pytest.mark.parametrize("value", [None, 0, 255])
 @pytest.mark.parametrize("temperature", [0.001, 0.1])
 @pytest.mark.parametrize("bf16", [False, True])
-def test_steps_are_finite_for_flat_images_and_steep_similarities(value, temperature, bf16) -> None:
+def test_row_35_steps_are_finite_for_flat_images_and_steep_similarities(
+    value, temperature, bf16
+) -> None:
     for smoothing in (0.0, 0.1):
         method = make(Paws, temperature=temperature, label_smoothing=smoothing, sharpening=0.01)
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
@@ -216,7 +218,7 @@ def test_any_shape_of_support_trains(classes, per_class, support_views, small_vi
 
 
 @pytest.mark.parametrize("kind", [Paws, Pawsb, Snn])
-def test_a_class_without_labeled_image_is_refused_by_name(kind) -> None:
+def test_row_35_a_class_without_labeled_image_is_refused_by_name(kind) -> None:
     name = kind.__name__.lower()
     message = (
         f"method: {name} needs a labeled image of every class; of 3 labeled images none is of d, e"
@@ -226,7 +228,7 @@ def test_a_class_without_labeled_image_is_refused_by_name(kind) -> None:
 
 
 @pytest.mark.parametrize("kind", [Paws, Snn])
-def test_more_classes_than_there_are_are_refused_with_both_numbers(kind) -> None:
+def test_row_33_more_classes_than_there_are_are_refused_with_both_numbers(kind) -> None:
     name = kind.__name__.lower()
     message = f"methods.{name}.classes_per_batch: 6, but there are 5 classes; take 5 or fewer"
     with pytest.raises(UserError, match=message):

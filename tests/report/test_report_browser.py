@@ -99,7 +99,7 @@ def test_diagnostics_fit_beside_the_other_charts(request, visit, names, width, s
     assert {*shown} & {"Embeddings", "Learning rate", "Pseudo-labels"} == own | {"Pseudo-labels"}
 
 
-def test_hostile_class_names_are_text(hostile_run, visit):
+def test_row_39_hostile_class_names_are_text(hostile_run, visit):
     """FAULTS row 39: escaped, cut short, and whole in the tooltip."""
     page = visit(hostile_run)
     assert page.evaluate("document.querySelectorAll('script, img[onerror], [onerror]').length") == 0

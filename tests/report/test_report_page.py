@@ -170,7 +170,7 @@ def whole_and_shown(html):
     return names.found
 
 
-def test_hostile_class_names_stay_text(hostile_run, digits_run):
+def test_row_39_hostile_class_names_stay_text(hostile_run, digits_run):
     """FAULTS row 39: no name becomes an element, an attribute, an address or a very long line."""
     html = hostile_run.page.read_text(encoding="utf-8")
     page = Page(html)  # every tag closes where it should
@@ -264,7 +264,7 @@ def test_nothing_trained_nothing_wrong_nothing_asked_for(make_run):
 
 
 @pytest.mark.parametrize(("num_classes", "left_out"), [(2, True), (5, True), (6, False)])
-def test_the_page_says_that_the_best_five_of_five_classes_are_left_out(
+def test_row_8_the_page_says_that_the_best_five_of_five_classes_are_left_out(
     make_run, num_classes, left_out
 ):
     """Row 8 of the faults."""

@@ -26,7 +26,15 @@ SMALL = Architecture(
     mean=(0.5, 0.5, 0.5),
     std=(0.25, 0.25, 0.25),
 )
-ABOUT = {"method": "oracle", "classes": list("0123456789")}
+ABOUT = {
+    "method": "oracle",
+    "variant": "official",
+    "dataset": "digits",
+    "seed": 1,
+    "classes": list("0123456789"),
+    "selected_epoch": 2,
+    "snapshots": {},
+}
 
 
 def parameters_of(name: str) -> float:
@@ -155,7 +163,7 @@ def test_a_saved_predictor_predicts_the_same(tmp_path: Path) -> None:
     assert torch.equal(load_predictor(tmp_path)(images), predictor(images))
 
 
-def test_a_damaged_predictor_is_refused(tmp_path: Path) -> None:
+def test_row_22_a_damaged_predictor_is_refused(tmp_path: Path) -> None:
     save_predictor(
         tmp_path, Predictor(build(SMALL)).state_dict(), {"kind": "softmax"}, SMALL, ABOUT
     )
@@ -167,7 +175,7 @@ def test_a_damaged_predictor_is_refused(tmp_path: Path) -> None:
         load_predictor(tmp_path)
 
 
-def test_a_predictor_with_weights_of_another_network_is_refused(tmp_path: Path) -> None:
+def test_row_22_a_predictor_with_weights_of_another_network_is_refused(tmp_path: Path) -> None:
     other = Predictor(build(replace(SMALL, width=4)))
     save_predictor(tmp_path, other.state_dict(), {"kind": "softmax"}, SMALL, ABOUT)
     with pytest.raises(UserError, match="not the weights of the network"):

@@ -28,6 +28,8 @@ CLASSES, SUPPORTS = 4, 7
 ARCHITECTURE = Architecture(
     "small_cnn", 4, 1.0, 0.0, "auto", 0.1, 1, 8, 8, CLASSES, mean=(0.3,), std=(0.3,)
 )
+ABOUT = {"method": "paws", "variant": "official", "dataset": "toy", "seed": 1}
+ABOUT |= {"classes": [str(k) for k in range(CLASSES)], "selected_epoch": 2, "snapshots": {}}
 IMAGES = torch.randint(0, 256, (5, 1, 8, 8), generator=torch.Generator().manual_seed(1)).byte()
 
 
@@ -86,7 +88,7 @@ def projected_softmax(layers: int, width: int | None) -> Predictor:
 @pytest.mark.parametrize(("layers", "width"), [(0, None), (0, 6), (1, 6), (2, None), (3, 6)])
 def test_a_saved_predictor_predicts_the_same(make, layers, width, tmp_path: Path) -> None:
     predictor = make(layers, width).eval()
-    save_predictor(tmp_path, predictor.state_dict(), predictor.description, ARCHITECTURE, {})
+    save_predictor(tmp_path, predictor.state_dict(), predictor.description, ARCHITECTURE, ABOUT)
     with torch.no_grad():
         p_BK = predictor(IMAGES)
         torch.testing.assert_close(load_predictor(tmp_path)(IMAGES), p_BK, rtol=0, atol=0)

@@ -271,7 +271,7 @@ def test_clipping_bounds_the_gradient(tmp_path: Path, clip: float | None) -> Non
 
 
 @pytest.mark.parametrize("steps", [1, EPOCHS * STEPS])
-def test_weights_that_are_not_finite_stop_the_run_and_are_not_saved(
+def test_row_31_weights_that_are_not_finite_stop_the_run_and_are_not_saved(
     tmp_path: Path, steps: int
 ) -> None:
     """Also where the last step breaks them, which no loss shows any more."""

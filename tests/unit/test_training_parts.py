@@ -14,7 +14,7 @@ from pipeline_lib.params.load import load
 from pipeline_lib.params.sections import Train
 from pipeline_lib.records import Clock, StepOutput, Stream
 from pipeline_lib.training import pool as pool_module
-from pipeline_lib.training.device import choose_device
+from pipeline_lib.training.device import choose_device, enough_memory
 from pipeline_lib.training.ema import Ema
 from pipeline_lib.training.meter import Meter
 from pipeline_lib.training.optimizer import build_optimizer, optimizer_tensors, restore_optimizer
@@ -297,11 +297,31 @@ def test_history_has_a_line_per_evaluation_and_blanks_where_nothing_was_measured
     assert history_csv(rows) == "epoch,step,loss,val_loss\n0,0,,1.5\n1,7,0.333333,1\n"
 
 
-def test_a_device_that_is_not_there_is_refused() -> None:
+def test_row_32_a_device_that_is_not_there_is_refused() -> None:
     assert choose_device("auto").type in {"cpu", "cuda", "mps"}
     missing = "cuda" if not torch.cuda.is_available() else "mps"
     with pytest.raises(UserError, match=f"train.device: {missing} is not available here"):
         choose_device(missing)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
+    ],
+    ids=["GPU", "processor"],
+)
+def test_row_32_without_enough_memory_the_message_says_what_to_lower(error: Exception) -> None:
+    advice = "train.batch_size: steps of 64 images do not fit in the memory of cpu; lower it"
+    with pytest.raises(UserError, match=advice), enough_memory(64, torch.device("cpu")):
+        raise error
+
+
+def test_row_32_other_errors_are_none_of_memory() -> None:
+    error = RuntimeError("shape mismatch")
+    with pytest.raises(RuntimeError, match="shape"), enough_memory(64, torch.device("cpu")):
+        raise error
 
 
 def test_batches_made_together_are_those_made_one_by_one() -> None:

@@ -92,7 +92,7 @@ def test_the_file_of_the_project_is_as_these_tests_read_it():
 @example("seed", 0, "lost")
 @example("train", 1, "swap")
 @example("methods.fixmatch", 0, "lost")
-def test_a_mistyped_key_is_named_with_the_right_one(refuse, key, place, slip):
+def test_row_1_a_mistyped_key_is_named_with_the_right_one(refuse, key, place, slip):
     name = key.rpartition(".")[2]
     wrong = mistyped(name, place, slip)
     assume(wrong != name)
@@ -117,14 +117,14 @@ def test_a_mistyped_key_is_named_with_the_right_one(refuse, key, place, slip):
         ("[0.1]", "[0.1]"),
     ],
 )
-def test_a_learning_rate_that_is_none(refuse, value, shown):
+def test_row_2_a_learning_rate_that_is_none(refuse, value, shown):
     message = refuse(with_value("train.learning_rate", value))
     assert message.startswith(f"params.yaml: train.learning_rate: {shown}: input should be ")
     assert "\n" not in message
 
 
 @pytest.mark.parametrize(("value", "number"), [("1e-3", 0.001), ("5", 5.0), ("2.5E-1", 0.25)])
-def test_a_learning_rate_means_what_dvc_records(params, value, number):
+def test_row_2_a_learning_rate_means_what_dvc_records(params, value, number):
     params.write_text(with_value("train.learning_rate", value))
     rate = load(params).train.learning_rate
     assert type(rate) is float
@@ -134,7 +134,7 @@ def test_a_learning_rate_means_what_dvc_records(params, value, number):
 @pytest.mark.parametrize(
     ("given_", "meant"), [("cr_dpl", "cr_dpll"), ("pawden", "proden"), ("averge", "average")]
 )
-def test_an_unknown_method(refuse, given_, meant):
+def test_row_3_an_unknown_method(refuse, given_, meant):
     message = refuse(with_value("method", given_))
     assert message == (
         f"params.yaml: method: {given_!r} is not one of {', '.join(KINDS)} "
@@ -189,7 +189,7 @@ def test_candidate_sets_for_all_images_suit_those_that_learn_from_them(refuse, p
         assert f"and {method} learns from labeled" in message
 
 
-def test_a_key_given_twice(refuse):
+def test_row_4_a_key_given_twice(refuse):
     number = KEYS["train.momentum"]
     lines = TEXT.splitlines()
     lines[number] = "  epochs: 3"
@@ -200,7 +200,7 @@ def test_a_key_given_twice(refuse):
     assert "\n" not in message
 
 
-def test_a_tab(refuse):
+def test_row_4_a_tab(refuse):
     number = KEYS["train.momentum"]
     lines = TEXT.splitlines()
     lines[number] = "\tmomentum: 0.9"
@@ -210,7 +210,7 @@ def test_a_tab(refuse):
     assert "\n" not in message
 
 
-def test_a_byte_that_is_not_utf8(refuse):
+def test_row_4_a_byte_that_is_not_utf8(refuse):
     number = KEYS["model.name"]
     lines = TEXT.encode().splitlines()
     lines[number] += b" caf\xe9 "

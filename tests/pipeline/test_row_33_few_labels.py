@@ -8,7 +8,7 @@ from dvc.utils.serialize import modify_yaml
 from tests.pipeline.conftest import ROOT, Project
 
 
-def test_fewer_labeled_images_than_a_batch_are_repeated(tmp_path: Path) -> None:
+def test_row_33_fewer_labeled_images_than_a_batch_are_repeated(tmp_path: Path) -> None:
     for folder in ("stages", "pipeline_lib"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
     shutil.copy2(ROOT / "params.yaml", tmp_path)

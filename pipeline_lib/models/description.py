@@ -1,0 +1,136 @@
+"""What predictor.json may say: nothing in it can ask for another file, or for more than a network takes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
+
+from pipeline_lib.artifacts import read_json
+from pipeline_lib.errors import UserError, in_one_line
+from pipeline_lib.params.model_names import check_model_name
+from pipeline_lib.params.section import Section
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SCHEMA_VERSION = 2
+DESCRIPTION = "predictor.json"
+MOST_BYTES = 1 << 26  # of predictor.json; 32,767 classes of 300 letters take a fifth of it
+MOST_CLASSES = 32_767  # int16
+SIDE = 1024  # pixels: see data.image_size
+
+Name = Annotated[str, StringConstraints(pattern="^[a-z]+-[A-Za-z0-9_-]+$", max_length=100)]
+Numbers = Annotated[tuple[float, ...], Field(strict=False)]  # JSON has lists only
+
+
+class Stored(Section):
+    """The fields of an `Architecture`, with their bounds."""
+
+    name: str
+    width: int = Field(ge=1, le=4096)
+    alpha: float = Field(gt=0, le=4)
+    dropout: float = Field(ge=0, lt=1)
+    stem: Literal["auto", "small", "original"]
+    bn_momentum: float = Field(gt=0, le=1)
+    channels: int = Field(ge=1, le=3)
+    image_height: int = Field(ge=1, le=SIDE)
+    image_width: int = Field(ge=1, le=SIDE)
+    num_classes: int = Field(ge=1, le=MOST_CLASSES)
+    mean: Numbers
+    std: Numbers
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        return check_model_name(name)
+
+    @model_validator(mode="after")
+    def _one_of_each_per_channel(self) -> Self:
+        if {len(self.mean), len(self.std)} != {self.channels} or min(self.std) <= 0:
+            msg = "mean and std: not one number per channel, or a deviation that is not above 0"
+            raise ValueError(msg)
+        return self
+
+
+class Softmax(Section):
+    """A `Predictor`."""
+
+    kind: Literal["softmax"]
+
+
+class Projected(Section):
+    """A `ProjectedSoftmax`."""
+
+    kind: Literal["projected_softmax"]
+    projection_layers: int = Field(ge=0, le=1000)
+    projection_width: int = Field(ge=1, le=1 << 20)
+
+
+class Neighbours(Section):
+    """A `SoftNeighbours`."""
+
+    kind: Literal["soft_neighbours"]
+    supports: int = Field(ge=1, le=1 << 31)
+    temperature: float = Field(gt=0)
+    projection_layers: int = Field(ge=0, le=1000)
+    projection_width: int = Field(ge=1, le=1 << 20)
+
+
+Kind = Annotated[Softmax | Projected | Neighbours, Field(discriminator="kind")]
+
+
+class Snapshot(Section):
+    """Another predictor of the same training; its name is part of a path."""
+
+    of: Literal["evaluation", "phase"]
+    epoch: int
+    predictor: Kind
+
+
+class Description(Section, extra="ignore"):
+    """What is read of predictor.json."""
+
+    method: str
+    variant: str
+    dataset: str
+    seed: int
+    classes: list[str]
+    selected_epoch: int | None
+    architecture: Stored
+    predictor: Kind
+    snapshots: dict[Name, Snapshot]
+
+    @model_validator(mode="after")
+    def _classes_are_those_of_the_network(self) -> Self:
+        if len(self.classes) != self.architecture.num_classes:
+            msg = f"{len(self.classes)} names for {self.architecture.num_classes} classes"
+            raise ValueError(msg)
+        return self
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """The content of predictor.json.
+
+    Raises:
+        UserError: It is missing, damaged, of another version of the project, or out of all bounds.
+    """
+    path = folder / DESCRIPTION
+    content = read_json(path, MOST_BYTES)
+    version = content.get("schema_version")
+    if version != SCHEMA_VERSION:
+        msg = (
+            f"{path}: schema_version {in_one_line(version, 20)}, this version reads {SCHEMA_VERSION}; "
+            f"train again or use the version that wrote it"
+        )
+        raise UserError(msg)
+    try:
+        Description.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))[:100]
+        msg = (
+            f"{path}: {where!r}: {first['msg'][:300]}; it is not as training writes it: train again"
+        )
+        raise UserError(msg) from error
+    return content
