@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 SECTIONS = {"network": "model", "training": "train"}
 STRETCHED = "steps_per_epoch"  # what compare.amount sets
+GIVEN = "given"  # the reason for a setting that was not looked for
 MOST_NAMED = 6  # settings in one note
 
 
@@ -90,17 +91,21 @@ def _differing(values: Mapping[str, Mapping[str, Any]], *, stretched: bool) -> l
 
 
 def _sought(results: Results) -> str:
-    """Who found settings of its own before training."""
+    """Who looked for settings of its own before training."""
     searchers = [
         name
         for contender, name in results.names.items()
-        if any("found" in results.phases[key] for key in _keys(results, contender))
+        if any(_searched(results.phases[key]) for key in _keys(results, contender))
     ]
     if not searchers:
         return ""
-    return (
-        f"; {joined(searchers)} found batch size and learning rate before training, and used those"
-    )
+    return f"; {joined(searchers)} looked for batch size or learning rate before training, and used what came of it"
+
+
+def _searched(phases: Mapping[str, Any]) -> bool:
+    """Whether a setting was not given."""
+    reasons = phases.get("found", {}).get("reasons", {})
+    return any(why != GIVEN for why in reasons.values())
 
 
 def _keys(results: Results, contender: str) -> list[str]:

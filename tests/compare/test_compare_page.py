@@ -47,7 +47,7 @@ def test_the_page_says_what_was_equal(page):
         "No test image chose anything",
         "0 each",
         "model, in params.yaml, is the same for all contenders",
-        "two_phase found batch size and learning rate before training",
+        "two_phase looked for batch size or learning rate before training",
         "Nothing: every contender runs with the settings that its method has in params.yaml .",
     ):
         assert words in page.text

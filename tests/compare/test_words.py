@@ -245,7 +245,7 @@ def test_the_comparison_that_is_missing_is_named(times, steps, words):
 def test_the_same_settings_are_called_equal():
     found = notes(results(compare_section(("supervised", "mixmatch"))))
     assert (found["network"].value, found["training"].value) == ("equal", "equal")
-    assert "found batch size" not in found["training"].explanation
+    assert "looked for batch size" not in found["training"].explanation
 
 
 def test_settings_that_differ_are_named_with_who_has_them():
@@ -260,9 +260,16 @@ def test_settings_that_differ_are_named_with_who_has_them():
     assert found["network"].value == found["training"].value == "not equal"
     assert found["network"].explanation == "model, in params.yaml: width 16 but for 32 (wide)"
     assert found["training"].explanation == (
-        "train, in params.yaml: learning_rate 0.05 but for 0.01 (slow); standard, wide and slow found batch size and "
-        "learning rate before training, and used those"
+        "train, in params.yaml: learning_rate 0.05 but for 0.01 (slow); standard, wide and slow looked for batch "
+        "size or learning rate before training, and used what came of it"
     )
+
+
+def test_what_was_given_was_not_looked_for():
+    made = results(compare_section(("two_phase",)))
+    for phases in made.phases.values():
+        phases["found"]["reasons"] = {"batch_size": "given", "learning_rate": "given"}
+    assert "looked for" not in notes(made)["training"].explanation
 
 
 def test_what_a_contender_changes_is_its_methods_and_its_variants():
