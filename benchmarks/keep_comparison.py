@@ -1,6 +1,7 @@
-"""Keep what a comparison came to: its page, tables, settings, and what it ran on.
+r"""Keep what a comparison came to: its page, tables, settings, and what it ran on.
 
-    python -m benchmarks.keep_comparison CHECKOUT benchmarks/results/masterful_cpu --seconds 1416 --cpu-seconds 2002
+    python -m benchmarks.keep_comparison CHECKOUT benchmarks/results/masterful_cpu --seconds 1417 --cpu-seconds 2002 \
+        --commit 17822f7
 
 CHECKOUT is where `make compare` ran. The reports of its cells are not kept (megabytes each), so that their links
 become plain text. The seconds are those of `time make compare`.
@@ -31,6 +32,7 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("--seconds", type=int, required=True)
     parser.add_argument("--cpu-seconds", type=int, required=True)
+    parser.add_argument("--commit", required=True, help="at which the cells ran")
     options = parser.parse_args()
     made = options.checkout / "reports/compare"
     tables = options.output / "tables"
@@ -46,10 +48,17 @@ def main() -> None:
         "seconds": options.seconds,
         "cpu_seconds": options.cpu_seconds,
         **environment(),
+        "commit": options.commit,
+        "cells": trained(made / "times"),
         "params": settings(options.checkout / "params.yaml"),
     }
     text = json.dumps(content, indent=1) + "\n"
     (options.output / "run.json").write_text(text, encoding="utf-8")
+
+
+def trained(times: Path) -> dict[str, dict[str, Any]]:
+    """What each cell ran on, and how long."""
+    return {path.stem: json.loads(path.read_text()) for path in sorted(times.glob("*.json"))}
 
 
 def settings(path: Path) -> dict[str, Any]:

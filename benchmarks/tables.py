@@ -5,6 +5,7 @@ python benchmarks/tables.py > benchmarks/results/README.md
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import statistics
@@ -47,6 +48,15 @@ size by which the cost grew from the first to the last row: 0 is none, 1 is line
 
 ![Time and memory against each size, relative to the smallest, beside a line of linear growth](scaling.svg)
 """
+CHECKPOINT = "checkpoint"
+CHECKPOINT_HEAD = """# What saving the resume state costs
+
+By `benchmarks/checkpoint_cost.py`. The share is that of a save in the time between two of them, of the default params.
+"""
+COMPARISON_HEAD = """# Comparisons
+
+Run by `make compare`, kept by `benchmarks/keep_comparison.py`: the page, the tables behind it, settings and times.
+"""
 GPU = RESULTS / "gpu"
 GPU_HEAD = """# Measured on a GPU
 
@@ -60,8 +70,10 @@ def main() -> None:
     """Print the page."""
     print(HEAD)
     paths = sorted(RESULTS.rglob("*.json"))
+    compared = [path.parent for path in paths if path.name == "run.json"]
+    others = (INGEST, POOL, SCALING, CHECKPOINT, *SPEED)
     for path in paths:
-        if not path.name.startswith((INGEST, POOL, SCALING, *SPEED)) and path.parent != GPU:
+        if not path.name.startswith(others) and path.parent not in (GPU, *compared):
             print("\n".join(table(path)))
     for head, lines_of, chosen in (
         (GPU_HEAD, gpu_tables, [path for path in paths if path.parent == GPU]),
@@ -69,6 +81,8 @@ def main() -> None:
         (SPEED_HEAD, other_table, [path for path in paths if path.name.startswith(SPEED)]),
         (POOL_HEAD, other_table, [path for path in paths if path.name.startswith(POOL)]),
         (SCALING_HEAD, growth_tables, [path for path in paths if path.name.startswith(SCALING)]),
+        (CHECKPOINT_HEAD, other_table, [p for p in paths if p.name.startswith(CHECKPOINT)]),
+        (COMPARISON_HEAD, comparison_tables, compared),
     ):
         print(head)
         for path in chosen:
@@ -96,6 +110,25 @@ def other_table(path: Path) -> list[str]:
         *plain_table(content["runs"]),
         "",
         f"Commit {content['commit'][:9]}, {where}.",
+        "",
+    ]
+
+
+def comparison_tables(folder: Path) -> list[str]:
+    """The lines of one comparison: its means, and its differences."""
+    content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    name = folder.relative_to(RESULTS)
+    lines = [f"## {name}", f"[The page]({name}/index.html)", ""]
+    for part in ("groups", "comparisons"):
+        with (folder / f"tables/{part}.csv").open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        filled = [key for key in rows[0] if any(row[key] for row in rows)]
+        lines += [*plain_table([{key: row[key] for key in filled} for row in rows]), ""]
+    took = f"{content['seconds']} s, {content['cpu_seconds']} s of processor time"
+    where = f"{content['processor']}, {content['cores']} cores"
+    return [
+        *lines,
+        f"`{content['command']}`: {took}, on {where}, commit {content['commit'][:9]}.",
         "",
     ]
 
