@@ -100,8 +100,10 @@ def same(ours: object, said: object) -> bool:
         return ours.keys() == said.keys() and all(same(ours[k], said[k]) for k in ours)
     if isinstance(ours, list | tuple) and isinstance(said, list):
         return len(ours) == len(said) and all(map(same, ours, said))
-    whole = isinstance(ours, float) and type(said) is int
-    return ours == said and (type(ours) is type(said) or whole)
+    if isinstance(ours, float) and type(said) is int:
+        return ours == float(said)
+    equal = ours == said or (ours != ours and said != said)
+    return equal and type(ours) is type(said)
 
 
 def checked(content: dict) -> bool:
