@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from stages import compare
+from tests.signals import as_at_a_terminal
 
 ROOT = Path(__file__).parents[2]
 KEYS = [f"supervised-standard-labels_{n}-{seed}" for n in (20, 100) for seed in (1, 2, 3)]
@@ -59,6 +60,7 @@ def started(tmp_path):
         (tmp_path / folder).mkdir()
     runner = subprocess.Popen(
         [sys.executable, "-c", RUNNER],
+        preexec_fn=as_at_a_terminal,
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,

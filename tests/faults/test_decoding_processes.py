@@ -18,6 +18,7 @@ from pipeline_lib.datasets import decoding
 from pipeline_lib.errors import UserError
 from pipeline_lib.records import Row
 from tests.faults.conftest import png
+from tests.signals import as_at_a_terminal
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGET = decoding.Target("rgb", None, "stretch", "pixels")
@@ -105,6 +106,7 @@ def test_no_process_is_left_over(tmp_path, how: str):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=as_at_a_terminal,
     ) as process:
         assert process.stdout.readline() == "go\n"
         assert len(of_session(process.pid)) >= 3
