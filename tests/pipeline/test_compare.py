@@ -147,6 +147,7 @@ def test_a_mistake_is_found_before_a_cell_is_touched(compared: Project) -> None:
     assert made_of(compared) == before
 
 
+@pytest.mark.slow
 def test_another_seed_runs_its_own_cells_and_a_kill_costs_only_what_was_under_way(
     compared: Project, tmp_path
 ) -> None:

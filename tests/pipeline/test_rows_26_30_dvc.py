@@ -40,6 +40,8 @@ def states(project: Project) -> set[str]:
     return {path.name for path in project.root.glob(".dvc/tmp/resume/*/step-*.safetensors")}
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_rows_26_27_dvc_is_killed_then_stopped_and_ends_with_the_same_lock(
     project: Project, tmp_path: Path
 ) -> None:
