@@ -11,7 +11,12 @@ from stages.cli import start
 
 REFERENCE = Path("docs/reference")
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,  # rich takes longer to import than all the rest of --help
+)
 app.add_typer(recipe.app, name="recipe")
 app.add_typer(resume.app, name="resume")
 app.command("doctor")(doctor.doctor)
