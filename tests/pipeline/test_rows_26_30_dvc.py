@@ -68,7 +68,7 @@ def test_rows_26_27_dvc_is_killed_then_stopped_and_ends_with_the_same_lock(
         assert lock.read_bytes() == gone_on
         assert states(project) == set()
     finally:
-        project.run("git", "checkout", "-q", "dvc.lock", "params.yaml")
+        project.run("git", "restore", "--staged", "--worktree", "dvc.lock", "params.yaml")
         project.dvc("checkout", "dvc.yaml")
 
 
