@@ -30,8 +30,20 @@ def check(root: Path) -> Checked:
         intact = list(pool.map(is_intact, objects))
     damaged = [path for path, fine in zip(objects, intact, strict=True) if not fine]
     size = human(sum(path.stat().st_size for path in objects if path.exists()))
-    findings = (*(_damage(path) for path in damaged), *_leftovers(others))
+    findings = (*(_damage(path) for path in damaged), *_leftovers(others), *_shared_links(root))
     return Checked("cache", f"{counted(len(objects), 'object')}, {size}, in {folder}", findings)
+
+
+def _shared_links(root: Path) -> Iterator[Finding]:
+    """A cache of several clones whose files are links: one that commits what another has can empty them."""
+    from dvc.config import Config
+
+    settings = Config(str(root / ".dvc")).get("cache", {})
+    kinds = settings.get("type", [])
+    links = [kind for kind in kinds if kind in ("hardlink", "symlink")]
+    if settings.get("shared") and links:
+        what = f"{' and '.join(links)} to objects that another clone may replace at the same time"
+        yield Finding("cache.type", what, "`dvc config --local cache.type copy`", problem=False)
 
 
 def cache_folder(root: Path) -> Path:

@@ -199,6 +199,16 @@ def test_the_cache_that_clones_share_is_looked_at(toy: Toy) -> None:
     assert only(cache.check(toy.root).findings).where.startswith(str(shared))
 
 
+def test_links_into_a_cache_that_clones_share_are_named(toy: Toy) -> None:
+    toy.run("dvc", "config", "--local", "cache.shared", "group")
+    toy.run("dvc", "config", "--local", "cache.type", "reflink,hardlink,copy")
+    (finding,) = cache.check(toy.root).findings
+    assert finding.where == "cache.type"
+    assert finding.what.startswith("hardlink to objects")
+    toy.run("dvc", "config", "--local", "cache.type", "copy")
+    assert cache.check(toy.root).findings == ()
+
+
 def test_what_a_killed_transfer_left_in_the_cache_is_removed_when_it_is_old(toy: Toy) -> None:
     left = toy.write(f".dvc/cache/files/md5/{OBJECT[:2]}/.{OBJECT[2:]}.x7.tmp", "half")
     assert cache.check(toy.root).findings == ()

@@ -310,16 +310,14 @@ def test_a_flipped_bit_in_the_cache_is_found_before_training_and_by_the_doctor(
     assert (pulled.root / name).read_bytes() == before
 
 
-@pytest.mark.slow
 def test_two_clones_work_at_once_through_one_cache(team: Team) -> None:
-    """The harder case: both fetch, and then make, the same objects."""
+    """The harder case: both fetch, and then make, the same objects. Set up by the commands of the page."""
     clones = [team.clone(), team.clone()]
+    script = re.search(r"```sh\n(dvc cache dir --local.*?)```", PAGE, re.DOTALL)
+    assert script is not None
     shared = team.folder / "shared-cache"
     for clone in clones:
-        config = (
-            f'[cache]\n    dir = {shared}\n    shared = group\n    type = "reflink,hardlink,copy"\n'
-        )
-        (clone.root / ".dvc/config.local").write_text(config)
+        ok(clone, "sh", "-ec", script[1].replace("/srv/dvc-cache", str(shared)))
     at_once(clones, *APP, "pull")
     for clone in clones:
         clone.set(method="average")
