@@ -124,7 +124,8 @@ def _run_cells(children: Children, left: Left, jobs: int) -> None:
             for number, future in enumerate(concurrent.futures.as_completed(futures), 1):
                 key = futures[future]
                 code, seconds = future.result()
-                said = f"done in {seconds:.0f} s" if code == 0 else f"failed (exit code {code}):"
+                how = "restored from the cache" if _from_cache(key) else "done"
+                said = f"{how} in {seconds:.0f} s" if code == 0 else f"failed (exit code {code}):"
                 print(f"{number}/{len(keys)} {key} {said}", flush=True)
                 if code:
                     failed.append(key)
@@ -156,6 +157,12 @@ def _run_cell(children: Children, key: str) -> tuple[int, float]:
             stderr=subprocess.STDOUT,
         )
     return code, time.monotonic() - started
+
+
+def _from_cache(key: str) -> bool:
+    """Whether DVC had the cell already: after a kill in the middle of its writing dvc.lock, which it then cuts."""
+    said = (LOGS / f"{key}.log").read_text(encoding="utf-8", errors="replace")
+    return f"cell@{key}' is cached" in said
 
 
 def _last_lines(path: Path) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pipeline_lib.params.load import load
 from pipeline_lib.training.determinism import deterministic_torch, pin_processor
+from pipeline_lib.training.launch import launch, one_voice, rank_here, wanted
 from stages.cli import run, say
 
 
@@ -11,12 +12,17 @@ def main() -> None:
     """Train, and write the predictor, the label state and the history."""
     params = load()
     pin_processor(params.train.reproducible, params.train.threads)
+    if processes := wanted(params.train):
+        launch(processes)
+        return
     # torch reads the processor's settings once, when it is imported.
     from pipeline_lib.training.train import train
 
     deterministic_torch(params.train.threads)
-    record = train(params, say)
-    print(f"{params.method}: kept epoch {record.best_epoch} of {int(record.rows[-1]['epoch'])}")
+    with one_voice():
+        record = train(params, say)
+    if rank_here() == 0:
+        print(f"{params.method}: kept epoch {record.best_epoch} of {int(record.rows[-1]['epoch'])}")
 
 
 if __name__ == "__main__":

@@ -10,10 +10,14 @@ from torch import nn
 from torch.nn.functional import batch_norm
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from pipeline_lib.models.ranks import summed
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from torch import Tensor
+
+    from pipeline_lib.models.ranks import Shared
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -24,16 +28,20 @@ class _InGroups(_BatchNorm):
     Attributes:
         groups: equal parts of the batch.
         recorded: how many of them, from the first on, move the running statistics; None = all.
+        shared: the batch, where other processes have the other rows of it.
     """
 
     groups = 1
     recorded: int | None = None
+    shared: Shared | None = None
 
     def forward(self, x_BC: Tensor) -> Tensor:
         if not self.training or self.momentum is None:
             normal_BC: Tensor = super().forward(x_BC)
             return normal_BC
         recorded = self.groups if self.recorded is None else self.recorded
+        if self.shared:
+            return self._over_ranks(x_BC, recorded, self.shared.size)
         if self.groups > 1 and torch.compiler.is_compiling():
             return self._at_once(x_BC, recorded)
         parts = x_BC.chunk(self.groups) if self.groups > 1 else (x_BC,)
@@ -48,14 +56,29 @@ class _InGroups(_BatchNorm):
     def _at_once(self, x_BC: Tensor, recorded: int) -> Tensor:
         """The same in operations that a compiler fuses; one by one they would be slow."""
         part_GMC = x_BC.unflatten(0, (self.groups, -1)).float()
-        shape, over = (1, 1, -1, *[1] * (x_BC.ndim - 2)), (1, *range(3, x_BC.ndim + 1))
+        over = (1, *range(3, x_BC.ndim + 1))
         var_GMC, mean_GMC = torch.var_mean(part_GMC, dim=over, correction=0, keepdim=True)
+        self._record(mean_GMC[:recorded], var_GMC[:recorded], part_GMC[0, :, 0].numel())
+        return self._scaled(part_GMC, mean_GMC, var_GMC).to(x_BC.dtype)
+
+    def _over_ranks(self, x_BC: Tensor, recorded: int, size: int) -> Tensor:
+        """The same, by the statistics of the rows of all ranks; `size` of them make a group."""
+        part_GMC = x_BC.unflatten(0, (self.groups, -1))
+        part_GMC = part_GMC if x_BC.dtype == torch.float64 else part_GMC.float()
+        over = (1, *range(3, x_BC.ndim + 1))
+        count = size * part_GMC[0, 0, 0].numel()
+        mean_GMC = summed(part_GMC.sum(over, keepdim=True)) / count
+        var_GMC = summed((part_GMC - mean_GMC).square().sum(over, keepdim=True)) / count
+        self._record(mean_GMC[:recorded], var_GMC[:recorded], count)
+        return self._scaled(part_GMC, mean_GMC, var_GMC).to(x_BC.dtype)
+
+    def _scaled(self, part_GMC: Tensor, mean_GMC: Tensor, var_GMC: Tensor) -> Tensor:
+        """Normalised, times the weight, plus the bias, (GM, C, ...)."""
         normal_GMC = (part_GMC - mean_GMC) * torch.rsqrt(var_GMC + self.eps)
         if self.weight is not None:
+            shape = (1, 1, -1, *[1] * (part_GMC.ndim - 3))
             normal_GMC = normal_GMC * self.weight.view(shape) + self.bias.view(shape)
-        self._record(mean_GMC[:recorded], var_GMC[:recorded], part_GMC[0, :, 0].numel())
-        normal_BC: Tensor = normal_GMC.flatten(0, 1).to(x_BC.dtype)
-        return normal_BC
+        return normal_GMC.flatten(0, 1)
 
     @torch.no_grad()
     def _record(self, mean_GMC: Tensor, var_GMC: Tensor, size: int) -> None:
@@ -64,6 +87,25 @@ class _InGroups(_BatchNorm):
         for mean_MC, var_MC in zip(mean_GMC, var_GMC, strict=True):
             self.running_mean.lerp_(mean_MC.flatten(), self.momentum)
             self.running_var.lerp_(var_MC.flatten() * (size / (size - 1)), self.momentum)
+
+
+class _Dropout(nn.Dropout):
+    """Draws for the rows of all ranks, and drops in those of this one.
+
+    Attributes:
+        shared: see `_InGroups`.
+    """
+
+    shared: Shared | None = None
+
+    def forward(self, x_BC: Tensor) -> Tensor:
+        if not self.training or not self.p or self.shared is None:
+            return super().forward(x_BC)
+        whole = x_BC.new_empty(self.shared.groups * self.shared.size, *x_BC.shape[1:])
+        channels_last = x_BC.ndim == 4 and x_BC.is_contiguous(memory_format=torch.channels_last)
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        kept_NC = super().forward(whole.contiguous(memory_format=layout).fill_(1))
+        return x_BC * self.shared.mine(kept_NC)
 
 
 class _InGroups1d(_InGroups, nn.BatchNorm1d):
@@ -77,11 +119,12 @@ class _InGroups2d(_InGroups, nn.BatchNorm2d):
 GROUPED: dict[type[nn.Module], type[nn.Module]] = {
     nn.BatchNorm1d: _InGroups1d,
     nn.BatchNorm2d: _InGroups2d,
+    nn.Dropout: _Dropout,
 }
 
 
 def groupable(network: Network) -> Network:
-    """Let the batch normalisations of a network take groups; parameters and their names stay."""
+    """Let the batch normalisations of a network take groups, and ranks; parameters and their names stay."""
     for layer in network.modules():
         if type(layer) in GROUPED:
             layer.__class__ = GROUPED[type(layer)]
@@ -108,6 +151,24 @@ def in_groups(network: nn.Module, groups: int, recorded: int | None = None) -> I
     finally:
         for layer, values in zip(layers, before, strict=True):
             layer.groups, layer.recorded = values
+
+
+@contextlib.contextmanager
+def sharing(encoder: nn.Module, shared: Shared) -> Iterator[None]:
+    """Inside, a forward pass is that of the rows of one rank, of a batch that others have the rest of."""
+    layers = [layer for layer in encoder.modules() if isinstance(layer, _InGroups | _Dropout)]
+    for layer in layers:
+        layer.shared = shared
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.shared = None
+
+
+def groups_of(network: nn.Module) -> int:
+    """Equal parts of the batch that its batch normalisations are told of (see `in_groups`)."""
+    return next((layer.groups for layer in network.modules() if isinstance(layer, _InGroups)), 1)
 
 
 def batch_norms(module: nn.Module) -> list[_BatchNorm]:

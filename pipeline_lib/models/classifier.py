@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from pipeline_lib.models.batch_norm import groups_of, sharing
+from pipeline_lib.models.ranks import Shared
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
+
+    from pipeline_lib.models.ranks import Ranks
 
 
 class Classifier(nn.Module):
@@ -21,10 +26,14 @@ class Classifier(nn.Module):
         num_classes: K.
         mean: per channel, in [0, 1], of the training images.
         std: likewise.
+
+    Attributes:
+        ranks: the processes that share the batches of a training step.
     """
 
     mean: Tensor
     std: Tensor
+    ranks: Ranks | None = None
 
     def __init__(
         self, encoder: nn.Module, num_classes: int, mean: Sequence[float], std: Sequence[float]
@@ -39,6 +48,14 @@ class Classifier(nn.Module):
 
     def features(self, images_BCHW: Tensor) -> Tensor:
         """Embed uint8 images: (B, C, H, W) -> (B, D)."""
+        if self.ranks is None:
+            return self._embed(images_BCHW)
+        groups = groups_of(self.encoder)
+        shared = Shared(self.ranks, groups, len(images_BCHW) // groups)
+        with sharing(self.encoder, shared):
+            return shared.all(self._embed(shared.mine(images_BCHW)))
+
+    def _embed(self, images_BCHW: Tensor) -> Tensor:
         normal_BCHW = (images_BCHW - self.mean) / self.std
         features_BD: Tensor = self.encoder(
             normal_BCHW.contiguous(memory_format=torch.channels_last)

@@ -180,6 +180,9 @@ class Train(Section):
     """The small view of PAWS, a crop of its own size; `auto` is what suits the data."""
     device: Literal["auto", "cpu", "cuda", "mps"]
     """Where training and evaluation run; `auto`: cuda, else mps, else cpu."""
+    devices: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"]
+    """Processes that share each step, one per GPU (or, on CPU, one per so many threads); `auto`: all GPUs. Batches
+    stay as they are, cut into parts."""
     precision: Literal["fp32", "bf16"]
     """`bf16`: faster on GPUs, and on processors with avx512_bf16 or AMX."""
     gpu_steps: Literal["plain", "replayed", "compiled"]

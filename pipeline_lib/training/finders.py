@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from pipeline_lib.methods.base import Method
     from pipeline_lib.methods.phases import Phase, Search
+    from pipeline_lib.models.ranks import Ranks
     from pipeline_lib.params.sections import Train
     from pipeline_lib.training.pool import Pool
 
@@ -51,7 +52,9 @@ class Findings:
         return cls(Found(**notes["found"]), notes["curve"]) if notes else None
 
 
-def find(method: Method, pool: Pool, train: Train, seed: int) -> Findings | None:
+def find(
+    method: Method, pool: Pool, train: Train, seed: int, ranks: Ranks | None = None
+) -> Findings | None:
     """Settings that the method asks for; None where it asks for none.
 
     All steps are taken by copies: the method, its phase, and torch's generator stay as they are.
@@ -64,26 +67,27 @@ def find(method: Method, pool: Pool, train: Train, seed: int) -> Findings | None
         return None
     batch_size, why_batch = search.batch_size, "given"
     if batch_size is None:
-        batch_size, why_batch = _find_batch_size(method, search, pool, train, seed)
+        batch_size, why_batch = _find_batch_size(method, search, pool, train, seed, ranks)
     rate, why_rate, curve = search.learning_rate, "given", []
     if rate is None:
-        curve = range_test(method, batch_size, pool, train, seed)
+        curve = range_test(method, batch_size, pool, train, seed, ranks)
         rate, why_rate = choose_rate(curve, train.learning_rate)
     reasons = {"batch_size": why_batch, "learning_rate": why_rate}
     return Findings(Found(batch_size, rate, reasons), curve)
 
 
 def _find_batch_size(
-    method: Method, search: Search, pool: Pool, train: Train, seed: int
+    method: Method, search: Search, pool: Pool, train: Train, seed: int, ranks: Ranks | None
 ) -> tuple[int, str]:
     """Double the batch while a step fits in memory and an epoch of the stream keeps enough steps.
 
-    Memory is probed on CUDA only: a processor has no limit that could be tried without harm.
+    Memory is probed on one CUDA device only: a processor has no limit that could be tried without harm, and of
+    several processes all would have to fail alike.
     """
     images = len(method.streams[search.stream].pool_N)
     enough = batch_for(images, search)
     batch_size = search.smallest_batch
-    probed = pool.device.type == "cuda"
+    probed = pool.device.type == "cuda" and ranks is None
     if probed and not _fits(method, batch_size, pool, train, seed):
         msg = (
             f"train: a step of {batch_size} labeled images does not fit in the memory of the GPU; set "
@@ -148,7 +152,12 @@ def _copy(method: Method, found: Found) -> Method:
 
 
 def range_test(
-    method: Method, batch_size: int, pool: Pool, train: Train, seed: int
+    method: Method,
+    batch_size: int,
+    pool: Pool,
+    train: Train,
+    seed: int,
+    ranks: Ranks | None = None,
 ) -> list[dict[str, float]]:
     """Train a copy at a rate that rises exponentially, until its loss is lost.
 
@@ -168,7 +177,7 @@ def range_test(
         clock = Clock(step, RATES, RATES)
         drawn = draw(trial, clock, seed, step, pool.device)
         with seeded_layers(seed, "layers", step):
-            output = take_step(trial, feed.batch(step), drawn, optimizer, train)
+            output = take_step(trial, feed.batch(step), drawn, optimizer, train, ranks)
         loss = float(output.loss.detach())
         if not math.isfinite(loss):
             break

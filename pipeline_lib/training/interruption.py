@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import signal
+import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,15 @@ SIGNALS = (
     signal.SIGINT,
     signal.SIGTERM,
 )  # Ctrl-C; the end of DVC, a scheduler that takes the machine
+
+
+PR_SET_PDEATHSIG = 1
+
+
+def end_with_parent() -> None:
+    """Have SIGTERM sent to this process when the one that started it ends, however it does (Linux only)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class Interruption:

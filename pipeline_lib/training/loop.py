@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import signal
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from pipeline_lib.records import Clock
 from pipeline_lib.rng import seeded_layers
 from pipeline_lib.training.alarms import broken, stop_if_collapsed
 from pipeline_lib.training.device import own_stream
+from pipeline_lib.training.distributed import largest, stop_if_apart
 from pipeline_lib.training.ema import Ema
 from pipeline_lib.training.interruption import Interruption
 from pipeline_lib.training.meter import Meter
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pipeline_lib.methods.base import Method
+    from pipeline_lib.models.ranks import Ranks
     from pipeline_lib.params.sections import Train
     from pipeline_lib.records import Batch, Drawn
     from pipeline_lib.training.pool import Pool
@@ -61,6 +64,7 @@ class Trainer:
         steps_per_epoch: what an epoch is.
         slot: of the resume state.
         seed: of the layers and of the method's own draws.
+        ranks: the processes that train together; None = this one alone.
     """
 
     def __init__(
@@ -73,8 +77,10 @@ class Trainer:
         steps_per_epoch: int,
         slot: Slot,
         seed: int,
+        ranks: Ranks | None = None,
     ) -> None:
         self.method, self.pool, self.validation, self.train = method, pool, validation, train
+        self.ranks = ranks
         self.rule, self.steps_per_epoch, self.slot, self.seed = rule, steps_per_epoch, slot, seed
         phases = method.phases(train, steps_per_epoch)
         untrained = (dataclasses.replace(phases[0], steps=0),)
@@ -88,7 +94,7 @@ class Trainer:
         self.saved_at, self.saving = time.monotonic(), 0.0  # when, and how long it took
         self.say: Callable[[str], None] = print
         self.method.enter(self.phases[0])
-        on_gpu = pool.device.type == "cuda"
+        on_gpu = pool.device.type == "cuda" and ranks is None  # a record of several is not tried
         self.replayed = on_gpu and train.gpu_steps != "plain"
         self.compiled = on_gpu and train.gpu_steps == "compiled"
         if self.compiled:
@@ -111,7 +117,7 @@ class Trainer:
 
     def _advance(self, batch: Batch, drawn: Drawn) -> None:
         """What a step changes, all of it in place."""
-        output = take_step(self.method, batch, drawn, self.optimizer, self.train)
+        output = take_step(self.method, batch, drawn, self.optimizer, self.train, self.ranks)
         self.ema.update()
         self.meter.add(output)
 
@@ -183,10 +189,10 @@ class Trainer:
         Raises:
             InterruptedRunError: It is to be ended.
         """
-        steps, by = self.train.checkpoint_steps, self.interruption.by
+        steps, by = self.train.checkpoint_steps, self._to_be_ended()
         seconds = max(self.train.checkpoint_seconds, self.saving / SAVING)
         due = time.monotonic() - self.saved_at >= seconds or (steps and self.done % steps == 0)
-        if due or by:
+        if (due or by) and (self.ranks is None or self.ranks.rank == 0):
             started = time.monotonic()
             self.save()
             self.saved_at = time.monotonic()
@@ -197,6 +203,13 @@ class Trainer:
                 f"{self.slot.folder}: run the same command again to go on"
             )
             raise InterruptedRunError(msg, by)
+
+    def _to_be_ended(self) -> signal.Signals | None:
+        """The signal that has come; all ranks hear of it after the same step."""
+        if self.ranks is None:
+            return self.interruption.by
+        number = largest(int(self.interruption.by or 0))
+        return signal.Signals(number) if number else None
 
     def step(self) -> None:
         """Take the next step of the phase."""
@@ -236,6 +249,8 @@ class Trainer:
     def _evaluate(self, progress: TrainingProgress) -> dict[str, float]:
         """Measure on the validation images, add a row to the history, keep the weights if better."""
         self._stop_if_broken()
+        if self.ranks:
+            stop_if_apart(self.method.state_dict(), self.ranks)
         record = self.record
         earlier = int(record.rows[-1]["epoch"]) if record.rows else -1
         epoch = max(-(-self.done // self.steps_per_epoch), earlier + 1)

@@ -60,7 +60,7 @@ def publish_training(
     publish_table(LABEL_STATE, _label_state(ids_N, labels_NK))
     publish_table(LABEL_HISTORY, _label_history(record))
     publish_text(HISTORY, history_csv(record.rows))
-    made_with = _made_with(params, trainer.pool.device)
+    made_with = _made_with(params, trainer)
     publish_json(PHASES, {"phases": record.phases, **_found(findings), "made_with": made_with})
     if findings:
         publish_text(HISTORY.with_name("range_test.csv"), history_csv(findings.curve))
@@ -81,12 +81,14 @@ def publish_training(
     _write_environment(trainer, seconds)
 
 
-def _made_with(params: Params, device: torch.device) -> dict[str, Any]:
+def _made_with(params: Params, trainer: Trainer) -> dict[str, Any]:
     """What the bits depend on besides params and inputs."""
+    device = trainer.pool.device
     versions = {name: version(name).partition("+")[0] for name in ("torch", "torchvision", "numpy")}
     return {
         **versions,
         "device": torch.cuda.get_device_name() if device.type == "cuda" else device.type,
+        "processes": trainer.ranks.count if trainer.ranks else 1,
         "threads": params.train.threads,
         "reproducible": params.train.reproducible,
     }

@@ -18,8 +18,10 @@ SECONDS_BETWEEN_LINES = 2.0
 class TrainingProgress:
     """Progress over the steps of a training, with the last evaluation beside it."""
 
-    def __init__(self, total_steps: int, done: int, steps_per_epoch: int) -> None:
-        self.console = Console(highlight=False, soft_wrap=True)
+    def __init__(
+        self, total_steps: int, done: int, steps_per_epoch: int, quiet: bool = False
+    ) -> None:
+        self.console = Console(highlight=False, soft_wrap=True, quiet=quiet)
         self.steps_per_epoch = steps_per_epoch
         self.total_steps = total_steps
         self.started_at, self.started_step = time.monotonic(), done

@@ -8,19 +8,18 @@ on from its own state or from none.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
 import hashlib
 import json
 import os
 import shutil
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline_lib.artifacts import SIDECAR, publish_bytes, publish_json, verify
 from pipeline_lib.errors import UserError, in_one_line, listed
+from pipeline_lib.training.interruption import end_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
 KEPT = 2  # states; the older one serves if the newer one is damaged
 DESCRIPTION = "run.json"
-PR_SET_PDEATHSIG = 1
 
 
 def resume_root() -> Path:
@@ -70,8 +68,8 @@ class Slot:
         Raises:
             UserError: Another process is training it, or there can be no such folder.
         """
-        if "DVC_STAGE" in os.environ and sys.platform == "linux":
-            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if "DVC_STAGE" in os.environ:
+            end_with_parent()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -92,11 +90,8 @@ class Slot:
 
     def save(self, step: int, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
         """Write the state after `step` steps; the last two are kept."""
-        from safetensors.torch import save
-
-        ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        metadata = {"notes": json.dumps({"step": step, **notes}, allow_nan=False)}
-        publish_bytes(self.folder / f"step-{step:012d}.safetensors", save(ready, metadata))
+        content = packed(tensors, {"step": step, **notes})
+        publish_bytes(self.folder / f"step-{step:012d}.safetensors", content)
         for old in self._states()[KEPT:]:
             old.unlink()
             old.with_name(old.name + SIDECAR).unlink(missing_ok=True)
@@ -132,6 +127,22 @@ class Slot:
                     f"resume state {path.parent} ignored: other {listed(_differences(self.identity, other), 5)}"
                 )
         return lines
+
+
+def packed(tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> bytes:
+    """A state as safetensors, with its notes as JSON."""
+    from safetensors.torch import save
+
+    ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    return save(ready, {"notes": json.dumps(notes, allow_nan=False)})
+
+
+def unpacked(content: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Undo `packed`."""
+    from safetensors.torch import load
+
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    return load(content), json.loads(header["__metadata__"]["notes"])
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

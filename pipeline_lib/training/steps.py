@@ -8,9 +8,11 @@ import torch
 
 from pipeline_lib.rng import StepRng
 from pipeline_lib.training.device import sent
+from pipeline_lib.training.distributed import over, reduce_gradients
 
 if TYPE_CHECKING:
     from pipeline_lib.methods.base import Method
+    from pipeline_lib.models.ranks import Ranks
     from pipeline_lib.params.sections import Train
     from pipeline_lib.records import Batch, Clock, Drawn, StepOutput
 
@@ -30,7 +32,12 @@ def draw(method: Method, clock: Clock, seed: int, number: int, device: torch.dev
 
 
 def take_step(
-    method: Method, batch: Batch, drawn: Drawn, optimizer: torch.optim.Optimizer, train: Train
+    method: Method,
+    batch: Batch,
+    drawn: Drawn,
+    optimizer: torch.optim.Optimizer,
+    train: Train,
+    ranks: Ranks | None = None,
 ) -> StepOutput:
     """Move the weights by the gradient of one batch; layers draw from torch's global generators.
 
@@ -40,9 +47,13 @@ def take_step(
         drawn: what it needs besides.
         optimizer: its learning rate is set.
         train: precision, and the largest gradient.
+        ranks: the processes that take the step together; None = this one alone.
     """
-    output = forward(method, batch, drawn, train)
-    backward(output, optimizer)
+    with over(method, ranks):
+        output = forward(method, batch, drawn, train)
+        backward(output, optimizer)
+    if ranks:
+        reduce_gradients(method, ranks)
     move(method, optimizer, train)
     return output
 

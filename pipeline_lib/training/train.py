@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import time
@@ -23,13 +24,14 @@ from pipeline_lib.pixels import Stored
 from pipeline_lib.records import Problem
 from pipeline_lib.rng import seeded_layers
 from pipeline_lib.training.device import choose_device, enough_memory
+from pipeline_lib.training.distributed import from_first, met, refuse_random_depth, say_nothing
 from pipeline_lib.training.finders import Findings, find
 from pipeline_lib.training.interruption import Interruption, noticed
 from pipeline_lib.training.loop import Trainer
 from pipeline_lib.training.outputs import publish_training
 from pipeline_lib.training.pool import Pool
 from pipeline_lib.training.progress import TrainingProgress
-from pipeline_lib.training.resume import Slot, loaded_code, resume_root
+from pipeline_lib.training.resume import Slot, loaded_code, packed, resume_root, unpacked
 from pipeline_lib.training.selection import Rule, Validation, resolve_rule
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from pipeline_lib.augment.policies import View
     from pipeline_lib.methods.base import Method
     from pipeline_lib.methods.phases import Phase
+    from pipeline_lib.models.ranks import Ranks
     from pipeline_lib.params.load import Params
     from pipeline_lib.records import Role
     from pipeline_lib.training.record import Record
@@ -120,20 +123,29 @@ def train(params: Params, say: Callable[[str], None]) -> Record:
             process trains the same configuration.
         InterruptedRunError: SIGINT or SIGTERM came; the state is saved.
     """
-    ready = prepare(params, say)
+    with met(choose_device(params.train.device)) as ranks:
+        return _train(params, ranks, say)
+
+
+def _train(params: Params, ranks: Ranks | None, say: Callable[[str], None]) -> Record:
+    first = ranks is None or ranks.rank == 0
+    ready = prepare(params, say if first else say_nothing)
+    refuse_random_depth(ready.method, ranks)
     candidates_MK = ready.validation.candidates_MK
     rule = resolve_rule(params.train.select, candidates_MK, params.train.patience)
     slot = Slot(resume_root(), _identity(params, ready.device))
     started = time.monotonic()
     memory = enough_memory(params.train.batch_size, ready.device)
-    with slot.held(), noticed() as interruption, memory:
-        trainer, findings = _run(params, ready, rule, slot, interruption)
-        seconds = time.monotonic() - started
-        ids_N = ready.training.ids_N
-        publish_training(
-            params, ready.classes, ready.architecture, ids_N, trainer, findings, seconds
-        )
-        slot.remove()
+    held = slot.held() if first else contextlib.nullcontext()
+    with held, noticed() as interruption, memory:
+        trainer, findings = _run(params, ready, rule, slot, interruption, ranks)
+        if first:
+            seconds = time.monotonic() - started
+            ids_N = ready.training.ids_N
+            publish_training(
+                params, ready.classes, ready.architecture, ids_N, trainer, findings, seconds
+            )
+            slot.remove()
     return trainer.record
 
 
@@ -164,17 +176,22 @@ def course(params: Params, say: Callable[[str], None]) -> list[tuple[Phase, int]
 
 
 def _run(
-    params: Params, ready: Prepared, rule: Rule, slot: Slot, interruption: Interruption
+    params: Params,
+    ready: Prepared,
+    rule: Rule,
+    slot: Slot,
+    interruption: Interruption,
+    ranks: Ranks | None,
 ) -> tuple[Trainer, Findings | None]:
     """Train, from the resume state if there is one; also gives the settings that were sought."""
     method, pool = ready.method, ready.pool
     notes: list[str] = slot.strangers()
-    state = slot.load(notes.append)
+    state = _state(slot, ranks, notes.append)
     # A resumed run goes on with what was found: another search might meet a fuller GPU.
     findings = (
         Findings.restored(state[1].get("findings"))
         if state
-        else find(method, pool, params.train, params.seed)
+        else find(method, pool, params.train, params.seed, ranks)
     )
     if findings:
         method.use(findings.found)
@@ -182,19 +199,38 @@ def _run(
     batch_size = findings.found.batch_size if findings else params.train.batch_size
     steps_per_epoch = _steps_per_epoch(params, len(pool.images_NCHW), batch_size)
     trainer = Trainer(
-        method, pool, ready.validation, params.train, rule, steps_per_epoch, slot, params.seed
+        method,
+        pool,
+        ready.validation,
+        params.train,
+        rule,
+        steps_per_epoch,
+        slot,
+        params.seed,
+        ranks,
     )
     trainer.interruption = interruption
     trainer.extra_notes["findings"] = asdict(findings) if findings else None
     if state is not None:
         _restore(trainer, *state)
         notes.append(f"resuming after step {trainer.done} of {trainer.most_steps}")
-    with TrainingProgress(trainer.most_steps, trainer.done, steps_per_epoch) as progress:
+    quiet = ranks is not None and ranks.rank > 0
+    with TrainingProgress(trainer.most_steps, trainer.done, steps_per_epoch, quiet) as progress:
         for note in [method.notice, *notes, *_repetitions(method)]:
             if note:
                 progress.say(note)
         trainer.run(progress)
     return trainer, findings
+
+
+def _state(
+    slot: Slot, ranks: Ranks | None, say: Callable[[str], None]
+) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """The resume state, which rank 0 reads for all."""
+    if ranks is None:
+        return slot.load(say)
+    content = from_first(lambda: packed(*state) if (state := slot.load(say)) else b"", ranks)
+    return unpacked(content) if content else None
 
 
 def _restore(trainer: Trainer, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
@@ -327,8 +363,9 @@ def _identity(params: Params, device: torch.device) -> dict[str, dict[str, Any]]
         for section, content in values.items()
         for name, value in (content.items() if isinstance(content, dict) else [("", content)])
     }
-    # How often the state is saved, and where images are kept, does not change the result.
-    for name in ("checkpoint_seconds", "checkpoint_steps", "memory_budget"):
+    # How often the state is saved, and where images are kept, does not change the result; the number of
+    # processes only by rounding.
+    for name in ("checkpoint_seconds", "checkpoint_steps", "memory_budget", "devices"):
         flat.pop(f"train.{name}")
     return {
         "params": flat | {f"methods.{k}": v for k, v in params.method_params.model_dump().items()},

@@ -177,6 +177,13 @@ def test_another_seed_runs_its_own_cells_and_a_kill_costs_only_what_was_under_wa
     assert {name: gone_on[name] for name in before} == before
     assert gone_on.keys() - before.keys()
 
+    (
+        compared.root / FOLDER / "dvc.lock"
+    ).unlink()  # a kill while DVC writes it leaves it cut, or empty
+    again = compare(compared, "--jobs", "2")
+    assert again.stdout.count("restored from the cache") == 4, again.stdout
+    assert compared.bytes_of(f"{FOLDER}/cells") == gone_on
+
     shutil.rmtree(compared.root / ".dvc/tmp/resume", ignore_errors=True)
     for method in SMALL["methods"]:
         cell = (method, "standard", "labels_30", "2")

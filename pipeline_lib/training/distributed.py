@@ -1,0 +1,130 @@
+"""Several processes that take the steps of one training together: how they meet and agree."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.distributed as dist
+
+from pipeline_lib.errors import UserError
+from pipeline_lib.models.classifier import Classifier
+from pipeline_lib.models.ranks import Ranks, add_gradients
+from pipeline_lib.training.launch import LOCAL_RANK, RANK, rank_here
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from torch import Tensor, nn
+
+
+@contextlib.contextmanager
+def met(device: torch.device) -> Iterator[Ranks | None]:
+    """Within, this process has met the others that torchrun has started; None where it is alone.
+
+    Raises:
+        UserError: Another one has ended before its time, which is not this one's mistake.
+    """
+    if RANK not in os.environ:
+        yield None
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(int(os.environ[LOCAL_RANK]))
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Ranks(dist.get_rank(), dist.get_world_size())
+    except RuntimeError as error:
+        if not _lost(error):
+            raise
+        msg = f"train: rank {rank_here()}: another process of this training has ended"
+        raise UserError(msg) from error
+    finally:
+        dist.destroy_process_group()
+
+
+def _lost(error: RuntimeError) -> bool:
+    """Whether an error says that another process could not be reached."""
+    words = ("connection", "peer", "gloo", "nccl", "socket")
+    return isinstance(error, dist.DistError) or any(word in str(error).lower() for word in words)
+
+
+def largest(number: int) -> int:
+    """The largest of a number of every rank."""
+    value = torch.tensor(number)
+    dist.all_reduce(value, dist.ReduceOp.MAX)
+    return int(value)
+
+
+def from_first(load: Callable[[], bytes], ranks: Ranks) -> bytes:
+    """What `load` gives on rank 0, on all of them: the others may not see its disk."""
+    content = bytearray(load()) if ranks.rank == 0 else bytearray()
+    size = torch.tensor(len(content))
+    dist.broadcast(size, 0)
+    if not int(size):
+        return b""
+    values = torch.frombuffer(content or bytearray(int(size)), dtype=torch.uint8)
+    dist.broadcast(values, 0)
+    return values.numpy().tobytes()
+
+
+@contextlib.contextmanager
+def over(method: nn.Module, ranks: Ranks | None) -> Iterator[None]:
+    """Within, the networks of a method embed the rows of this rank alone."""
+    networks = [part for part in method.modules() if isinstance(part, Classifier)]
+    for network in networks:
+        network.ranks = ranks
+    try:
+        yield
+    finally:
+        for network in networks:
+            network.ranks = None
+
+
+def reduce_gradients(method: nn.Module, ranks: Ranks) -> None:
+    """Give every parameter the gradient of the whole batch."""
+    networks = [part for part in method.modules() if isinstance(part, Classifier)]
+    own = {id(p): p for network in networks for p in network.encoder.parameters()}
+    same = [p for p in method.parameters() if id(p) not in own]
+    add_gradients(own.values(), same, ranks)
+
+
+@torch.no_grad()
+def stop_if_apart(state: dict[str, Tensor], ranks: Ranks) -> None:
+    """Compare weights and tables of all ranks.
+
+    Raises:
+        UserError: They differ, which no rounding explains: every rank computes the same.
+    """
+    sums = torch.stack([value.double().sum().cpu() for value in state.values()])
+    parts = [torch.empty_like(sums) for _ in range(ranks.count)]
+    dist.all_gather(parts, sums)
+    names = [
+        name
+        for number, name in enumerate(state)
+        if not all(
+            torch.equal(part[number].nan_to_num(), parts[0][number].nan_to_num()) for part in parts
+        )
+    ]
+    if names:
+        msg = (
+            f"train: {names[0]} is not the same in all {ranks.count} processes; take GPUs of one kind, or set "
+            f"train.devices to 1"
+        )
+        raise UserError(msg)
+
+
+def refuse_random_depth(network: nn.Module, ranks: Ranks | None) -> None:
+    """Refuse networks that skip layers at random, which ranks would do each in its own way.
+
+    Raises:
+        UserError: It is one.
+    """
+    if ranks and any(type(layer).__name__ == "StochasticDepth" for layer in network.modules()):
+        msg = "train.devices: the network skips layers at random, which one process must do; set it to 1"
+        raise UserError(msg)
+
+
+def say_nothing(*_: Any) -> None:  # noqa: ANN401 - whatever it is
+    """What the ranks after the first say."""

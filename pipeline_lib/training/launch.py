@@ -1,0 +1,122 @@
+"""Start the train stage once per device, by torchrun's own launcher.
+
+Imports no torch at first: the stage sets the processor's settings before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+from pipeline_lib.errors import InterruptedRunError, UserError
+from pipeline_lib.training.interruption import end_with_parent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pipeline_lib.params.sections import Train
+
+RANK = "RANK"  # torchrun's names of environment variables
+LOCAL_RANK = "LOCAL_RANK"
+PATIENCE = 10  # s, in which rank 0 says what it says for all
+MODULE = "stages.train"
+SEVERAL = "PET_NNODES"  # torchrun's name for how many machines there are
+GO_ON = "run the same command again to go on from the last saved state"
+
+
+def rank_here() -> int:
+    """Number of this process among those of its training; 0 where it is alone."""
+    return int(os.environ.get(RANK, "0"))
+
+
+@contextlib.contextmanager
+def one_voice() -> Iterator[None]:
+    """Let rank 0 say what has gone wrong for all; another one speaks where it alone is in trouble.
+
+    None outlives the launcher.
+    """
+    if RANK in os.environ:
+        end_with_parent()
+    try:
+        yield
+    except InterruptedRunError as error:
+        if rank_here():
+            sys.exit(error.exit_code)
+        raise
+    except UserError as error:
+        if rank_here():
+            time.sleep(PATIENCE)  # ended meanwhile, if rank 0 has
+            msg = f"rank {rank_here()}: {error}"
+            raise UserError(msg) from error
+        raise
+
+
+def wanted(train: Train) -> int:
+    """How many processes are to be started here; 0: this one trains.
+
+    Raises:
+        UserError: There are fewer GPUs than devices are asked for.
+    """
+    if RANK in os.environ:
+        return 0
+    if train.devices == 1:
+        return int(SEVERAL in os.environ)
+    import torch
+
+    gpus = torch.cuda.device_count() if train.device in ("auto", "cuda") else 0
+    if train.devices == "auto":
+        return gpus if gpus > 1 or SEVERAL in os.environ else 0
+    if gpus and train.devices > gpus:
+        msg = f"train.devices: {train.devices}, but there are {gpus} GPUs here; lower it, or set it to auto"
+        raise UserError(msg)
+    return train.devices
+
+
+def launch(processes: int) -> None:
+    """Run the stage in `processes` of them, on this machine or, by torchrun's PET_* variables, on several.
+
+    Raises:
+        UserError: One has failed, and has said why, or was killed; the others are stopped.
+        InterruptedRunError: SIGINT or SIGTERM came; the state is saved.
+    """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import elastic_launch
+    from torch.distributed.run import config_from_args, parse_args
+
+    logging.disable(logging.CRITICAL)  # its reports of what the stage says itself
+    if "DVC_STAGE" in os.environ:
+        end_with_parent()
+    options = ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", f"--rdzv-id={uuid.uuid4()}"]
+    if SEVERAL in os.environ:  # torchrun reads all that it needs from there
+        options = []
+    arguments = parse_args([*options, f"--nproc-per-node={processes}", "--module", MODULE])
+    config, command, rest = config_from_args(arguments)
+    try:
+        elastic_launch(config, command)(*rest)
+    except SignalException as error:
+        number = signal.Signals(error.sigval)
+        msg = f"train: {number.name}; all processes have ended"
+        raise InterruptedRunError(msg, number) from error
+    except ChildFailedError as error:
+        raise _failure(error) from error
+
+
+def _failure(error: Exception) -> UserError:
+    rank, failure = error.get_first_failure()  # type: ignore[attr-defined]
+    code = failure.exitcode
+    if code < 0:
+        name = signal.Signals(-code).name
+        return UserError(f"train: rank {rank} was ended by {name}, so all were stopped; {GO_ON}")
+    if code > 128:
+        number = signal.Signals(code - 128)
+        return InterruptedRunError(f"train: {number.name}; all processes have ended", number)
+    return UserError(
+        f"train: rank {rank} has failed (exit code {code}), and all were stopped; see above"
+    )
