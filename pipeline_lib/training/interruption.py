@@ -7,6 +7,7 @@ import ctypes
 import signal
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ SIGNALS = (
 
 
 PR_SET_PDEATHSIG = 1
+ANOTHER = 1.0  # s
 
 
 def end_with_parent() -> None:
@@ -29,22 +31,28 @@ def end_with_parent() -> None:
 
 
 class Interruption:
-    """Which signal to end has come, if one has."""
+    """Which signal to end has come, if one has, and when."""
 
     def __init__(self) -> None:
         self.by: signal.Signals | None = None
+        self.at = 0.0
 
 
 @contextlib.contextmanager
 def noticed() -> Iterator[Interruption]:
-    """Within, the first signal to end is only noted; the second ends the process at once."""
+    """Within, the first signal to end is only noted; another one, a second later, ends the process at once.
+
+    Sooner it counts as the same one: when a process with threads dies, its children are told once per thread.
+    """
     interruption = Interruption()
 
     def note(number: int, frame: FrameType | None) -> None:
         del frame
-        interruption.by = signal.Signals(number)
-        for each in SIGNALS:
-            signal.signal(each, signal.SIG_DFL)
+        if interruption.by is None:
+            interruption.by, interruption.at = signal.Signals(number), time.monotonic()
+        elif time.monotonic() - interruption.at > ANOTHER:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
 
     if threading.current_thread() is not threading.main_thread():  # others get no signals
         yield interruption

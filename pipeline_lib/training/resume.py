@@ -142,7 +142,8 @@ def unpacked(content: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
     from safetensors.torch import load
 
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    return load(content), json.loads(header["__metadata__"]["notes"])
+    tensors = dict(sorted(load(content).items()))  # in the order in which a file gives them
+    return tensors, json.loads(header["__metadata__"]["notes"])
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -71,11 +71,16 @@ class Training:
         return code
 
 
-def test_all_end_with_one_and_any_number_of_processes_goes_on(tmp_path: Path) -> None:
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
     with contextlib.chdir(tmp_path):
         toy_training.write_inputs()
     write(tmp_path, 2, 2000)
-    training = Training(tmp_path)
+    return tmp_path
+
+
+def test_all_end_with_one_and_one_process_goes_on(folder: Path) -> None:
+    training = Training(folder)
     ranks = training.ranks()
     assert sorted(ranks) == ["0", "1"]
     ranks["1"].kill()
@@ -85,32 +90,38 @@ def test_all_end_with_one_and_any_number_of_processes_goes_on(tmp_path: Path) ->
         "the last saved state"
     )
     assert "Traceback" not in training.said
+    assert not (folder / "models").exists()
 
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        training = Training(tmp_path)
-        assert "resuming after step" in training.said
-        ranks = training.ranks()
-        training.process.send_signal(number)
-        expected = 128 + number if number == signal.SIGTERM else -number
-        assert training.ended(ranks) == expected
-        assert "train: SIGTERM after step" in training.said
-        assert "Traceback" not in training.said
-    assert not (tmp_path / "models").exists()
-
-    write(tmp_path, 1, 2000)
-    training = Training(tmp_path)
+    write(folder, 1, 2000)
+    training = Training(folder)
     assert "resuming after step" in training.said
     training.process.send_signal(signal.SIGINT)
     assert training.ended({}) == 128 + signal.SIGINT
 
 
-def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_all_end_with_the_one_that_started_them_and_save_the_state(
+    folder: Path, number: signal.Signals
+) -> None:
+    training = Training(folder)
+    ranks = training.ranks()
+    training.process.send_signal(number)
+    expected = 128 + number if number == signal.SIGTERM else -number
+    assert training.ended(ranks) == expected
+    told = re.search(r"train: SIGTERM after step (\d+) of 6000", training.said)
+    assert told is not None
+    assert "Traceback" not in training.said
+    again = Training(folder)
+    assert f"resuming after step {told[1]} of 6000" in again.said
+    again.process.send_signal(signal.SIGTERM)
+    again.ended(again.ranks())
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_learns(folder: Path) -> None:
     tables = []
     for devices in (1, 2):
-        folder = tmp_path / str(devices)
-        folder.mkdir()
-        with contextlib.chdir(folder):
-            toy_training.write_inputs()
         write(folder, devices, 2)
         done = subprocess.run(COMMAND, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr

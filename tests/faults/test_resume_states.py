@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -13,9 +16,10 @@ from typer.testing import CliRunner
 from pipeline_lib.artifacts import publish_text
 from pipeline_lib.doctor import resume_states
 from pipeline_lib.doctor.resume_states import states
-from pipeline_lib.training.resume import Slot
+from pipeline_lib.training.resume import Slot, packed, unpacked
 from stages.app import app
 
+ROOT = Path(__file__).parents[2]
 SPLIT = Path("data/split/train.parquet")
 
 
@@ -120,3 +124,46 @@ def test_other_things_in_the_folder_of_states_stay(root: Path) -> None:
     other.mkdir()
     run("clean")
     assert list(root.iterdir()) == [other]
+
+
+def test_a_state_that_is_sent_is_the_one_that_is_read(root: Path) -> None:
+    """Its order too: sums are restored by it."""
+    tensors = {"meter.loss": torch.ones((), dtype=torch.float64), "meter.#count": torch.tensor(3)}
+    tensors |= {"method.w": torch.zeros(2, 3), "meter.a": torch.zeros(())}
+    slot = Slot(root, identity(1))
+    with slot.held():
+        slot.save(5, tensors, {"rate": 0.1})
+    read = slot.load(print)
+    assert read is not None
+    sent = unpacked(packed(tensors, {"step": 5, "rate": 0.1}))
+    assert sent[1] == read[1]
+    assert list(sent[0]) == list(read[0]) == sorted(tensors)
+    assert all(torch.equal(sent[0][name], tensors[name]) for name in tensors)
+
+
+WAITING = """
+import time
+from pipeline_lib.training.interruption import noticed
+with noticed() as interruption:
+    print("ready", flush=True)
+    for _ in range(3000):
+        time.sleep(0.01)
+        if interruption.by:
+            print(interruption.by.name, flush=True)
+            time.sleep(30)
+"""
+
+
+def test_a_signal_that_comes_twice_at_once_is_one_and_a_later_one_ends_at_once() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", WAITING], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        for _ in range(5):
+            process.send_signal(signal.SIGTERM)
+        assert process.stdout.readline() == "SIGTERM\n"
+        time.sleep(1.1)
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(5) == -signal.SIGTERM
