@@ -30,7 +30,7 @@ SOURCES = ("ICML 20", "ICLR 20", "ICCV 20", "NeurIPS 20", "USB", "Masterful")
 FREE = {
     *("data.path", "data.mirror", "data.sha256"),
     *("train.device", "train.threads", "train.reproducible", "train.checkpoint_seconds"),
-    "train.checkpoint_steps",
+    *("train.checkpoint_steps", "train.devices"),
     "train.memory_budget",  # reads the same pixels from elsewhere
 }
 
