@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from stages import audit, compare, doctor, labels, profile, recipe, resume, share
+from stages import audit, compare, doctor, label_next, labels, profile, recipe, resume, share
 from stages.cli import start
 
 REFERENCE = Path("docs/reference")
@@ -23,6 +23,7 @@ app.command("doctor")(doctor.doctor)
 app.command("audit")(audit.audit)
 app.command("push")(share.push)
 app.command("pull")(share.pull)
+app.command("label-next")(label_next.label_next)
 app.command("import-labels")(labels.import_labels)
 app.command("profile")(profile.profile)
 app.command("compare")(compare.compare)

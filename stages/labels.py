@@ -21,6 +21,9 @@ Export = Annotated[Path, typer.Argument(help="The file that the program has expo
 Table = Annotated[Path, typer.Option("-o", "--output", help="The table to write, for data.table.")]
 From = Annotated[Source, typer.Option("--from", help="Which program it was.")]
 Control = Annotated[str | None, typer.Option(help="Which choices, if the project has several.")]
+Earlier = Annotated[
+    Path | None, typer.Option("--add-to", help="An earlier table, whose labels are kept.")
+]
 Strip = Annotated[str, typer.Option(help="What to leave out at the beginning of the paths.")]
 
 
@@ -30,6 +33,7 @@ def import_labels(
     source: From = Source.LABEL_STUDIO,
     control: Control = None,
     strip: Strip = "",
+    add_to: Earlier = None,
 ) -> None:
     """Turn what annotators said elsewhere into a table of file, annotator, label."""
     from pipeline_lib.artifacts import publish_text
@@ -40,5 +44,7 @@ def import_labels(
         msg = f"{output}: is the export itself; choose another name for the table"
         raise UserError(msg)
     imported = read_export(export, control, strip)
+    if add_to is not None:
+        imported = imported.added_to(add_to)
     publish_text(output, imported.as_csv(), sidecar=False)
     print(f"{output}: {imported.summary()}")

@@ -14,7 +14,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from pipeline_lib.datasets.files.layout import is_image
 from pipeline_lib.datasets.files.sheet import brief, quoted
-from pipeline_lib.errors import UserError, listed
+from pipeline_lib.errors import UserError, in_one_line, listed
 from pipeline_lib.images import SUFFIXES
 
 if TYPE_CHECKING:
@@ -65,6 +65,9 @@ class Task(BaseModel):
     annotations: list[Annotation]
 
 
+COLUMNS = ["file", "annotator", "label"]
+
+
 @dataclass(frozen=True)
 class Imported:
     """What an export says.
@@ -81,8 +84,20 @@ class Imported:
         """Write the rows as a table for `data.table`."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerows([("file", "annotator", "label"), *self.rows])
+        writer.writerows([COLUMNS, *self.rows])
         return text.getvalue()
+
+    def added_to(self, path: Path) -> Imported:
+        """With the rows of an earlier table, but for blank ones of files that are answered now.
+
+        Raises:
+            UserError: That is no table of file and label, with or without annotator.
+        """
+        answered = {file for file, _, name in self.rows if name}
+        earlier = [row for row in _earlier(path) if row[2] or row[0] not in answered]
+        known = {file for file, _, _ in earlier}
+        new = [row for row in self.rows if row[2] or row[0] not in known]
+        return Imported(sorted(dict.fromkeys([*earlier, *new])), self.cancelled)
 
     def summary(self) -> str:
         """Count in one line what there is."""
@@ -116,6 +131,21 @@ def read_export(path: Path, control: str | None = None, strip: str = "") -> Impo
     rows |= dict.fromkeys((file, "", "") for file in files if file not in answered)
     cancelled = sum(one.was_cancelled for task in tasks for one in task.annotations)
     return Imported(sorted(rows), cancelled)
+
+
+def _earlier(path: Path) -> list[tuple[str, str, str]]:
+    """Rows of file, annotator (blank where it has none) and label."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file, strict=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        msg = f"{path}: cannot be read ({in_one_line(error)}); give a CSV table of file and label"
+        raise UserError(msg) from error
+    names = set(rows[0]) if rows else {"file", "label"}
+    if not {"file", "label"} <= names <= set(COLUMNS) or any(None in row.values() for row in rows):
+        msg = f"{path}: columns {listed(sorted(map(str, names)))}; labels are added to a table of file and label only"
+        raise UserError(msg)
+    return [(row["file"], row.get("annotator") or "", row["label"].strip()) for row in rows]
 
 
 def _json(path: Path) -> object:
@@ -225,6 +255,9 @@ def _files(tasks: Sequence[Task], strip: str, shown: str) -> list[str]:
 
 def _url(task: Task, number: int, shown: str) -> str:
     """Find the image of a task: `image`, else the only text that is the path of one."""
+    image, file = task.data.get("image"), task.data.get("file")
+    if isinstance(image, str) and image.startswith("data:") and isinstance(file, str):
+        return file  # of label-next: the image is in the task
     paths = {
         key: value
         for key, value in task.data.items()

@@ -40,9 +40,17 @@ class Predictor(nn.Module):
         self.classifier = classifier
         self.description: dict[str, Any] = {"kind": "softmax"}
 
+    def embed(self, images_BCHW: Tensor) -> Tensor:
+        """What is classified: (B, D)."""
+        return self.classifier.features(images_BCHW)
+
+    def classify(self, embedding_BD: Tensor) -> Tensor:
+        """Probabilities (B, K) of what was embedded."""
+        return torch.softmax(self.classifier.head(embedding_BD).float(), dim=1)
+
     def forward(self, images_BCHW: Tensor) -> Tensor:
         """Predict."""
-        return torch.softmax(self.classifier(images_BCHW), dim=1)
+        return self.classify(self.embed(images_BCHW))
 
 
 class SoftNeighbours(Predictor):
@@ -86,10 +94,9 @@ class SoftNeighbours(Predictor):
         """Embeddings of unit length, float32 (B, D)."""
         return normalize(self.projection(self.classifier.features(images_BCHW)).float())
 
-    def forward(self, images_BCHW: Tensor) -> Tensor:
-        """Predict: `softmax_s(z . s / tau) Y_S` (B, K)."""
-        z_BD = self.embed(images_BCHW)
-        share_BS = torch.softmax(z_BD @ self.supports_SD.T / self.temperature, dim=1)
+    def classify(self, embedding_BD: Tensor) -> Tensor:
+        """`softmax_s(z . s / tau) Y_S` (B, K)."""
+        share_BS = torch.softmax(embedding_BD @ self.supports_SD.T / self.temperature, dim=1)
         none_BK = share_BS.new_zeros(len(share_BS), self.num_classes)
         return none_BK.index_add(1, self.class_S, share_BS)
 
@@ -124,12 +131,12 @@ class ProjectedSoftmax(Predictor):
         logits_BK: Tensor = self.linear(self.embed(images_BCHW))
         return logits_BK.float()
 
-    def forward(self, images_BCHW: Tensor) -> Tensor:
-        """Predict."""
-        return torch.softmax(self.logits(images_BCHW), dim=1)
+    def classify(self, embedding_BD: Tensor) -> Tensor:
+        """Probabilities (B, K) of what was embedded."""
+        return torch.softmax(self.linear(embedding_BD).float(), dim=1)
 
 
-def predictor_like(architecture: Architecture, description: Mapping[str, Any]) -> nn.Module:
+def predictor_like(architecture: Architecture, description: Mapping[str, Any]) -> Predictor:
     """A predictor of the described kind, whose weights are to be loaded.
 
     Raises:
@@ -147,7 +154,7 @@ def predictor_like(architecture: Architecture, description: Mapping[str, Any]) -
 
 def _projecting(
     classifier: Classifier, num_classes: int, description: Mapping[str, Any]
-) -> nn.Module:
+) -> Predictor:
     inputs, width = classifier.head.in_features, description["projection_width"]
     projection = projection_head(inputs, description["projection_layers"], width)
     if description["kind"] == "projected_softmax":
@@ -190,7 +197,7 @@ def save_predictor(
         about_file.write_text(as_json(content), encoding="utf-8")
 
 
-def load_predictor(folder: Path) -> nn.Module:
+def load_predictor(folder: Path) -> Predictor:
     """Read the predictor written by `save_predictor`, in evaluation mode on the CPU.
 
     The files may come from anybody: nothing in them is executed, and they get no more memory than the
@@ -203,7 +210,7 @@ def load_predictor(folder: Path) -> nn.Module:
     return _load(folder / WEIGHTS, description["architecture"], description["predictor"])
 
 
-def load_snapshot(folder: Path, name: str) -> nn.Module:
+def load_snapshot(folder: Path, name: str) -> Predictor:
     """Read one of the predictors in `folder`/snapshots, by its name in predictor.json.
 
     Raises:
@@ -215,7 +222,7 @@ def load_snapshot(folder: Path, name: str) -> nn.Module:
     return _load(path, description["architecture"], snapshot["predictor"])
 
 
-def _load(path: Path, architecture: Mapping[str, Any], description: Mapping[str, Any]) -> nn.Module:
+def _load(path: Path, architecture: Mapping[str, Any], description: Mapping[str, Any]) -> Predictor:
     with Weightless():
         predictor = predictor_like(Architecture(**architecture), description)
     fill(predictor, path)

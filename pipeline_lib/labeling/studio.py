@@ -1,0 +1,66 @@
+"""The chosen images as tasks for Label Studio, with the model's guess as a pre-annotation."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import TYPE_CHECKING, Any
+from xml.sax.saxutils import quoteattr
+
+from PIL import Image
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pipeline_lib.labeling.sheet import Pick
+
+CHOICES, SHOWN = "label", "image"  # names in the configuration
+SIDE = 256  # pixels, to which small images are enlarged: people are to see them
+
+
+def configuration(classes: Sequence[str]) -> str:
+    """The labeling interface of the project: the image, and one choice per class."""
+    choices = "\n".join(f"    <Choice value={quoteattr(name)}/>" for name in classes)
+    return (
+        f'<View>\n  <Image name="{SHOWN}" value="$image"/>\n'
+        f'  <Choices name="{CHOICES}" toName="{SHOWN}" choice="single" showInLine="true">\n'
+        f"{choices}\n  </Choices>\n</View>\n"
+    )
+
+
+def tasks(picks: Sequence[Pick], model: str, prefix: str | None) -> list[dict[str, Any]]:
+    """One task per image, in the order of choice.
+
+    Args:
+        picks: the images.
+        model: what the guesses are of.
+        prefix: of the addresses at which Label Studio finds the images; None: they are within the tasks.
+    """
+    return [_task(pick, model, prefix) for pick in picks]
+
+
+def _task(pick: Pick, model: str, prefix: str | None) -> dict[str, Any]:
+    name, probability = pick.guesses[0]
+    address = embedded(pick.image_HWC) if prefix is None else prefix + pick.source
+    answer = {
+        "from_name": CHOICES,
+        "to_name": SHOWN,
+        "type": "choices",
+        "value": {"choices": [name]},
+    }
+    guess = {"model_version": model, "score": round(probability, 6), "result": [answer]}
+    return {"data": {"image": address, "file": pick.source}, "predictions": [guess]}
+
+
+def embedded(image_HWC: NDArray[np.uint8]) -> str:
+    """An image as a `data:` address, enlarged if it is small, without smoothing."""
+    grey = image_HWC.shape[2] == 1
+    image = Image.fromarray(image_HWC[:, :, 0] if grey else image_HWC)
+    times = max(SIDE // max(image.size), 1)
+    buffer = io.BytesIO()
+    size = (image.width * times, image.height * times)
+    image.resize(size, Image.Resampling.NEAREST).save(buffer, "png")
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"

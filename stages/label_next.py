@@ -1,0 +1,42 @@
+"""The command that says which images a person should label next; the library is imported within it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Count = Annotated[int, typer.Option("-n", "--count", min=1, help="How many images.")]
+Folder = Annotated[Path, typer.Option("-o", "--output", help="Folder for the files.")]
+Prefix = Annotated[
+    str | None,
+    typer.Option(
+        help="Where Label Studio finds the images, e.g. '/data/local-files/?d=photos/'; without, they are in the tasks."
+    ),
+]
+
+
+def label_next(count: Count = 20, output: Folder = Path("to-label"), prefix: Prefix = None) -> None:
+    """Choose the images whose labels would tell most, with tasks for Label Studio and a page to look at.
+
+    Among the training images without a class, or with several candidates: those that the trained model is unsure
+    of, and unlike one another. `import-labels --add-to` takes the answers back.
+    """
+    from pipeline_lib.params.load import load
+    from pipeline_lib.training.determinism import deterministic_torch, pin_processor
+
+    train = load().train
+    pin_processor(train.reproducible, train.threads)
+    from pipeline_lib.labeling.pool import look
+    from pipeline_lib.labeling.sheet import choose, write
+    from pipeline_lib.training.device import choose_device
+
+    deterministic_torch(train.threads)
+    unsure = look(Path("data"), Path("models"), choose_device(train.device))
+    picks = choose(unsure, count)
+    write(output, unsure, picks, prefix)
+    print(
+        f"{output}: {len(picks)} of {len(unsure.ids_N)} images without a class; look at {output}/index.html, "
+        f"give tasks.json to a Label Studio project with label_config.xml"
+    )

@@ -1,0 +1,95 @@
+"""What to label next: asked of a trained project, answered as in Label Studio, and taken back as a table."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+import sys
+from xml.etree import ElementTree
+
+import polars as pl
+from PIL import Image
+
+from pipeline_lib.labeling.studio import CHOICES, SHOWN
+from tests.pipeline.conftest import Project
+
+APP = (sys.executable, "-m", "stages.app")
+COUNT = 7
+
+
+def rows(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_the_images_chosen_are_tasks_whose_answers_become_labels(
+    project: Project, tmp_path
+) -> None:
+    folder = tmp_path / "to label"
+    done = project.run(*APP, "label-next", "-n", str(COUNT), "-o", str(folder))
+    assert done.returncode == 0, done.stdout
+    assert f"{COUNT} of " in done.stdout
+
+    tasks = json.loads((folder / "tasks.json").read_text())
+    files = [task["data"]["file"] for task in tasks]
+    assert len(set(files)) == COUNT
+    train = pl.read_parquet(project.root / "data/split/train.parquet")
+    names = pl.read_parquet(project.root / "data/labels.parquet").select("id", "source")
+    unsure = train.filter(pl.col("candidates").list.len() > 1).join(names, on="id")
+    assert set(files) <= set(unsure["source"])
+    classes = json.loads((project.root / "data/classes.json").read_text())["classes"]
+    candidates = dict(unsure.select("source", "candidates").iter_rows())
+    for task in tasks:
+        kind, _, content = task["data"]["image"].partition(",")
+        assert kind == "data:image/png;base64"
+        assert max(Image.open(io.BytesIO(base64.b64decode(content))).size) >= 200
+        (guess,) = task["predictions"]
+        (result,) = guess["result"]
+        (name,) = result["value"]["choices"]
+        assert classes.index(name) in candidates[task["data"]["file"]]
+        assert 0 < guess["score"] <= 1
+
+    view = ElementTree.parse(folder / "label_config.xml").getroot()  # noqa: S314 - our own
+    assert view.find("Image").attrib == {"name": SHOWN, "value": f"${SHOWN}"}
+    assert view.find("Choices").attrib["name"] == CHOICES
+    assert [choice.attrib["value"] for choice in view.iter("Choice")] == classes
+    table = rows((folder / "next.csv").read_text())
+    assert [row["file"] for row in table] == files
+    page = (folder / "index.html").read_text()
+    assert page.count('<li class="card">') == COUNT
+
+    # The same question has the same answer.
+    again = tmp_path / "again"
+    assert project.run(*APP, "label-next", "-n", str(COUNT), "-o", str(again)).returncode == 0
+    assert (again / "tasks.json").read_bytes() == (folder / "tasks.json").read_bytes()
+
+    export = tmp_path / "export.json"
+    result = {"type": "choices", "from_name": CHOICES, "to_name": SHOWN}
+    for number, task in enumerate(tasks):
+        answer = result | {"value": {"choices": [classes[number % 3]]}}
+        said = {"completed_by": 4, "result": [answer], "was_cancelled": number == COUNT - 1}
+        task |= {"id": number, "annotations": [said]}
+    export.write_text(json.dumps(tasks))
+    earlier = tmp_path / "labels.csv"
+    earlier.write_text(f"file,label\nelsewhere,2\n{files[0]},\n{files[-1]},\n")
+    done = project.run(
+        *APP, "import-labels", str(export), "-o", str(earlier), "--add-to", str(earlier)
+    )
+    assert done.returncode == 0, done.stdout
+    labels = {(row["file"], row["label"]) for row in rows(earlier.read_text())}
+    answered = {(file, classes[number % 3]) for number, file in enumerate(files[:-1])}
+    assert labels == answered | {("elsewhere", "2"), (files[-1], "")}
+
+
+def test_a_table_that_labels_cannot_be_added_to_is_refused(project: Project, tmp_path) -> None:
+    export, table = tmp_path / "export.json", tmp_path / "candidates.csv"
+    answer = {"type": "choices", "from_name": "label", "value": {"choices": ["1"]}}
+    export.write_text(
+        json.dumps([{"data": {"image": "a.png"}, "annotations": [{"result": [answer]}]}])
+    )
+    table.write_text("file,candidates\na.png,1|2\n")
+    done = project.run(*APP, "import-labels", str(export), "-o", str(table), "--add-to", str(table))
+    assert done.returncode == 1
+    assert f"{table}: columns candidates, file; labels are added to a table" in done.stdout
+    assert table.read_text() == "file,candidates\na.png,1|2\n"
