@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from stages import audit, compare, doctor, labels, predict, profile, recipe, resume, share
+from stages import audit, compare, doctor, export, labels, predict, profile, recipe, resume, share
 from stages.cli import start
 
 REFERENCE = Path("docs/reference")
@@ -25,6 +25,7 @@ app.command("push")(share.push)
 app.command("pull")(share.pull)
 app.command("import-labels")(labels.import_labels)
 app.command("predict")(predict.predict)
+app.command("export")(export.export)
 app.command("profile")(profile.profile)
 app.command("compare")(compare.compare)
 app.command("compare-times")(compare.compare_times)
