@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 SMALLEST_BATCH, LARGEST_BATCH = 8, 256
 # On a processor: larger batches take memory, and more time, as they leave its cache.
 BATCH_PIXELS = 128 * 32 * 32
+KEPT_BYTES = 31 << 20
 
 
 @dataclass(frozen=True)
@@ -197,6 +198,9 @@ def _answered(
 ) -> Iterator[tuple[Batch, Top]]:
     """Run the network on some batches at a time; they come back in their order."""
     network = model.network.to(device)
+    # glibc gives back no more than twice the largest block that was freed; else every batch would fetch
+    # its memory from the system anew.
+    torch.empty(KEPT_BYTES, dtype=torch.uint8)
     at_once = cores() if device.type == "cpu" else 1
     waiting: deque[tuple[Batch, Future[Top]]] = deque()
     with ThreadPoolExecutor(at_once) as pool:

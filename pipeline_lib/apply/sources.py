@@ -127,11 +127,18 @@ def _chosen(names: Sequence[str], shown: str) -> list[str]:
 
 def _read_file(path: Path, folder: Path | None = None) -> Given:
     """Read a file; one found in a `folder` must lie there too."""
-    if folder and path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
-        return Given(_name(path), b"", "a link out of the folder; put the file itself there")
-    if not path.is_file():  # opening a pipe would wait for ever
-        return Given(_name(path), b"", "a pipe, a device or a link to nothing")
-    return _read(_name(path), partial(_content, path))
+    problem = _unlike_a_file(path, folder)
+    return (
+        Given(_name(path), b"", problem) if problem else _read(_name(path), partial(_content, path))
+    )
+
+
+def _unlike_a_file(path: Path, folder: Path | None) -> str | None:
+    """What it is in place of a plain file; opening a pipe would wait for ever."""
+    link = path.is_symlink()
+    if link and folder and not path.resolve().is_relative_to(folder.resolve()):
+        return "a link out of the folder; put the file itself there"
+    return None if path.is_file() else "a pipe, a device or a link to nothing"
 
 
 def _name(path: Path) -> str:
@@ -141,11 +148,10 @@ def _name(path: Path) -> str:
 
 def _content(path: Path) -> bytes:
     with path.open("rb") as file:
-        content = file.read(MAX_MEMBER_BYTES + 1)
-    if len(content) > MAX_MEMBER_BYTES:
-        msg = f"more than {MAX_MEMBER_BYTES} bytes"
-        raise OSError(msg)
-    return content
+        if os.fstat(file.fileno()).st_size > MAX_MEMBER_BYTES:
+            msg = f"more than {MAX_MEMBER_BYTES} bytes"
+            raise OSError(msg)
+        return file.read()
 
 
 def _read(source: str, content: Callable[[], bytes]) -> Given:
