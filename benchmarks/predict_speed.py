@@ -5,7 +5,7 @@
 CIFAR-10 as JPEG files in folders, through `small_cnn` (width 16, random weights) on the processor. In turn, each as a
 program of its own: `predict`; `decode`, which reads and decodes in the same processes and does nothing with it; and
 `loop`, which reads and decodes one file after the other. `start` is `predict` on a single image. Ratios are of runs next
-to each other: with the start, and with the starts of all taken off. A peak is the sum of the peaks of a run's processes.
+to each other; a `start` is some seconds of importing torch. A peak is the sum of the peaks of a run's processes.
 """
 
 from __future__ import annotations
@@ -156,11 +156,8 @@ def summed_up(runs: list[dict[str, Any]], count: int) -> dict[str, Any]:
     def middle(way: str, name: str) -> float:
         return statistics.median(run[way][name] for run in own)
 
-    def ratios(way: str, off: float) -> str:
-        found = [
-            (run["predict"]["seconds"] - off * run["start"]["seconds"]) / run[way]["seconds"]
-            for run in own
-        ]
+    def ratios(way: str, name: str, off: float = 0) -> str:
+        found = [(run["predict"][name] - off * run["start"][name]) / run[way][name] for run in own]
         return f"{statistics.median(found):.2f} ({min(found):.2f} to {max(found):.2f})"
 
     seconds = middle("predict", "seconds")
@@ -169,10 +166,10 @@ def summed_up(runs: list[dict[str, Any]], count: int) -> dict[str, Any]:
         **{f"{way}, s": middle(way, "seconds") for way in WAYS},
         **{f"{way}, processor s": middle(way, "processor_seconds") for way in WAYS[1:]},
         "images/s": round(count / seconds),
-        "predict / loop": ratios("loop", 0),
-        "without start": ratios("loop", 1),
-        "predict / decode": ratios("decode", 0),
-        "without its start": ratios("decode", 1),
+        "predict over loop": ratios("loop", "seconds"),
+        "predict over decode": ratios("decode", "seconds"),
+        "less the start": ratios("decode", "seconds", 1),
+        "of processor s, less the start": ratios("decode", "processor_seconds", 1),
         "peak, MiB": middle("predict", "peak_mib"),
         "of the main process": middle("predict", "peak_mib_main"),
         "of start": middle("start", "peak_mib"),

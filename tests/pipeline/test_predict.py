@@ -18,9 +18,11 @@ import pytest
 import torch
 from PIL import Image
 
+from pipeline_lib.apply import predict as module
 from pipeline_lib.apply.predict import Model, Settings, load_model, predict
 from pipeline_lib.apply.sources import open_images
 from pipeline_lib.apply.table import PREDICTIONS, likeliest, predictions
+from pipeline_lib.datasets import decoding
 from pipeline_lib.datasets.decoding import Target
 from pipeline_lib.errors import UserError
 from tests.photos import CLASSES, EACH, beside_the_clone
@@ -217,6 +219,22 @@ def test_any_batch_size_gives_the_same_rows(batch_size: int | None, tmp_path: Pa
     assert found["label"].to_list() == ["dark"] * 3 + [None] * 2 + [None, "light"]
     assert found["top_classes"].list.len().to_list() == [1] * 3 + [None] + [1] * 3
     assert found["probability"].null_count() == found["problem"].len() - 6 == 1
+
+
+def test_any_number_of_cores_gives_the_same_bytes(
+    trained: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also with processes that decode, which one core does without."""
+    model, photos, found = load_model(trained.root / "models"), trained.root / "../photos", []
+    monkeypatch.setattr(decoding, "FEW_CHUNKS", 2)
+    monkeypatch.setattr(decoding, "CHUNK_IMAGES", 32)
+    for cores in (1, 3):
+        monkeypatch.setattr(module, "cores", lambda cores=cores: cores)
+        monkeypatch.setattr(decoding, "cores", lambda cores=cores: cores)
+        with open_images([photos], tmp_path) as images:
+            predict(images, model, Settings(2, 0.0, 16), CPU, tmp_path / "out.parquet")
+        found.append((tmp_path / "out.parquet").read_bytes())
+    assert found[0] == found[1]
 
 
 def test_an_uncertain_image_gets_no_label_but_its_probabilities() -> None:
