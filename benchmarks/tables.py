@@ -53,6 +53,12 @@ CHECKPOINT_HEAD = """# What saving the resume state costs
 
 By `benchmarks/checkpoint_cost.py`. The share is that of a save in the time between two of them, of the default params.
 """
+PREDICT = "predict"
+PREDICT_HEAD = """# What predicting costs
+
+By `benchmarks/predict_speed.py`, which says what is compared. Times and peaks are medians, ratios medians with the least and
+the most.
+"""
 COMPARISON_HEAD = """# Comparisons
 
 Run by `make compare`, kept by `benchmarks/keep_comparison.py`: the page, the tables behind it, settings and times.
@@ -71,7 +77,7 @@ def main() -> None:
     print(HEAD)
     paths = sorted(RESULTS.rglob("*.json"))
     compared = [path.parent for path in paths if path.name == "run.json"]
-    others = (INGEST, POOL, SCALING, CHECKPOINT, *SPEED)
+    others = (INGEST, POOL, SCALING, CHECKPOINT, PREDICT, *SPEED)
     for path in paths:
         if not path.name.startswith(others) and path.parent not in (GPU, *compared):
             print("\n".join(table(path)))
@@ -82,6 +88,7 @@ def main() -> None:
         (POOL_HEAD, other_table, [path for path in paths if path.name.startswith(POOL)]),
         (SCALING_HEAD, growth_tables, [path for path in paths if path.name.startswith(SCALING)]),
         (CHECKPOINT_HEAD, other_table, [p for p in paths if p.name.startswith(CHECKPOINT)]),
+        (PREDICT_HEAD, other_table, [path for path in paths if path.name.startswith(PREDICT)]),
         (COMPARISON_HEAD, comparison_tables, compared),
     ):
         print(head)
@@ -107,7 +114,7 @@ def other_table(path: Path) -> list[str]:
     where = f"{content['processor']}, {content['cores']} cores"
     return [
         *lines,
-        *plain_table(content["runs"]),
+        *plain_table(content.get("summary", content["runs"])),
         "",
         f"Commit {content['commit'][:9]}, {where}.",
         "",

@@ -6,7 +6,19 @@ from pathlib import Path
 
 import typer
 
-from stages import audit, compare, doctor, label_next, labels, profile, recipe, resume, share
+from stages import (
+    audit,
+    compare,
+    doctor,
+    export,
+    label_next,
+    labels,
+    predict,
+    profile,
+    recipe,
+    resume,
+    share,
+)
 from stages.cli import start
 
 REFERENCE = Path("docs/reference")
@@ -25,6 +37,8 @@ app.command("push")(share.push)
 app.command("pull")(share.pull)
 app.command("label-next")(label_next.label_next)
 app.command("import-labels")(labels.import_labels)
+app.command("predict")(predict.predict)
+app.command("export")(export.export)
 app.command("profile")(profile.profile)
 app.command("compare")(compare.compare)
 app.command("compare-times")(compare.compare_times)

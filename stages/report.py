@@ -1,20 +1,22 @@
-"""Stage 7: put the run on one page, with every figure as a file and its data as a table."""
+"""Stage 7: put the run on one page, with every figure as a file and its data as a table; and the model card."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from pipeline_lib.card.write import write_card
 from pipeline_lib.params.load import load
 from pipeline_lib.report.build import build_report
 from stages.cli import run
 
-DATA, REPORTS = Path("data"), Path("reports")
+DATA, MODELS, REPORTS = Path("data"), Path("models"), Path("reports")
 
 
 def main() -> None:
-    """Write reports/index.html, reports/figures/ and reports/tables/."""
+    """Write reports/index.html, reports/figures/, reports/tables/ and reports/model_card.*."""
     for sentence in build_report(DATA, REPORTS, load().report):
         print(sentence)
+    write_card(DATA, MODELS, REPORTS)
     print(f"open {REPORTS / 'index.html'}")
 
 

@@ -18,7 +18,7 @@ from collections import deque
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-    from pipeline_lib.records import Row
-
 CHUNK_IMAGES = 256
 CHUNK_BYTES = 1 << 20
 FEW_CHUNKS = 16  # decoded sooner here than processes start
@@ -45,6 +43,17 @@ ENLARGED = 4
 
 Shape: TypeAlias = tuple[int, int, int]
 Encoded: TypeAlias = "bytes | NDArray[np.uint8]"
+
+
+class Pictured(Protocol):
+    """What has an image: a `Row` of a dataset, or whatever else is kept beside it."""
+
+    @property
+    def image(self) -> Encoded:
+        """An encoded file, or uint8 (H, W, C)."""
+
+
+R = TypeVar("R", bound=Pictured)
 
 
 @dataclass(frozen=True)
@@ -85,8 +94,8 @@ class Decoded:
 
 @contextlib.contextmanager
 def decoding(
-    rows: Iterable[Row], target: Target, workers: int | None = None
-) -> Iterator[Iterator[tuple[list[Row], Decoded]]]:
+    rows: Iterable[R], target: Target, workers: int | None = None
+) -> Iterator[Iterator[tuple[list[R], Decoded]]]:
     """Give rows in chunks, in their order, with what became of their images.
 
     Args:
@@ -97,7 +106,7 @@ def decoding(
     Raises:
         UserError: A process was killed.
     """
-    workers = workers or _cores()
+    workers = workers or cores()
     chunks = _chunks(rows, target)
     few = list(itertools.islice(chunks, FEW_CHUNKS))
     everything = itertools.chain(few, chunks)
@@ -119,7 +128,7 @@ def decoding(
         pool.shutdown(cancel_futures=True)
 
 
-def _cores() -> int:
+def cores() -> int:
     """Count the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -157,15 +166,15 @@ def _note_oddities(image: Image.Image, position: int, target: Target, chunk: Dec
         chunk.specks.append(position)
 
 
-def _images(rows: Sequence[Row]) -> list[Encoded]:
+def _images(rows: Sequence[Pictured]) -> list[Encoded]:
     return [row.image for row in rows]
 
 
-def _chunks(rows: Iterable[Row], target: Target) -> Iterator[list[Row]]:
+def _chunks(rows: Iterable[R], target: Target) -> Iterator[list[R]]:
     """Put rows together that make work for some milliseconds and results of a few megabytes."""
     pixels = 3 * (target.size or PIXELS_UP_TO) ** 2
     most = max(1, min(CHUNK_IMAGES, 8 * CHUNK_BYTES // pixels))
-    chunk: list[Row] = []
+    chunk: list[R] = []
     size = 0
     for row in rows:
         if isinstance(row.image, np.ndarray) and target.store == "files":
@@ -181,9 +190,9 @@ def _chunks(rows: Iterable[Row], target: Target) -> Iterator[list[Row]]:
 
 
 def _in_order(
-    pool: ProcessPoolExecutor, chunks: Iterator[list[Row]], target: Target, most: int
-) -> Iterator[tuple[list[Row], Decoded]]:
-    waiting: deque[tuple[list[Row], Future[Decoded]]] = deque()
+    pool: ProcessPoolExecutor, chunks: Iterator[list[R]], target: Target, most: int
+) -> Iterator[tuple[list[R], Decoded]]:
+    waiting: deque[tuple[list[R], Future[Decoded]]] = deque()
     for chunk in chunks:
         waiting.append((chunk, pool.submit(decode_chunk, _images(chunk), target)))
         if len(waiting) > most:

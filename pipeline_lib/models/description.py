@@ -14,7 +14,7 @@ from pipeline_lib.params.section import Section
 if TYPE_CHECKING:
     from pathlib import Path
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 DESCRIPTION = "predictor.json"
 MOST_BYTES = 1 << 26  # of predictor.json; 32,767 classes of 300 letters take a fifth of it
 MOST_CLASSES = 32_767  # int16
@@ -33,7 +33,7 @@ class Stored(Section):
     dropout: float = Field(ge=0, lt=1)
     stem: Literal["auto", "small", "original"]
     bn_momentum: float = Field(gt=0, le=1)
-    channels: int = Field(ge=1, le=3)
+    channels: Literal[1, 3]
     image_height: int = Field(ge=1, le=SIDE)
     image_width: int = Field(ge=1, le=SIDE)
     num_classes: int = Field(ge=1, le=MOST_CLASSES)
@@ -96,6 +96,7 @@ class Description(Section, extra="ignore"):
     dataset: str
     seed: int
     classes: list[str]
+    resize: Literal["stretch", "center_crop", "pad"]
     selected_epoch: int | None
     architecture: Stored
     predictor: Kind

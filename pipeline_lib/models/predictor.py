@@ -97,7 +97,8 @@ class SoftNeighbours(Predictor):
     def classify(self, embedding_BD: Tensor) -> Tensor:
         """`softmax_s(z . s / tau) Y_S` (B, K)."""
         share_BS = torch.softmax(embedding_BD @ self.supports_SD.T / self.temperature, dim=1)
-        none_BK = share_BS.new_zeros(len(share_BS), self.num_classes)
+        # `len` would be a plain number, and fix the batch size of an exported program.
+        none_BK = share_BS.new_zeros(share_BS.shape[0], self.num_classes)
         return none_BK.index_add(1, self.class_S, share_BS)
 
 

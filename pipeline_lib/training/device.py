@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def choose_device(name: str) -> torch.device:
-    """Resolve `train.device`.
+def choose_device(name: str, setting: str = "train.device") -> torch.device:
+    """Resolve a device that was asked for by `setting`.
 
     Raises:
         UserError: The device was asked for by name and is not there.
@@ -25,7 +25,7 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         name = next((kind for kind, there in available.items() if there), "cpu")
     elif not available.get(name, True):
-        msg = f"train.device: {name} is not available here; set it to auto or cpu"
+        msg = f"{setting}: {name} is not available here; set it to auto or cpu"
         raise UserError(msg)
     return torch.device(name)
 

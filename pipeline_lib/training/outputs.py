@@ -71,6 +71,7 @@ def publish_training(
         "dataset": classes["dataset"],
         "seed": params.seed,
         "classes": list(classes["classes"]),
+        "resize": classes["resize"],
         "epochs": int(record.rows[-1]["epoch"]),
         "steps": int(record.rows[-1]["step"]),
         "select": trainer.rule,

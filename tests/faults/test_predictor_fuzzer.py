@@ -39,6 +39,7 @@ ARCHITECTURE = Architecture(
 )
 ABOUT = {"method": "paws", "variant": "official", "dataset": "toy", "seed": 1, "epochs": 2}
 ABOUT |= {"classes": CLASSES, "selected_epoch": 2, "steps": 9, "select": "last"}
+ABOUT |= {"resize": "stretch"}
 FILES = ("predictor.json", "predictor.safetensors", "snapshots/phase-first.safetensors")
 IMAGES = torch.arange(4 * 64).remainder(256).byte().view(4, 1, 8, 8)
 CPU = torch.device("cpu")

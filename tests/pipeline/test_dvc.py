@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -21,7 +22,8 @@ def test_every_output_is_there(project: Project) -> None:
     metrics = json.loads((project.root / "reports/metrics.json").read_text())
     assert metrics["method"] == "cr_dpll"
     assert metrics["test"]["accuracy_ci95"][0] <= metrics["test"]["accuracy"]
-    for name in ("reports/index.html", "reports/labels.parquet", "reports/labels.csv"):
+    card = ("reports/model_card.md", "reports/model_card.json")
+    for name in ("reports/index.html", "reports/labels.parquet", "reports/labels.csv", *card):
         assert (project.root / name).stat().st_size > 0
     assert "test.accuracy" in project.dvc("metrics", "show")
     shown = project.plots()
@@ -46,6 +48,19 @@ def test_row_37_other_surroundings_give_the_same_bytes(project: Project) -> None
     assert done.returncode == 0, done.stdout
     assert project.bytes_of(*OUTPUTS, "reports/figures", "reports/tables") == before
     assert (project.root / "dvc.lock").read_bytes() == lock
+
+
+@pytest.mark.slow
+def test_the_predictor_is_an_artifact_that_others_get(project: Project, tmp_path: Path) -> None:
+    """As docs/how-to/use-the-model.md says: by a tag, or by its path."""
+    repository, other = str(project.root), Project(tmp_path)
+    assert project.run("git", "tag", "-a", "predictor@v1.0.0", "-m", "First").returncode == 0
+    other.dvc("artifacts", "get", repository, "predictor", "-o", "models")
+    other.dvc("get", repository, "models", "-o", "again")
+    for name in ("predictor.json", "predictor.safetensors", "predictor.safetensors.sha256"):
+        content = (project.root / "models" / name).read_bytes()
+        assert (tmp_path / "models" / name).read_bytes() == content
+        assert (tmp_path / "again" / name).read_bytes() == content
 
 
 def test_switching_the_method_and_back_computes_once(project: Project) -> None:

@@ -77,7 +77,7 @@ def write_inputs(
     if break_weights:
         predictor.classifier.head.bias.data[:] = torch.nan
     about = {"method": "cr_dpll", "variant": "official", "dataset": "toy", "seed": 3}
-    about |= {"classes": classes, "selected_epoch": 2, "epochs": 3}
+    about |= {"classes": classes, "resize": "stretch", "selected_epoch": 2, "epochs": 3}
     about["snapshots"] = snapshots or {}
     save_predictor(
         root / "models", predictor.state_dict(), {"kind": "softmax"}, ARCHITECTURE, about
@@ -275,7 +275,8 @@ def test_the_embeddings_are_of_the_test_images_in_their_order(tmp_path) -> None:
     supports_SD, class_S = torch.randn(6, width), torch.arange(6)
     predictor = SoftNeighbours(classifier, head, supports_SD, class_S, len(CLASSES), 0.1)
     about = json.loads((tmp_path / "models/predictor.json").read_text())
-    kept = ("method", "variant", "dataset", "seed", "classes", "selected_epoch", "snapshots")
+    kept = ("method", "variant", "dataset", "seed", "classes", "resize", "selected_epoch")
+    kept += ("snapshots",)
     about = {name: about[name] for name in kept}
     state = predictor.state_dict()
     save_predictor(tmp_path / "models", state, predictor.description, ARCHITECTURE, about)
@@ -361,7 +362,7 @@ def test_row_40_a_model_from_the_future_is_refused(tmp_path) -> None:
     )
     assert (done.returncode, done.stderr) == (
         1,
-        "models/predictor.json: schema_version 99, this version reads 2; train again or use the version that "
+        "models/predictor.json: schema_version 99, this version reads 3; train again or use the version that "
         "wrote it\n",
     )
     assert not (tmp_path / "reports").exists()

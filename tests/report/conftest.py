@@ -10,9 +10,11 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from pipeline_lib.artifacts import publish_json, publish_table, publish_text
+from pipeline_lib.artifacts import publish_bytes, publish_json, publish_table, publish_text
+from pipeline_lib.card.write import write_card
 from pipeline_lib.evaluation import metrics, tables
 from pipeline_lib.evaluation.intervals import wilson_95
+from pipeline_lib.models.description import SCHEMA_VERSION
 from pipeline_lib.params.load import load
 from pipeline_lib.report.build import build_report
 
@@ -43,8 +45,11 @@ class FakeRun:
         return self.reports / "index.html"
 
     def build(self, **report: int) -> list[str]:
+        """As the stage does."""
         params = load().report.model_copy(update=report)
-        return build_report(self.data, self.reports, params)
+        missing = build_report(self.data, self.reports, params)
+        write_card(self.data, self.root / "models", self.reports)
+        return missing
 
 
 @pytest.fixture
@@ -132,6 +137,7 @@ def write_run(
     measured = _write_test(run, rng, truth_N[train:], first_id=train, accuracy=accuracy)
     _write_points(run, rng, method)
     _write_summary(run, summary or {})
+    _write_model(run, shape)
     content = {
         "method": method or ("cr_dpll" if keeps_labels else "supervised"),
         "variant": "official",
@@ -200,10 +206,29 @@ def _write_points(run: FakeRun, rng: np.random.Generator, method: str | None) ->
     tables.publish_embedding(run.reports / "evaluate/embedding.csv", points)
 
 
+def _write_model(run: FakeRun, shape: tuple[int, int, int]) -> None:
+    """What describes a predictor, weights that nobody reads, and the split's files of no content."""
+    height, width, channels = shape
+    network = {"name": "small_cnn", "width": 4, "alpha": 1.0, "dropout": 0.0, "stem": "auto"}
+    network |= {"bn_momentum": 0.1, "channels": channels, "num_classes": len(run.classes)}
+    network |= {"image_height": height, "image_width": width}
+    network |= {"mean": [0.5] * channels, "std": [0.2] * channels}
+    about = {"schema_version": SCHEMA_VERSION, "method": "cr_dpll", "variant": "official"}
+    about |= {"dataset": "digits", "seed": 1, "classes": list(run.classes), "resize": "stretch"}
+    about |= {"epochs": 6, "steps": 1200, "select": "last", "selected_epoch": None}
+    about |= {"architecture": network, "predictor": {"kind": "softmax"}, "snapshots": {}}
+    publish_json(run.root / "models/predictor.json", about)
+    names = [f"data/split/{part}.parquet" for part in ("train", "val", "test")]
+    for name in ("models/predictor.safetensors", "data/labels.parquet", *names):
+        publish_bytes(run.root / name, name.encode())
+
+
 def _write_summary(run: FakeRun, changes: Mapping[str, object]) -> None:
     """What the split stage tells that the report reads, and no rejected images."""
     content = {
         "protocol": "uniform_candidates",
+        "val_labels": "like_train",
+        "images": {"train": 40, "val": 10, "test": 60},
         "parameters": {"rate": 0.3, "force_ambiguous": True},
         "left_out": {"train": 0, "val": 0, "test": 0},
         "noisy": {"train": 0, "val": 0},

@@ -32,6 +32,7 @@ ABOUT = {
     "dataset": "digits",
     "seed": 1,
     "classes": list("0123456789"),
+    "resize": "stretch",
     "selected_epoch": 2,
     "snapshots": {},
 }

@@ -30,6 +30,7 @@ ARCHITECTURE = Architecture(
 )
 ABOUT = {"method": "paws", "variant": "official", "dataset": "toy", "seed": 1}
 ABOUT |= {"classes": [str(k) for k in range(CLASSES)], "selected_epoch": 2, "snapshots": {}}
+ABOUT |= {"resize": "stretch"}
 IMAGES = torch.randint(0, 256, (5, 1, 8, 8), generator=torch.Generator().manual_seed(1)).byte()
 
 

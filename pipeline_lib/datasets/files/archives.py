@@ -35,7 +35,7 @@ RATIO_FROM_BYTES = 1 << 28
 BLOCK = 1 << 20
 RECORD = 512
 
-_DAMAGED = (
+DAMAGED = (
     tarfile.TarError,
     zipfile.BadZipFile,
     EOFError,
@@ -80,8 +80,13 @@ def kind(path: Path, shown: str) -> Literal["tar", "tar.gz", "zip"]:
 
 
 @contextlib.contextmanager
-def open_archive(path: Path, shown: str) -> Iterator[Archive]:
+def open_archive(path: Path, shown: str, scratch: Path | None = None) -> Iterator[Archive]:
     """List an archive and hold it open.
+
+    Args:
+        path: of the archive.
+        shown: what messages call it.
+        scratch: folder for the unpacked tar of a tar.gz, in a file without a name; None is that of `path`.
 
     Raises:
         UserError: The archive is damaged, a member is no plain file or has a name that leads out of
@@ -96,9 +101,9 @@ def open_archive(path: Path, shown: str) -> Iterator[Archive]:
             elif form == "tar":
                 yield _tar(file, shown)
             else:
-                with _unpacked(file, path, shown) as plain:
+                with _unpacked(file, path, shown, scratch or path.parent) as plain:
                     yield _tar(plain, shown)
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise _damaged(shown, error) from error
 
 
@@ -114,7 +119,7 @@ def open_stream(path: Path, shown: str) -> Iterator[Iterator[tuple[str, int, IO[
     try:
         with gzip.open(path) as plain, tarfile.open(fileobj=plain, mode="r|") as archive:
             yield _members(archive, shown)
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise _damaged(shown, error) from error
 
 
@@ -131,14 +136,14 @@ def _damaged(shown: str, error: Exception) -> UserError:
 
 
 @contextlib.contextmanager
-def _unpacked(file: IO[bytes], path: Path, shown: str) -> Iterator[IO[bytes]]:
-    """Undo gzip into a nameless file beside `path`: members are then read in any order."""
+def _unpacked(file: IO[bytes], path: Path, shown: str, scratch: Path) -> Iterator[IO[bytes]]:
+    """Undo gzip into a nameless file in `scratch`: members are then read in any order."""
     packed, unpacked = path.stat().st_size, 0
-    with gzip.open(file) as source, tempfile.TemporaryFile(dir=path.parent, buffering=0) as plain:
+    with gzip.open(file) as source, tempfile.TemporaryFile(dir=scratch, buffering=0) as plain:
         while block := source.read(BLOCK):
             unpacked += len(block)
             _check_bytes(unpacked, packed, shown)
-            _write(plain, block, f"{shown}: cannot be unpacked in {path.parent}")
+            _write(plain, block, f"{shown}: cannot be unpacked in {scratch}")
         yield plain
 
 

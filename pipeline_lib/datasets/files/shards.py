@@ -52,9 +52,20 @@ def open_shard(path: Path, shown: str) -> Iterator[tuple[pq.ParquetFile, Columns
     Raises:
         UserError: It is damaged, or which columns are meant is not clear; `shown` is its name.
     """
+    with open_parquet(path, shown) as file:
+        yield file, _columns(file.schema_arrow, shown)
+
+
+@contextlib.contextmanager
+def open_parquet(path: Path, shown: str) -> Iterator[pq.ParquetFile]:
+    """Open a Parquet file that is read in pages.
+
+    Raises:
+        UserError: It is damaged; `shown` is its name.
+    """
     try:
         with pq.ParquetFile(path, buffer_size=BUFFER_BYTES, pre_buffer=False) as file:
-            yield file, _columns(file.schema_arrow, shown)
+            yield file
     except (pa.ArrowException, OSError, ValueError) as error:
         why = (str(error).splitlines() or [type(error).__name__])[0]
         msg = f"{shown}: no Parquet file, or a damaged one ({why}); download or write it again"
@@ -80,23 +91,43 @@ def read_rows(
     """
     wanted = [name for name in (columns.image, columns.label, columns.candidates) if name]
     number = 0
-    for batch in file.iter_batches(_rows_per_batch(file), columns=wanted):
-        images = batch.column(columns.image)
-        paths = None
-        if pa.types.is_struct(images.type):
-            if images.type.get_field_index("path") >= 0:
-                paths = pc.struct_field(images, "path")
-            images = pc.struct_field(images, "bytes")
-        for row, (label, candidates) in enumerate(_said(batch, columns)):
-            image = images[row].as_py() or b""
-            if not image and paths is not None and (path := paths[row].as_py()):
-                msg = (
-                    f"{shown}:{number + row}: holds no image, only its path {quoted(path)}; write the "
-                    f"images themselves (push_to_hub does), or use image_folder"
-                )
-                raise UserError(msg)
+    for batch in batches(file, wanted):
+        images = encoded(batch.column(columns.image), shown, number)
+        for image, (label, candidates) in zip(images, _said(batch, columns), strict=True):
             yield image, label, candidates
         number += batch.num_rows
+
+
+def batches(file: pq.ParquetFile, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Give some columns, a few megabytes of rows at a time."""
+    yield from file.iter_batches(_rows_per_batch(file), columns=list(columns))
+
+
+def encoded(images: pa.Array, shown: str, first: int) -> Iterator[bytes]:
+    """Give the files in a column of images, empty where there is none.
+
+    Args:
+        images: bytes, or structs with `bytes` and perhaps `path`.
+        shown: name of the file.
+        first: number of the first row.
+
+    Raises:
+        UserError: A row names an image that is not in the file.
+    """
+    paths = None
+    if pa.types.is_struct(images.type):
+        if images.type.get_field_index("path") >= 0:
+            paths = pc.struct_field(images, "path")
+        images = pc.struct_field(images, "bytes")
+    for row, value in enumerate(images):
+        image = value.as_py() or b""
+        if not image and paths is not None and (path := paths[row].as_py()):
+            msg = (
+                f"{shown}:{first + row}: holds no image, only its path {quoted(path)}; write the "
+                f"images themselves (push_to_hub does), or use image_folder"
+            )
+            raise UserError(msg)
+        yield image
 
 
 def _said(batch: pa.RecordBatch, columns: Columns) -> Iterator[tuple[Said, Said]]:
@@ -119,8 +150,7 @@ def _columns(schema: pa.Schema, shown: str) -> Columns:
         msg = f"{shown}: columns need names, every one another; found {found}"
         raise UserError(msg)
     names = _class_names(schema)
-    images = [field.name for field in schema if _holds_images(field.type)]
-    image = _only("image", images, schema, "bytes of image files", shown)
+    image = image_column(schema, shown)
     candidates = "candidates" if "candidates" in schema.names else None
     others = [name for name in schema.names if name not in {image, candidates}]
     label = None
@@ -135,6 +165,16 @@ def _columns(schema: pa.Schema, shown: str) -> Columns:
         names.setdefault(candidates, names[label])
     ignored = tuple(name for name in others if name != label)
     return Columns(image, label, candidates, names, ignored)
+
+
+def image_column(schema: pa.Schema, shown: str) -> str:
+    """Find the column of images.
+
+    Raises:
+        UserError: There is none, or more than one and none of them is `image`.
+    """
+    images = [field.name for field in schema if _holds_images(field.type)]
+    return _only("image", images, schema, "bytes of image files", shown)
 
 
 def _only(name: str, alike: Sequence[str], schema: pa.Schema, what: str, shown: str) -> str:

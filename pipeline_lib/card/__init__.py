@@ -1,0 +1,1 @@
+"""The model card: what a trained predictor is, and is not."""

@@ -1,0 +1,176 @@
+"""What the model card says, as plain values; no date, host or commit, so that the same run has the same card."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from pipeline_lib.artifacts import SIDECAR
+from pipeline_lib.errors import UserError
+from pipeline_lib.evaluation.intervals import wilson_95
+from pipeline_lib.models.description import DESCRIPTION, read_description
+from pipeline_lib.report.facts import supervision
+from pipeline_lib.report.inputs import read_inputs
+from pipeline_lib.report.labels import protocol_words
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from pipeline_lib.report.inputs import Inputs
+
+SCHEMA_VERSION = 1
+WEIGHTS = "predictor.safetensors"
+TABLES = (
+    *("images.parquet", "labels.parquet", "classes.json"),
+    *(f"split/{part}.parquet" for part in ("train", "val", "test")),
+)
+WEAKEST = 5  # classes that are named
+FEW = 30  # test images of a class, fewer of which tell little
+
+
+def content(data: Path, models: Path, reports: Path) -> dict[str, Any]:
+    """Everything on the card.
+
+    Args:
+        data: what ingest and split wrote.
+        models: the predictor.
+        reports: what train and evaluate wrote.
+
+    Raises:
+        UserError: An input is missing or damaged.
+    """
+    inputs = read_inputs(data, reports)
+    about = read_description(models)
+    classes = _classes(inputs.per_class)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "model": _model(about),
+        "data": _data(inputs),
+        "supervision": _supervision(inputs),
+        "metrics": {part: inputs.metrics[part] for part in ("test", "val", "train")},
+        "weakest_classes": weakest(classes),
+        "limits": limits(inputs.metrics, inputs.summary, classes),
+        "reproduce": {
+            "made_with": inputs.phases["made_with"],
+            "sha256": {
+                **{f"data/{name}": recorded(data / name) for name in TABLES},
+                **{f"models/{name}": recorded(models / name) for name in (DESCRIPTION, WEIGHTS)},
+            },
+        },
+    }
+
+
+def recorded(path: Path) -> str:
+    """The sha256 that was written beside a file.
+
+    Raises:
+        UserError: There is none.
+    """
+    sidecar = path.with_name(path.name + SIDECAR)
+    try:
+        return sidecar.read_text(encoding="ascii").split()[0]
+    except (OSError, ValueError, IndexError) as error:
+        msg = f"{sidecar}: missing or damaged; run `dvc repro` (or `dvc pull`) to get it"
+        raise UserError(msg) from error
+
+
+def _model(about: Mapping[str, Any]) -> dict[str, Any]:
+    network = about["architecture"]
+    names = ("method", "variant", "dataset", "seed", "epochs", "steps", "select", "selected_epoch")
+    return {
+        **{name: about[name] for name in names},
+        "predictor": about["predictor"]["kind"],
+        "network": network["name"],
+        "image": {
+            "height": network["image_height"],
+            "width": network["image_width"],
+            "channels": network["channels"],
+            "resize": about["resize"],
+        },
+        "classes": about["classes"],
+    }
+
+
+def _data(inputs: Inputs) -> dict[str, Any]:
+    return {
+        "dataset": inputs.metrics["dataset"],
+        "images": inputs.summary["images"],
+        "rejected": inputs.rejected,
+        "duplicates": inputs.summary["duplicates"],
+    }
+
+
+def _supervision(inputs: Inputs) -> dict[str, Any]:
+    counted, summary = supervision(inputs), inputs.summary
+    mean = counted.mean_candidates
+    return {
+        "protocol": summary["protocol"],
+        "val_labels": summary["val_labels"],
+        "words": protocol_words(summary),
+        "labeled": counted.labeled,
+        "partial": counted.partial,
+        "unlabeled": counted.unlabeled,
+        "mean_candidates": None if mean is None else round(mean, 6),
+        "sets_without_the_true_label": summary["noisy"]["train"],
+        "share_that_holds_the_true_label": summary["candidates"]["train"]["holds_truth"],
+    }
+
+
+def _classes(per_class: pl.DataFrame) -> list[dict[str, Any]]:
+    """Name, test images, and share of them that are classified rightly, where there are any."""
+    table = per_class.select(
+        name=pl.col("class"),
+        images=pl.col("images").cast(pl.Int64),
+        recall=pl.col("recall").cast(pl.Float64, strict=False),
+    )
+    return table.rows(named=True)
+
+
+def weakest(classes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The classes of which the smallest share is classified rightly, with its interval; those without a mistake not."""
+    wrong = [row for row in classes if row["images"] and row["recall"] < 1]
+    found = sorted(wrong, key=lambda row: row["recall"])[:WEAKEST]
+    return [
+        {**row, "recall_ci95": [round(x, 6) for x in wilson_95(_right(row), row["images"])]}
+        for row in found
+    ]
+
+
+def _right(row: Mapping[str, Any]) -> int:
+    right: int = round(row["recall"] * row["images"])
+    return right
+
+
+def limits(
+    metrics: Mapping[str, Any], summary: Mapping[str, Any], classes: list[dict[str, Any]]
+) -> list[str]:
+    """What the numbers do not say, in sentences."""
+    test = metrics["test"]
+    low, high = test["accuracy_ci95"]
+    said = [
+        f"Tested on {test['images']:,} images of the same dataset, whose labels are taken as true: from so "
+        f"many, the accuracy is known to within {50 * (high - low):.1f} points (95 %). Images from elsewhere "
+        f"(another camera, place or year) were not tested.",
+        f"One training with one seed ({metrics['seed']}): the interval is that of drawing other test images, "
+        f"not that of training again.",
+        f"It knows {len(classes):,} classes, and gives one of them to any image, whatever is on it.",
+        f"Probabilities were not calibrated: on the test images, confidence is off by "
+        f"{100 * test['ece']:.1f} points on average (ECE).",
+        "Whether it treats groups of people or kinds of pictures alike was not tested, beyond the classes.",
+    ]
+    missing = sum(not row["images"] for row in classes)
+    few = sum(0 < row["images"] < FEW for row in classes)
+    if missing:
+        said.append(f"{missing:,} classes have no test image: nothing is known of them.")
+    if few:
+        said.append(f"{few:,} classes have fewer than {FEW} test images: little is known of each.")
+    if twins := sum(summary["duplicates"]["across"].values()):
+        said.append(
+            f"{twins:,} images are in two parts of the data with the same pixels; so the accuracy "
+            f"is too good by up to as many."
+        )
+    if summary["candidates"]["train"]["holds_truth"] is None:
+        said.append("How many training labels are wrong is unknown: no true label of them is.")
+    return said

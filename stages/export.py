@@ -1,0 +1,44 @@
+"""The command that writes the predictor for other programs; the library is imported within it, so that --help answers at once."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline_lib.training.determinism import pin_processor
+
+
+class Choice(StrEnum):
+    """Which files are written."""
+
+    TORCH = "torch"
+    ONNX = "onnx"
+    BOTH = "both"
+
+
+Form = Annotated[Choice, typer.Option("--format", help="A program of torch.export, ONNX, or both.")]
+Output = Annotated[Path, typer.Option("-o", "--output", help="The folder that gets the files.")]
+Models = Annotated[Path, typer.Option(help="The folder of predictor.json.")]
+Data = Annotated[Path, typer.Option(help="The folder of images.parquet, to compare with.")]
+
+
+def export(
+    form: Form = Choice.BOTH,
+    output: Output = Path("exported"),
+    models: Models = Path("models"),
+    data: Data = Path("data"),
+) -> None:
+    """Write the predictor as predictor.pt2 and predictor.onnx, from uint8 images to probabilities.
+
+    Each file is compared with the predictor on 256 images, and written only if it agrees.
+    """
+    pin_processor("this_machine", threads=1)
+    # After the threads are set: it imports torch.
+    from pipeline_lib.apply import export as library
+
+    chosen = [name for name in library.NAMES if form in {Choice.BOTH, name}]
+    for exported in library.export(models, data, output, chosen):
+        print(exported)

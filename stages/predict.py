@@ -1,0 +1,70 @@
+"""The command that applies a trained predictor; the library is imported within it, so that --help answers at once."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline_lib.errors import UserError
+from pipeline_lib.training.determinism import deterministic_torch, pin_processor
+
+
+class Device(StrEnum):
+    """Where the network runs."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+    MPS = "mps"
+
+
+Inputs = Annotated[
+    list[Path],
+    typer.Argument(metavar="IMAGES...", help="Image files, folders, archives, Parquet tables."),
+]
+Output = Annotated[Path, typer.Option("-o", "--output", help="The Parquet table to write.")]
+Models = Annotated[Path, typer.Option(help="The folder of predictor.json.")]
+TopK = Annotated[int, typer.Option(min=1, help="How many of the likeliest classes to name.")]
+Abstain = Annotated[
+    float, typer.Option(min=0, max=1, help="Give no label if the likeliest class is less so.")
+]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(min=1, help="Images per pass; by default 256, fewer if they are large."),
+]
+On = Annotated[Device, typer.Option(help="Where the network runs.")]
+
+
+def predict(
+    images: Inputs,
+    output: Output,
+    models: Models = Path("models"),
+    top_k: TopK = 5,
+    abstain_below: Abstain = 0.0,
+    batch_size: BatchSize = None,
+    device: On = Device.AUTO,
+) -> None:
+    """Say what is on images: the trained classifier's labels, with probabilities.
+
+    Images that cannot be read are listed in the table, in the column `problem`.
+    """
+    if output.resolve() in {path.resolve() for path in images}:
+        msg = f"{output}: is one of the inputs; choose another name for the table"
+        raise UserError(msg)
+    from pipeline_lib.apply.sources import open_images
+
+    scratch = next(folder for folder in output.absolute().parents if folder.is_dir())
+    with open_images(images, scratch) as found:
+        pin_processor("this_machine", threads=1)
+        # After the threads are set: these import torch.
+        from pipeline_lib.apply.predict import Settings, load_model
+        from pipeline_lib.apply.predict import predict as apply
+        from pipeline_lib.training.device import choose_device
+
+        deterministic_torch(threads=1)
+        chosen, model = choose_device(device, "--device"), load_model(models)
+        counts = apply(found, model, Settings(top_k, abstain_below, batch_size), chosen, output)
+    print(f"{output}: {counts}")

@@ -1,0 +1,157 @@
+"""`export`: the files give the predictor's probabilities without this project, or are not written."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from pipeline_lib.apply import export as module
+from pipeline_lib.apply.export import CHECKED, NAMES, export
+from pipeline_lib.artifacts import publish_json, publish_table, sha256
+from pipeline_lib.errors import UserError
+from pipeline_lib.models.predictor import Predictor, load_predictor, save_predictor
+from pipeline_lib.params.methods import KINDS as KINDS_OF_LABELS
+from tests.faults.test_predictor_fuzzer import ABOUT, ARCHITECTURE, CLASSES, predictors
+from tests.pipeline.conftest import ROOT, Project
+
+KINDS = predictors()
+BOTH = list(NAMES)
+
+
+def saved(folder: Path, kind: str = "softmax") -> Predictor:
+    about = ABOUT | {"snapshots": {}}
+    predictor = KINDS[kind].eval()
+    save_predictor(folder, predictor.state_dict(), predictor.description, ARCHITECTURE, about)
+    return predictor
+
+
+def write_images(data: Path, count: int, test: int | None = None) -> None:
+    pixels = np.random.default_rng(2).integers(0, 256, (count, 64), np.uint8)
+    publish_table(data / "images.parquet", pa.table({"image": [row.tobytes() for row in pixels]}))
+    about = {"height": 8, "width": 8, "channels": 1, "store": "pixels", "resize": "stretch"}
+    publish_json(data / "classes.json", about)
+    if test is not None:
+        ids = pa.array(range(count - test, count), pa.int32())
+        publish_table(data / "split/test.parquet", pa.table({"id": ids}))
+
+
+def random_images(count: int) -> torch.Tensor:
+    shape = (count, ARCHITECTURE.channels, ARCHITECTURE.image_height, ARCHITECTURE.image_width)
+    return torch.from_numpy(np.random.default_rng(5).integers(0, 256, shape, np.uint8))
+
+
+def check_files(out: Path, models: Path, images: torch.Tensor) -> tuple[dict, dict]:
+    """Compare both files with the predictor, without the library; give what they say of themselves."""
+    with torch.inference_mode():
+        expected = load_predictor(models)(images).numpy()
+    said = {"metadata.json": ""}
+    program = torch.export.load(io.BytesIO((out / NAMES["torch"]).read_bytes()), extra_files=said)
+    with torch.inference_mode():
+        np.testing.assert_allclose(program.module()(images), expected, rtol=0, atol=1e-4)
+    session = onnxruntime.InferenceSession(out / NAMES["onnx"])
+    (found,) = session.run(None, {"images": images.numpy()})
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+    return json.loads(said["metadata.json"]), session.get_modelmeta().custom_metadata_map
+
+
+@pytest.mark.filterwarnings("ignore")  # torch loads a program with warnings
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_predictor_is_exported(kind: str, tmp_path: Path) -> None:
+    saved(tmp_path / "models", kind)
+    done = export(tmp_path / "models", tmp_path / "data", tmp_path / "out", BOTH)
+    assert all(one.difference < 1e-4 for one in done)
+    said = (
+        f"{CHECKED} random images, as {tmp_path}/data/images.parquet holds none for this predictor"
+    )
+    assert [one.images for one in done] == [said] * 2
+    about, props = check_files(tmp_path / "out", tmp_path / "models", random_images(7))
+    assert about["classes"] == json.loads(props["classes"]) == CLASSES
+    digest = sha256(tmp_path / "models/predictor.safetensors")
+    assert about["predictor_sha256"] == props["predictor_sha256"] == digest
+    for name in ("method", "variant", "dataset", "resize"):
+        assert about[name] == props[name] == ABOUT[name]
+    sizes = ("image_height", "image_width", "channels", "seed")
+    assert [about[name] for name in sizes] == [int(props[name]) for name in sizes] == [8, 8, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("count", "test", "words"),
+    [(400, 300, "256 test images"), (300, 20, "256 images of"), (40, None, "40 images of")],
+)
+def test_real_images_are_compared_the_tests_first(
+    count: int, test: int | None, words: str, tmp_path: Path
+) -> None:
+    write_images(tmp_path, count, test)
+    about = {"architecture": asdict(ARCHITECTURE)}
+    images, said = module._images_to_compare(tmp_path, about)
+    assert said.startswith(words)
+    assert images.shape == (min(count, CHECKED), 1, 8, 8)
+    stored = pq.read_table(tmp_path / "images.parquet")["image"]
+    first = count - test if test else 0
+    assert images[0].numpy().tobytes() == stored[first].as_py()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_row_40_a_file_that_answers_otherwise_is_not_written(
+    name: module.Format, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The program is of a predictor that is a little different: 2e-4 in a probability."""
+    predictor = saved(tmp_path / "models")
+    program_of = module._program
+
+    class Other(torch.nn.Module):
+        def forward(self, images_BCHW: torch.Tensor) -> torch.Tensor:
+            p_BK = predictor(images_BCHW)
+            return p_BK + 2e-4 * torch.tensor([1.0, -1.0, 0.0])
+
+    monkeypatch.setattr(module, "_program", lambda _, images: program_of(Other().eval(), images))
+    with pytest.raises(UserError, match=rf"{NAMES[name]}: its probabilities differ .* by 0\.0002"):
+        export(tmp_path / "models", tmp_path / "data", tmp_path / "out", [name])
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_answers_that_are_no_numbers_do_not_agree() -> None:
+    images, nothing = random_images(3), torch.full((1, 3), torch.nan)
+    for broken in (0, 1):
+
+        def loaded(part: torch.Tensor, broken: int = broken) -> torch.Tensor:
+            p_BK = KINDS["softmax"].eval()(part)
+            return torch.where(nothing.isnan(), nothing, p_BK) if len(part) == 1 + broken else p_BK
+
+        with pytest.raises(UserError, match="differ from the predictor's by nan"):
+            module._compared(Path("x.onnx"), KINDS["softmax"].eval(), loaded, images)
+
+
+def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "find_spec", lambda name: None if name == "onnxscript" else name)
+    with pytest.raises(UserError, match="ONNX needs onnxscript: pip install onnxscript, or --form"):
+        export(tmp_path / "models", tmp_path / "data", tmp_path / "out", BOTH)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("method", KINDS_OF_LABELS)
+def test_every_method_is_exported(method: str, tmp_path: Path) -> None:
+    """After an epoch on the digits; the test images are what is compared."""
+    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    project = Project(tmp_path)
+    project.set(method=method, train={"epochs": 1})
+    for stage in ("configure", "download", "ingest", "split", "train"):
+        done = project.stage(stage)
+        assert done.returncode == 0, done.stdout
+    models, out = tmp_path / "models", tmp_path / "out"
+    exported = export(models, tmp_path / "data", out, BOTH)
+    assert [one.images for one in exported] == ["256 test images"] * 2
+    print(f"{method}:", *(f"{one.path.name} {one.difference:.1e}" for one in exported))
+    check_files(out, models, torch.randint(0, 256, (5, 1, 8, 8), dtype=torch.uint8))

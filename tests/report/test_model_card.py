@@ -1,0 +1,109 @@
+"""The model card: what it says is what the run's files say, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from pipeline_lib.artifacts import publish_text, sha256
+from pipeline_lib.card.content import limits, weakest
+from pipeline_lib.card.write import plain
+from pipeline_lib.errors import UserError
+from pipeline_lib.evaluation.intervals import wilson_95
+from tests.report.conftest import HOSTILE
+
+
+def card_of(run) -> dict:
+    return json.loads((run.reports / "model_card.json").read_text())
+
+
+def text_of(run) -> str:
+    return (run.reports / "model_card.md").read_text()
+
+
+def test_the_metrics_are_those_of_metrics_json(digits_run):
+    card, metrics = (
+        card_of(digits_run),
+        json.loads((digits_run.reports / "metrics.json").read_text()),
+    )
+    assert card["metrics"] == {part: metrics[part] for part in ("test", "val", "train")}
+    low, high = metrics["test"]["accuracy_ci95"]
+    row = f"| accuracy | {metrics['test']['accuracy']} | {low} to {high} |"
+    assert row in text_of(digits_run)
+    assert f"| balanced accuracy | {metrics['test']['balanced_accuracy']} | |" in text_of(
+        digits_run
+    )
+
+
+def test_the_hashes_are_those_of_the_files(digits_run):
+    card = card_of(digits_run)
+    for path, digest in card["reproduce"]["sha256"].items():
+        assert digest == sha256(digits_run.root / path)
+        assert f"`{digest}`" in text_of(digits_run)
+    assert len(card["reproduce"]["sha256"]) == 8
+
+
+def test_the_supervision_is_told_in_words_and_numbers(digits_run):
+    card, text = card_of(digits_run), text_of(digits_run)
+    told = card["supervision"]
+    assert told["labeled"] + told["partial"] + told["unlabeled"] == 40
+    assert "Each wrong label joined the candidates with probability 0.3" in text
+    assert f"{told['partial']} several candidates" in text
+    assert "The labels of the validation images were as weak as these." in text
+
+
+def test_the_weakest_classes_come_first_with_their_intervals():
+    recalls = [1.0, 0.5, None, 0.9, 0.25, 0.75, 0.8, 0.85]
+    rows = [
+        {"name": str(n), "images": 0 if recall is None else 20, "recall": recall}
+        for n, recall in enumerate(recalls)
+    ]
+    found = weakest(rows)
+    assert [row["name"] for row in found] == ["4", "1", "5", "6", "7"]
+    assert found[0]["recall_ci95"] == [round(x, 6) for x in wilson_95(5, 20)]
+    assert weakest(rows[:1]) == []
+
+
+def test_limits_name_what_was_not_tested():
+    test = {"images": 60, "accuracy_ci95": [0.8, 0.9], "ece": 0.05}
+    twins = {"train_val": 0, "train_test": 3, "val_test": 0}
+    summary = {"duplicates": {"across": twins}, "candidates": {"train": {"holds_truth": None}}}
+    classes = [{"images": n} for n in (0, 10, 50)]
+    said = " ".join(limits({"test": test, "seed": 7}, summary, classes))
+    for words in (
+        *("Tested on 60 images", "within 5.0 points", "one seed (7)", "knows 3 classes"),
+        *("1 classes have no test image", "1 classes have fewer than 30", "off by 5.0 points"),
+        *("3 images are in two parts", "How many training labels are wrong is unknown"),
+    ):
+        assert words in said
+
+
+def test_hostile_names_are_text(hostile_run):
+    text = text_of(hostile_run)
+    assert card_of(hostile_run)["model"]["classes"] == list(HOSTILE)
+    assert "<" not in text
+    assert "\u202e" not in text
+    assert "n" * 49 not in text
+    for line in text.splitlines():
+        if line.startswith("|"):  # no name opens or closes a cell
+            assert len(re.findall(r"(?<!\\)\|", line)) in {3, 4, 5}
+
+
+def test_markdown_in_a_name_is_escaped():
+    assert plain("a*b_c|d`e[f]\\") == r"a\*b\_c\|d\`e\[f\]" + "\\\\"
+    assert plain("# no\nheading") == r"\# no heading"
+    assert plain("<b>") == "&lt;b&gt;"
+
+
+def test_a_file_of_the_split_that_is_missing_is_named(make_run):
+    run = make_run()
+    (run.data / "split/val.parquet.sha256").unlink()
+    with pytest.raises(
+        UserError, match=r"val\.parquet\.sha256: missing or damaged; run `dvc repro`"
+    ):
+        run.build()
+    publish_text(run.data / "split/val.parquet.sha256", "")
+    with pytest.raises(UserError, match=r"val\.parquet\.sha256: missing or damaged"):
+        run.build()
