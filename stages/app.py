@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from stages import audit, compare, doctor, labels, profile, recipe, resume, share
+from stages import audit, compare, doctor, labels, profile, recipe, resume, share, sweep
 from stages.cli import start
 
 REFERENCE = Path("docs/reference")
@@ -26,6 +26,7 @@ app.command("pull")(share.pull)
 app.command("import-labels")(labels.import_labels)
 app.command("profile")(profile.profile)
 app.command("compare")(compare.compare)
+app.command("sweep")(sweep.sweep)
 app.command("compare-times")(compare.compare_times)
 app.command("compare-datasets")(compare.compare_datasets)
 app.command("leaderboard")(compare.leaderboard)
