@@ -100,7 +100,7 @@ def _of_dvc(root: Path) -> tuple[Path, tuple[str, str] | None]:
     from dvc.repo import Repo
 
     with Repo(str(root)) as repo:
-        own = Path(repo.cache.local.path)
+        own = Path(repo.cache.legacy.path)  # where `runs` and `files` lie
         name = repo.config["core"].get("remote")
         section = repo.config["remote"].get(name)
     return own, (name, str(section["url"])) if section else None
