@@ -73,9 +73,8 @@ def serially(project: Path, names: list[str]) -> dict[str, str]:
     apart = clone(project, home / "serial")
     for name in names:
         log = (project / f".dvc/tmp/sweep/{name}.log").read_text(encoding="utf-8", errors="replace")
-        found = re.search(r"^\$ dvc (exp run .*)$", log, re.MULTILINE)
-        assert found is not None
-        run(apart, "dvc", *found[1].split())
+        for command in re.findall(r"^\$ dvc (exp run .*)$", log, re.MULTILINE)[:1]:
+            run(apart, "dvc", *command.split())
         run(apart, "git", "checkout", "-q", "--force", "HEAD")
     return locks(apart)
 

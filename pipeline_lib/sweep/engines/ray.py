@@ -60,8 +60,10 @@ def _watch(ray: Any, jobs: Sequence[Job], options: Options) -> Generator[Change]
                 waiting.remove(job)
             ended, _ = ray.wait(list(running), timeout=LOOK_SECONDS)
             for name, node in ray.get(board.news.remote()):
-                yield Change(name, "retried" if name in seen else "running", node)
+                if name in seen:
+                    yield Change(name, "retried", node)
                 seen.add(name)
+                yield Change(name, "running", node)
             for ref in ended:
                 yield _ended(ray, ref, running.pop(ref))
     finally:
