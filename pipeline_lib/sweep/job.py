@@ -10,8 +10,8 @@ import configparser
 import contextlib
 import fcntl
 import os
+import platform
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -84,7 +84,7 @@ def run(job: Job) -> Outcome:
     Whatever stops this process, the training ends with it and keeps its resume state. The clone is removed, or,
     after a SIGKILL, is by the next attempt on this machine.
     """
-    node = socket.gethostname()
+    node = platform.node()
     folder = Path(tempfile.gettempdir()) / f"weak-label-sweep-{os.getuid()}" / job.name
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     logs = _shared(job.logs, folder)

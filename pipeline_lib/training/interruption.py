@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import signal
+import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,15 @@ SIGNALS = (
     signal.SIGINT,
     signal.SIGTERM,
 )  # Ctrl-C; the end of DVC, a scheduler that takes the machine
+
+
+PR_SET_PDEATHSIG = 1
+
+
+def signal_when_parent_ends(number: int) -> None:
+    """Let the kernel send us `number` when the process that started us has ended; 0: nothing (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
 
 
 class Interruption:
@@ -32,6 +43,8 @@ def noticed() -> Iterator[Interruption]:
     def note(number: int, frame: FrameType | None) -> None:
         del frame
         interruption.by = signal.Signals(number)
+        # The kernel sends it once per thread that was our parent, and DVC has several.
+        signal_when_parent_ends(0)
         for each in SIGNALS:
             signal.signal(each, signal.SIG_DFL)
 

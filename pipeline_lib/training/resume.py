@@ -8,7 +8,6 @@ on from its own state or from none.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
 import hashlib
 import json
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline_lib.artifacts import SIDECAR, publish_bytes, publish_json, verify
 from pipeline_lib.errors import UserError, in_one_line, listed
+from pipeline_lib.training.interruption import signal_when_parent_ends
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 KEPT = 2  # states; the older one serves if the newer one is damaged
 DESCRIPTION = "run.json"
-PR_SET_PDEATHSIG = 1
 
 
 def resume_root() -> Path:
@@ -70,8 +69,8 @@ class Slot:
         Raises:
             UserError: Another process is training it, or there can be no such folder.
         """
-        if "DVC_STAGE" in os.environ and sys.platform == "linux":
-            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if "DVC_STAGE" in os.environ:
+            signal_when_parent_ends(signal.SIGTERM)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -1,6 +1,7 @@
 """The table of jobs: what an engine says of them, and what the user sees."""
 
 import io
+import sys
 
 import pytest
 from rich.console import Console
@@ -120,11 +121,17 @@ def test_an_unknown_engine_and_foreign_settings_are_refused() -> None:
     }
 
 
-def test_a_missing_package_names_its_extra_and_its_pins() -> None:
+@pytest.mark.parametrize(
+    ("engine", "extra"), [("ray", "ray"), ("local", "slurm"), ("slurm", "slurm")]
+)
+def test_a_missing_package_names_its_extra_and_its_pins(monkeypatch, engine, extra) -> None:
+    for package in ("ray", "submitit"):
+        monkeypatch.setitem(sys.modules, package, None)  # importing it fails
+    pins = "requirements-ray.txt" if engine == "ray" else "requirements.txt"
     with pytest.raises(UserError) as error:
-        base.package("no_such_engine", "ray", "requirements-ray.txt")
-    assert "the extra `ray` of pyproject.toml" in str(error.value)
-    assert "-r requirements-ray.txt`" in str(error.value)
+        list(run.engine_named(engine)([], base.Options(None, 0, None, {})))
+    assert f"the extra `{extra}` of pyproject.toml" in str(error.value)
+    assert f"-r {pins}`" in str(error.value)
 
 
 def test_slurm_is_told_what_the_user_said(tmp_path, monkeypatch) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from pipeline_lib.errors import UserError
 
@@ -40,20 +39,12 @@ class Engine(Protocol):
         """Run the jobs."""
 
 
-def package(name: str, extra: str, pins: str) -> Any:  # noqa: ANN401 - a module
-    """Import a package that not everybody has.
-
-    Raises:
-        UserError: It is not there; the message says how to install it.
-    """
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        msg = (
-            f"the package {name} is not installed (the extra `{extra}` of pyproject.toml); run `uv pip install "
-            f"--python .venv/bin/python --require-hashes -r {pins}`"
-        )
-        raise UserError(msg) from error
+def missing(error: ImportError, extra: str, pins: str) -> UserError:
+    """What to say of a package that not everybody has, and that is not there."""
+    return UserError(
+        f"the package {error.name} is not installed (the extra `{extra}` of pyproject.toml); run `uv pip install "
+        f"--python .venv/bin/python --require-hashes -r {pins}`"
+    )
 
 
 def settings_of(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import signal
-import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +36,7 @@ def submit(jobs: Sequence[Job], options: Options) -> Generator[Change]:
             return [executor.submit(work, job) for job in new]
 
     for change in watch(start, _end, jobs, options.most or 1, options.retries):
-        yield change._replace(node=change.node or socket.gethostname())
+        yield change._replace(node=change.node or platform.node())
 
 
 def _prepared() -> Callable[[], None]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline_lib.errors import UserError, in_one_line
 from pipeline_lib.sweep import job as job_module
-from pipeline_lib.sweep.engines.base import package
+from pipeline_lib.sweep.engines.base import missing
 from pipeline_lib.sweep.job import run
 from pipeline_lib.sweep.states import Change
 
@@ -35,7 +35,10 @@ def submit(jobs: Sequence[Job], options: Options) -> Generator[Change]:
 
 
 def _connected(address: str | None) -> Any:  # noqa: ANN401 - a module
-    ray = package("ray", "ray", "requirements-ray.txt")
+    try:
+        import ray
+    except ImportError as error:
+        raise missing(error, "ray", "requirements-ray.txt") from error
     ray.cloudpickle.register_pickle_by_value(job_module)
     try:
         ray.init(address=address, log_to_driver=False, logging_level="error")
@@ -88,9 +91,9 @@ def _task(ray: Any, options: Options) -> tuple[Any, Any]:  # noqa: ANN401
             return told
 
     def work(job: Job, board: Any) -> str:  # noqa: ANN401
-        import socket
+        import platform
 
-        board.begin.remote(job.name, socket.gethostname())
+        board.begin.remote(job.name, platform.node())
         outcome = run(job)
         if not outcome.done:
             raise RuntimeError(outcome.why)

@@ -7,7 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from pipeline_lib.sweep import job as job_module
-from pipeline_lib.sweep.engines.base import package
+from pipeline_lib.sweep.engines.base import missing
 from pipeline_lib.sweep.job import Outcome, run
 from pipeline_lib.sweep.states import Change
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from pipeline_lib.sweep.job import Job
 
 LOOK_SECONDS = 0.5
-PINS = ("slurm", "requirements.txt")
 # As SLURM calls them; the local executor says RUNNING from the start.
 RUNNING = ("RUNNING", "COMPLETING")
 WAITING = ("PENDING", "REQUEUED", "PREEMPTED", "READY")
@@ -29,8 +28,13 @@ def submitit() -> Any:  # noqa: ANN401 - a module
     Raises:
         UserError: It is not installed.
     """
-    package("cloudpickle", *PINS).register_pickle_by_value(job_module)
-    return package("submitit", *PINS)
+    try:
+        import cloudpickle
+        import submitit as installed
+    except ImportError as error:
+        raise missing(error, "slurm", "requirements.txt") from error
+    cloudpickle.register_pickle_by_value(job_module)
+    return installed
 
 
 def body(prepare: Callable[[], None] | None = None) -> Any:  # noqa: ANN401 - of a class of submitit's
