@@ -128,8 +128,8 @@ def trial(project: Path) -> dict[str, Any]:
         "trainings begun": every.count("Running stage 'train'"),
         "trainings begun of each": sorted(t.count("Running stage 'train'") for t in logs.values()),
         "downloads and ingests run": len(re.findall(r"Running stage '(?:download|ingest)'", every)),
-        "downloads and ingests from the cache": len(
-            re.findall(r"Stage '(?:download|ingest)' is cached", every)
+        "downloads and ingests not run": len(
+            re.findall(r"Stage '(?:download|ingest)' (?:is cached|didn't change)", every)
         ),
         "jobs of the same command again": 6
         - int(re.findall(r"(\d+) of them done before", again)[0]),
