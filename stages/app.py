@@ -18,6 +18,7 @@ from stages import (
     recipe,
     resume,
     share,
+    sweep,
 )
 from stages.cli import start
 
@@ -41,6 +42,7 @@ app.command("predict")(predict.predict)
 app.command("export")(export.export)
 app.command("profile")(profile.profile)
 app.command("compare")(compare.compare)
+app.command("sweep")(sweep.sweep)
 app.command("compare-times")(compare.compare_times)
 app.command("compare-datasets")(compare.compare_datasets)
 app.command("leaderboard")(compare.leaderboard)

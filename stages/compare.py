@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 FILE = "reports/compare/dvc.yaml"
+NEEDED = ("dvc.yaml:ingest", f"{FILE}:plan")  # by every cell
 LOGS = Path(".dvc/tmp/compare")
 WAITING = ("--wait-for-lock",)  # another DVC in the repository ends sooner or later
 SHOWN_LINES = 12  # of the log of a cell that failed
@@ -47,8 +48,8 @@ def compare(jobs: Jobs = 1) -> None:
     children, left = Children(), Left()
     with ended_by_signals():
         try:
-            _dvc(children, "repro", "dvc.yaml:ingest", f"{FILE}:plan")
-            left.keys = _changed()
+            _dvc(children, "repro", *NEEDED)
+            left.keys = changed()
             if left.keys:
                 _run_cells(children, left, jobs)
             _dvc(children, "repro", FILE)
@@ -89,7 +90,7 @@ def _failed(arguments: Iterable[str], code: int) -> UserError:
     return UserError(f"`dvc {' '.join(arguments)}` failed (exit code {code}); see above")
 
 
-def _changed() -> list[str]:
+def changed() -> list[str]:
     """Keys of the cells that are missing or out of date, in the order of params.yaml.
 
     Raises:

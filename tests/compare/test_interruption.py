@@ -117,7 +117,7 @@ def test_a_status_that_fails_is_told_in_a_line(monkeypatch, tmp_path):
     Path("dvc.py").write_text("import sys; sys.exit(255)")
     monkeypatch.setattr(compare, "DVC", (sys.executable, "dvc.py"))
     with pytest.raises(compare.UserError) as told:
-        compare._changed()
+        compare.changed()
     assert str(told.value) == (
         "`dvc status --json reports/compare/dvc.yaml` failed (exit code 255); see above"
     )
@@ -131,5 +131,5 @@ def test_the_lock_is_waited_for_when_asking_what_changed(monkeypatch, tmp_path):
         f"print(open('asked').read())"
     )
     monkeypatch.setattr(compare, "DVC", (sys.executable, "dvc.py"))
-    assert compare._changed() == KEYS[:1]
+    assert compare.changed() == KEYS[:1]
     assert "--wait-for-lock" in json.loads(Path("asked").read_text())[f"x:cell@{KEYS[0]}"]

@@ -27,10 +27,11 @@ MAY_IMPORT = {
     "subprocess": {
         "pipeline_lib/cells/children.py",
         "pipeline_lib/doctor/commands.py",
-        *(f"stages/{name}.py" for name in ("audit", "compare", "dvc_command", "share")),
+        *(f"pipeline_lib/sweep/{name}.py" for name in ("job", "project")),
+        *(f"stages/{name}.py" for name in ("audit", "compare", "dvc_command", "share", "sweep")),
     },
     "ctypes": {
-        "pipeline_lib/training/resume.py",  # prctl: to end with DVC
+        "pipeline_lib/training/interruption.py",  # prctl: to end with DVC
         "pipeline_lib/doctor/environment.py",  # asks the driver of the GPU
     },
     "importlib": {
@@ -39,9 +40,9 @@ MAY_IMPORT = {
         "pipeline_lib/training/train.py",
     },
     **dict.fromkeys(("socket", "ftplib", "smtplib", "requests", "httpx", "urllib3", "fsspec"), ()),
-    **dict.fromkeys(
-        ("marshal", "shelve", "dill", "cloudpickle", "joblib", "runpy", "code", "yaml"), ()
-    ),
+    # submitit pickles a job for a process of the same user's; that its code goes along is said to this one
+    "cloudpickle": {"pipeline_lib/sweep/engines/submitted.py"},
+    **dict.fromkeys(("marshal", "shelve", "dill", "joblib", "runpy", "code", "yaml"), ()),
 }
 HARMLESS = {"importlib.metadata", "importlib.util"}
 BANNED = {

@@ -1,0 +1,1 @@
+"""How jobs get to machines: one module per engine, each with `submit(jobs, options)`."""

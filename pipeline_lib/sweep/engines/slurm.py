@@ -1,0 +1,78 @@
+"""On a SLURM cluster, by submitit: partitions, limits, preemption and queues are SLURM's."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Any
+
+from pipeline_lib.errors import UserError, in_one_line
+from pipeline_lib.sweep.engines.submitted import body, submitit, watch
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping, Sequence
+
+    from pipeline_lib.sweep.engines.base import Options
+    from pipeline_lib.sweep.job import Job
+    from pipeline_lib.sweep.states import Change
+
+TIMEOUTS = "max_num_timeout"  # of submitit: how often a job whose time is up goes on in another
+
+
+def submit(jobs: Sequence[Job], options: Options) -> Generator[Change]:
+    """Submit all jobs as one array, of which SLURM runs `most` at a time.
+
+    Raises:
+        UserError: submitit or SLURM is not there, or a setting is none of theirs.
+    """
+    executor = executor_of(options)
+    work = body()
+
+    def start(new: list[Job]) -> list[Any]:
+        with executor.batch():
+            return [executor.submit(work, job) for job in new]
+
+    yield from watch(start, _end, jobs, len(jobs), options.retries)
+
+
+def executor_of(options: Options) -> Any:  # noqa: ANN401 - of submitit
+    """The executor with the user's settings; a number or true is taken as such, anything else as text.
+
+    Raises:
+        UserError: See `submit`.
+    """
+    package = submitit()
+    if shutil.which("srun") is None:
+        msg = "--engine slurm: this machine has no `srun`; run it where jobs of SLURM are submitted"
+        raise UserError(msg)
+    settings = {key: _value(text) for key, text in options.settings.items()}
+    if "time" not in settings and "timeout_min" not in settings:
+        msg = "--engine slurm: say how long a job may take, in minutes: --slurm time=120"
+        raise UserError(msg)
+    timeouts = settings.pop(TIMEOUTS, options.retries)
+    executor = package.AutoExecutor(
+        folder=options.folder / "%j", cluster="slurm", slurm_max_num_timeout=timeouts
+    )
+    try:
+        executor.update_parameters(**_prefixed(settings, executor, options.most))
+    except (AssertionError, NameError, TypeError, ValueError) as error:
+        msg = f"--engine slurm: {in_one_line(error, 400)}"
+        raise UserError(msg) from error
+    return executor
+
+
+def _prefixed(settings: Mapping[str, Any], executor: Any, most: int | None) -> dict[str, Any]:  # noqa: ANN401
+    """As AutoExecutor wants them: its own names as they are, those of SLURM with its name before them."""
+    own = executor._valid_parameters()
+    found = {key if key in own else f"slurm_{key}": value for key, value in settings.items()}
+    return found | ({"slurm_array_parallelism": most} if most else {})
+
+
+def _value(text: str) -> Any:  # noqa: ANN401
+    if text in ("true", "True"):
+        return True
+    return int(text) if text.isdecimal() else text
+
+
+def _end(handles: Sequence[Any]) -> None:
+    for handle in handles:
+        handle.cancel(check=False)

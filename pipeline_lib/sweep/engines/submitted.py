@@ -1,0 +1,113 @@
+"""Jobs as submitit has them, on this machine or on a SLURM cluster alike."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from pipeline_lib.sweep import job as job_module
+from pipeline_lib.sweep.engines.base import missing
+from pipeline_lib.sweep.job import Outcome, run
+from pipeline_lib.sweep.states import Change
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator, Sequence
+
+    from pipeline_lib.sweep.job import Job
+
+LOOK_SECONDS = 0.5
+# As SLURM calls them; the local executor says RUNNING from the start.
+RUNNING = ("RUNNING", "COMPLETING")
+WAITING = ("PENDING", "REQUEUED", "PREEMPTED", "READY")
+
+
+def submitit() -> Any:  # noqa: ANN401 - a module
+    """The package; with it, jobs are pickled with their code, and need no checkout where they run.
+
+    Raises:
+        UserError: It is not installed.
+    """
+    try:
+        import cloudpickle
+        import submitit as installed
+    except ImportError as error:
+        raise missing(error, "slurm", "requirements.txt") from error
+    cloudpickle.register_pickle_by_value(job_module)
+    return installed
+
+
+def body(prepare: Callable[[], None] | None = None) -> Any:  # noqa: ANN401 - of a class of submitit's
+    """The job for submitit, which puts it into the queue again when its machine is taken or its time is up.
+
+    Args:
+        prepare: called first where the job runs; pickled by value as well, so a function within a function.
+    """
+
+    class Body(submitit().helpers.Checkpointable):  # type: ignore[misc]
+        def __call__(self, job: Job) -> Outcome:
+            if prepare:
+                prepare()
+            return run(job)
+
+    return Body()
+
+
+def watch(
+    submit: Callable[[list[Job]], list[Any]],
+    end: Callable[[list[Any]], None],
+    jobs: Sequence[Job],
+    most: int,
+    retries: int,
+) -> Generator[Change]:
+    """Submit jobs, and those that fail again, until none is left.
+
+    Args:
+        submit: gives a job of submitit's for each of those that it is given.
+        end: tells jobs of submitit's to end; called when nobody listens any more.
+        jobs: all of them.
+        most: of them at a time.
+        retries: of each.
+    """
+    waiting, attempts = deque(jobs), dict.fromkeys([job.name for job in jobs], 0)
+    handles: dict[Job, Any] = {}
+    try:
+        while waiting or handles:
+            new = [waiting.popleft() for _ in range(min(most - len(handles), len(waiting)))]
+            handles.update(zip(new, submit(new) if new else [], strict=True))
+            for job, handle in list(handles.items()):
+                if not handle.done():
+                    yield from _state(job, handle)
+                    continue
+                del handles[job]
+                outcome = _outcome(handle)
+                if outcome.done:
+                    yield Change(job.name, "done", outcome.node)
+                elif attempts[job.name] < retries:
+                    attempts[job.name] += 1
+                    waiting.append(job)
+                    yield Change(job.name, "retried", outcome.node, outcome.why)
+                else:
+                    yield Change(job.name, "failed", outcome.node, outcome.why)
+            time.sleep(LOOK_SECONDS)
+    finally:
+        end(list(handles.values()))
+
+
+def _state(job: Job, handle: Any) -> Iterator[Change]:  # noqa: ANN401 - of submitit
+    state = str(handle.state).upper().split()[0] if handle.state else ""
+    if state in RUNNING:
+        yield Change(job.name, "running", handle.get_info().get("NodeList", ""))
+    elif state in WAITING:
+        yield Change(job.name, "waiting")
+
+
+def _outcome(handle: Any) -> Outcome:  # noqa: ANN401 - of submitit
+    """Of a job that ended by itself, or did not get to say how."""
+    utils = submitit().core.utils
+    try:
+        return Outcome(*handle.result())
+    except (utils.FailedJobError, utils.UncompletedJobError) as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip("- \t")]
+        why = lines[-1] if lines else "it ended without a word"
+        return Outcome(done=False, node="", why=f"{why} (log: {handle.paths.stderr})")

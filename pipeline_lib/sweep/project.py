@@ -1,0 +1,138 @@
+"""What jobs get of the project: the commit, where they clone it from, and where its outputs are shared."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline_lib.errors import UserError, listed
+
+WRITTEN = ("dvc.lock", "metrics.json", "summary.json")  # by DVC and its stages
+CODE = ("pipeline_lib/", "stages/")
+LOGS = Path(".dvc/tmp/sweep")
+
+
+class Project(NamedTuple):
+    """The project as jobs see it."""
+
+    root: Path
+    commit: str
+    hub: str
+    """What is cloned, and where experiments are pushed: the Git remote, or this repository itself."""
+    git_remote: str
+    """Name of that Git remote; empty: there is none."""
+    remote: tuple[str, str] | None
+    """Name and URL of the remote of DVC."""
+    cache: str
+    """The cache that all jobs share; empty: one each."""
+    at_home: bool
+    """The cache of the jobs is that of the project: their outputs need no remote."""
+
+    @property
+    def author(self) -> tuple[str, str]:
+        """Who commits experiments."""
+        name, email = (_git(self.root, "config", key) for key in ("user.name", "user.email"))
+        return name or "sweep", email or "sweep@localhost"
+
+
+def look(root: Path, cache: Path | None) -> Project:
+    """Look the project over.
+
+    Args:
+        root: of the checkout.
+        cache: a folder that every machine of the sweep reaches, if there is one.
+
+    Raises:
+        UserError: The jobs would not see what the user sees, or nobody would see what they make.
+    """
+    _refuse_uncommitted(root)
+    commit = _git(root, "rev-parse", "HEAD", must="nothing is committed yet")
+    remotes = _git(root, "remote").split()
+    git_remote = "origin" if "origin" in remotes else next(iter(remotes), "")
+    if git_remote:
+        _refuse_unpushed(root, git_remote)
+    own, remote = _of_dvc(root)
+    shared = cache or (None if remote else own)
+    if shared:
+        shared = shared.absolute()
+        shared.mkdir(parents=True, exist_ok=True)
+    at_home = shared is not None and shared.resolve() == own.resolve()
+    if not at_home and remote is None:
+        msg = (
+            f"--cache {shared}: is not the cache of this project ({own}), and there is no remote of DVC that would "
+            "bring the results here; set one up (docs/how-to/share.md), or leave --cache out"
+        )
+        raise UserError(msg)
+    hub = _url(root, git_remote) if git_remote else str(root)
+    return Project(root, commit, hub, git_remote, remote, str(shared or ""), at_home)
+
+
+def _refuse_uncommitted(root: Path) -> None:
+    changed = []
+    for line in _git(root, "status", "--porcelain", "--untracked-files=all").splitlines():
+        state, path = line[:2], line[3:].rpartition(" -> ")[2].strip('"')
+        if path.endswith(WRITTEN) or (state == "??" and not path.startswith(CODE)):
+            continue
+        changed.append(path)
+    if changed:
+        msg = f"not committed: {listed(changed)}; jobs work on a clone of HEAD and would not see it: commit first"
+        raise UserError(msg)
+
+
+def _refuse_unpushed(root: Path, remote: str) -> None:
+    _git(root, "fetch", "-q", remote, must=f"the Git remote {remote} cannot be reached")
+    if not _git(root, "branch", "--remotes", "--contains", "HEAD", "--list", f"{remote}/*"):
+        msg = f"HEAD is not on the Git remote {remote}, from which jobs clone it: `git push {remote}` first"
+        raise UserError(msg)
+
+
+def _url(root: Path, remote: str) -> str:
+    """Of a Git remote; a folder as its whole path."""
+    url = _git(root, "remote", "get-url", remote)
+    folder = root / url
+    return str(folder.resolve()) if folder.is_dir() else url
+
+
+def _of_dvc(root: Path) -> tuple[Path, tuple[str, str] | None]:
+    """The folder of the cache, and name and URL of the default remote."""
+    from dvc.repo import Repo
+
+    with Repo(str(root)) as repo:
+        own = Path(repo.cache.legacy.path)  # where `runs` and `files` lie
+        name = repo.config["core"].get("remote")
+        section = repo.config["remote"].get(name)
+    return own, (name, str(section["url"])) if section else None
+
+
+def _git(root: Path, *arguments: str, must: str = "") -> str:
+    """What Git prints; of a command that fails, nothing.
+
+    Raises:
+        UserError: It failed, and `must` says what that means.
+    """
+    done = subprocess.run(
+        ["git", *arguments],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "LC_ALL": "C"},
+    )
+    if done.returncode:
+        if must or "not a git repository" in done.stderr:
+            msg = f"{must or root}: {' '.join(done.stderr.split())[-200:]}"
+            raise UserError(msg)
+        return ""
+    return done.stdout.rstrip("\n")
+
+
+def refs_of(hub: str) -> set[str]:
+    """Experiments that a repository has, as names of Git's.
+
+    Raises:
+        UserError: It cannot be reached.
+    """
+    lines = _git(Path.cwd(), "ls-remote", hub, "refs/exps/*", must=f"{hub} cannot be read")
+    return {line.partition("\t")[2] for line in lines.splitlines()}

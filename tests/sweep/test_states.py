@@ -1,0 +1,156 @@
+"""The table of jobs: what an engine says of them, and what the user sees."""
+
+import io
+import sys
+
+import pytest
+from rich.console import Console
+
+from pipeline_lib.errors import UserError
+from pipeline_lib.sweep import run
+from pipeline_lib.sweep.engines import base, slurm
+from pipeline_lib.sweep.job import Job
+from pipeline_lib.sweep.states import Change, States
+
+
+def test_a_line_per_change_and_none_for_what_is_known() -> None:
+    states = States(["a", "b"])
+    said = []
+    for now, change in [
+        (1, Change("a", "waiting")),
+        (2, Change("a", "running", "node1")),
+        (3, Change("a", "running", "node1")),
+        (9, Change("a", "retried", "node1", "its machine went")),
+        (10, Change("a", "running", "node2")),
+        (12, Change("a", "done", "node2")),
+        (13, Change("b", "running", "node1")),
+        (14, Change("b", "failed", "node1", "no space left")),
+    ]:
+        row = states.take(change, now)
+        said += [states.line(row, now)] if row else []
+    assert said == [
+        "0/2 a running 0 s on node1",
+        "0/2 a retried 7 s on node1: its machine went",
+        "0/2 a running 8 s on node2",
+        "1/2 a done 10 s on node2",
+        "1/2 b running 0 s on node1",
+        "1/2 b failed 1 s on node1: no space left",
+    ]
+    assert states.left() == ["b"]
+    assert [row.name for row in states.failed()] == ["b"]
+    assert next(states.rows()).retries == 1
+
+
+def test_the_table_of_a_terminal_names_job_state_seconds_and_machine() -> None:
+    states = States(["a", "b"])
+    states.take(Change("a", "running", "node1"), 1)
+    states.take(Change("a", "done", "node1"), 6)
+    console = Console(file=io.StringIO(), width=80)
+    console.print(states)
+    lines = [line.split() for line in console.file.getvalue().splitlines()]
+    assert lines == [
+        ["job", "state", "seconds", "retries", "machine"],
+        ["a", "done", "5", "node1"],
+        ["b", "waiting"],
+    ]
+
+
+def job(name: str) -> Job:
+    return Job(name, hub="", commit="", steps=())
+
+
+def fake(changes, closed):
+    def engine(jobs, options):
+        try:
+            for each in changes:
+                if isinstance(each, BaseException):
+                    raise each
+                yield each
+        finally:
+            closed.append([job.name for job in jobs])
+
+    return engine
+
+
+def swept(changes, settle=lambda name: None):
+    closed = []
+    options = base.Options(None, 0, None, {})
+    run.sweep([job("a"), job("b")], fake(changes, closed), options, settle)
+    return closed
+
+
+def test_failures_are_named_with_their_reasons_at_the_end(capsys) -> None:
+    changes = [Change("a", "done"), Change("b", "failed", "n", "out of memory (log: x/b.log)")]
+    with pytest.raises(UserError) as error:
+        swept(changes)
+    assert str(error.value) == (
+        "1 of 2 jobs failed: b: out of memory (log: x/b.log); run the same command again, and only these are run"
+    )
+    assert error.value.exit_code == 1
+    assert capsys.readouterr().out.splitlines()[0] == "1/2 a done 0 s"
+
+
+def test_what_cannot_be_brought_home_has_failed() -> None:
+    def settle(name):
+        msg = "the remote is gone"
+        raise UserError(msg)
+
+    with pytest.raises(UserError, match="1 of 2 jobs failed: a: the remote is gone"):
+        swept([Change("a", "done")], settle)
+
+
+def test_an_interruption_ends_the_engine_and_says_what_is_left() -> None:
+    with pytest.raises(UserError) as error:
+        swept([Change("a", "done"), KeyboardInterrupt()])
+    assert str(error.value).startswith("interrupted; 1 jobs are left: b; trainings kept")
+    assert error.value.exit_code == 130
+
+
+def test_an_unknown_engine_and_foreign_settings_are_refused() -> None:
+    with pytest.raises(UserError, match="--engine dask: is none of local, slurm, ray"):
+        run.engine_named("dask")
+    with pytest.raises(UserError, match="--ray: goes with --engine ray, not with slurm"):
+        base.settings_of("slurm", None, ["num_gpus=1"], None)
+    with pytest.raises(UserError, match="--address: goes with --engine ray"):
+        base.settings_of("local", None, None, "auto")
+    with pytest.raises(UserError, match="--slurm gpu: write key=value"):
+        base.settings_of("slurm", ["gpu"], None, None)
+    assert base.settings_of("slurm", ["time=5", "gres=gpu:1"], None, None) == {
+        "time": "5",
+        "gres": "gpu:1",
+    }
+
+
+@pytest.mark.parametrize(
+    ("engine", "extra"), [("ray", "ray"), ("local", "slurm"), ("slurm", "slurm")]
+)
+def test_a_missing_package_names_its_extra_and_its_pins(monkeypatch, engine, extra) -> None:
+    for package in ("ray", "submitit"):
+        monkeypatch.setitem(sys.modules, package, None)  # importing it fails
+    pins = "requirements-ray.txt" if engine == "ray" else "requirements.txt"
+    with pytest.raises(UserError) as error:
+        list(run.engine_named(engine)([], base.Options(None, 0, None, {})))
+    assert f"the extra `{extra}` of pyproject.toml" in str(error.value)
+    assert f"-r {pins}`" in str(error.value)
+
+
+def test_slurm_is_told_what_the_user_said(tmp_path, monkeypatch) -> None:
+    """The script for sbatch, as submitit writes it; there is no SLURM here to read it."""
+    pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
+    (tmp_path / "srun").write_text("")
+    (tmp_path / "srun").chmod(0o755)
+    options = base.Options(3, 2, tmp_path, {"time": "90", "partition": "gpu"})
+    with pytest.raises(UserError, match="this machine has no `srun`"):
+        slurm.executor_of(options)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match="say how long a job may take"):
+        slurm.executor_of(options._replace(settings={}))
+    with pytest.raises(UserError, match="Unknown argument 'colour' for executor 'slurm'"):
+        slurm.executor_of(options._replace(settings={"time": "9", "colour": "red"}))
+    settings = {"time": "90", "partition": "gpu", "gpus_per_node": "1", "mem": "16GB"}
+    inner = slurm.executor_of(options._replace(settings=settings))._executor
+    script = inner._make_submission_file_text("work", "uid").splitlines()
+    for flag in ("time=90", "partition=gpu", "gpus-per-node=1", "mem=16GB", "signal=USR2@90"):
+        assert f"#SBATCH --{flag}" in script
+    assert inner.parameters["array_parallelism"] == 3
+    assert inner.max_num_timeout == 2
