@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 0.2
 ENDING_SECONDS = 120.0  # for a training to finish its step and save its state
-LINKS = (
-    '"reflink,hardlink,symlink,copy"'  # into a cache that is shared: no copy of the images per job
-)
+COPIES = "copy"  # out of a shared cache: DVC may empty links when another job commits the same (docs/how-to/share.md)
 # Started through this, a command ends with us, however we end; and what tells a scheduler's job that its
 # time is up (SIGUSR1, SIGUSR2) is for us alone, who then end the command by SIGTERM.
 _GUARD = """
@@ -129,7 +127,7 @@ def _clone(job: Job, folder: Path) -> None:
         config.read_string(Path(job.settings).read_text(encoding="utf-8"))
     wanted = {}
     if job.cache:
-        wanted["cache"] = {"dir": job.cache, "type": LINKS}
+        wanted["cache"] = {"dir": job.cache, "type": COPIES}
     elif config.has_section("cache"):
         config.remove_option("cache", "dir")
     if job.remote:
