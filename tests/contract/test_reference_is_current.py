@@ -34,6 +34,7 @@ TYPES = {
 }
 RULES = {
     "enum": lambda value, choices: value in choices,
+    "const": operator.eq,
     "pattern": lambda value, pattern: re.search(pattern, value) is not None,
     "minimum": operator.ge,
     "exclusiveMinimum": operator.gt,
