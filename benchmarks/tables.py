@@ -53,6 +53,11 @@ CHECKPOINT_HEAD = """# What saving the resume state costs
 
 By `benchmarks/checkpoint_cost.py`. The share is that of a save in the time between two of them, of the default params.
 """
+DECODE = "decode"
+DECODE_HEAD = """# What decoding a photo costs
+
+By `benchmarks/decode.py`, which says what is decoded, and to what.
+"""
 COMPARISON_HEAD = """# Comparisons
 
 Run by `make compare`, kept by `benchmarks/keep_comparison.py`: the page, the tables behind it, settings and times.
@@ -71,7 +76,7 @@ def main() -> None:
     print(HEAD)
     paths = sorted(RESULTS.rglob("*.json"))
     compared = [path.parent for path in paths if path.name == "run.json"]
-    others = (INGEST, POOL, SCALING, CHECKPOINT, *SPEED)
+    others = (INGEST, POOL, SCALING, CHECKPOINT, DECODE, *SPEED)
     for path in paths:
         if not path.name.startswith(others) and path.parent not in (GPU, *compared):
             print("\n".join(table(path)))
@@ -82,6 +87,7 @@ def main() -> None:
         (POOL_HEAD, other_table, [path for path in paths if path.name.startswith(POOL)]),
         (SCALING_HEAD, growth_tables, [path for path in paths if path.name.startswith(SCALING)]),
         (CHECKPOINT_HEAD, other_table, [p for p in paths if p.name.startswith(CHECKPOINT)]),
+        (DECODE_HEAD, other_table, [path for path in paths if path.name.startswith(DECODE)]),
         (COMPARISON_HEAD, comparison_tables, compared),
     ):
         print(head)
