@@ -38,7 +38,6 @@ PHOTO_SIDE, SMALL_SIDE, PHOTO_BATCH = 224, 96, 1024
 SUPPORTS = 960 * 7 / 4096
 """Support views per image of PAWS on ImageNet: 7 images of 960 classes beside 4,096 images (Assran et al., 2021)."""
 
-INT32 = 2**31 - 1  # the largest offset into the values of a list column
 FLOAT, MASK = 4, 1  # bytes per image and class: of a table, of the candidates
 CURVE = 200  # evaluations whose labels are kept at most (training/record.py)
 

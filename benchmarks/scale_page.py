@@ -18,6 +18,7 @@ from benchmarks.scale_gpus import (
     small_gpus,
 )
 from benchmarks.scale_words import CLASSES, IMAGES, amount, count, size, table
+from pipeline_lib.records import LIST_VALUES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,11 +118,14 @@ def limits() -> list[tuple[str, Callable[[int], float]]]:
 
     return [
         ("offsets of `train.parquet`, few labels: all classes of each image", ends),
-        ("offsets of `train.parquet`, 10 candidates each", lambda _: model.INT32 / CANDIDATES),
+        (
+            "offsets of `train.parquet`, 10 candidates each",
+            lambda _: LIST_VALUES / CANDIDATES,
+        ),
         ("offsets of `label_state.parquet`, every method", ends),
         (
             "offsets of `label_history.parquet`, 200 evaluations",
-            lambda _: model.INT32 / model.CURVE,
+            lambda _: LIST_VALUES / model.CURVE,
         ),
         ("device memory, one table and the best evaluation's copy", device(dense)),
         ("device memory, candidates alone", device(small)),
@@ -129,13 +133,13 @@ def limits() -> list[tuple[str, Callable[[int], float]]]:
         ("8 TB of disk for decoded photos", lambda _: model.DISK_BYTES / photos.decoded),
         ("a day of ingest of photos on 16 cores", lambda _: day / photos.ingest),
         ("a day to start with photos on 16 cores", lambda _: 86_400 / photos.start(model.CORES)),
-        ("ids of 32 bits", lambda _: float(model.INT32)),
+        ("ids of 32 bits", lambda _: 2.0**31),
     ]
 
 
 def ends(classes: int) -> float:
     """Images at which a list column of all classes has no offset any more."""
-    return model.INT32 / classes
+    return LIST_VALUES / classes
 
 
 def breaks() -> list[str]:

@@ -9,6 +9,7 @@ import torch
 
 from benchmarks import scale_check, scale_model, scale_page, scale_words
 from pipeline_lib.params.methods import KINDS
+from pipeline_lib.records import LIST_VALUES
 from pipeline_lib.training.pool import Pool
 from tests.contract.test_methods import CLASSES, IMAGES, make_images, make_method
 
@@ -49,9 +50,9 @@ def test_tables_of_a_method_are_counted(name: str) -> None:
 
 
 def test_list_columns_end_where_the_model_says() -> None:
-    pa.array(np.array([0, scale_model.INT32]), pa.int32())
+    pa.array(np.array([0, LIST_VALUES]), pa.int32())
     with pytest.raises(pa.ArrowInvalid):
-        pa.array(np.array([0, scale_model.INT32 + 1]), pa.int32())
+        pa.array(np.array([0, LIST_VALUES + 1]), pa.int32())
 
 
 def test_a_line_is_found_and_leaves_the_largest_point_out() -> None:
