@@ -59,6 +59,17 @@ PREDICT_HEAD = """# What predicting costs
 By `benchmarks/predict_speed.py`, which says what is compared. Times and peaks are medians, ratios medians with the least and
 the most.
 """
+DECODE = "decode"
+DECODE_HEAD = """# What decoding a photo costs
+
+By `benchmarks/decode.py`, which says what is decoded, and to what.
+"""
+LABELING = "label_loop"
+LABELING_HEAD = """# What to label next
+
+By `benchmarks/label_loop.py`: test accuracy with the first labels, with those that `label-next` asks for besides, and with as many
+others at random. The gain is that of asking over chance.
+"""
 COMPARISON_HEAD = """# Comparisons
 
 Run by `make compare`, kept by `benchmarks/keep_comparison.py`: the page, the tables behind it, settings and times.
@@ -77,7 +88,7 @@ def main() -> None:
     print(HEAD)
     paths = sorted(RESULTS.rglob("*.json"))
     compared = [path.parent for path in paths if path.name == "run.json"]
-    others = (INGEST, POOL, SCALING, CHECKPOINT, PREDICT, *SPEED)
+    others = (INGEST, POOL, SCALING, CHECKPOINT, PREDICT, DECODE, LABELING, *SPEED)
     for path in paths:
         if not path.name.startswith(others) and path.parent not in (GPU, *compared):
             print("\n".join(table(path)))
@@ -89,6 +100,8 @@ def main() -> None:
         (SCALING_HEAD, growth_tables, [path for path in paths if path.name.startswith(SCALING)]),
         (CHECKPOINT_HEAD, other_table, [p for p in paths if p.name.startswith(CHECKPOINT)]),
         (PREDICT_HEAD, other_table, [path for path in paths if path.name.startswith(PREDICT)]),
+        (DECODE_HEAD, other_table, [path for path in paths if path.name.startswith(DECODE)]),
+        (LABELING_HEAD, other_table, [path for path in paths if path.name.startswith(LABELING)]),
         (COMPARISON_HEAD, comparison_tables, compared),
     ):
         print(head)

@@ -19,6 +19,7 @@ Kind = Literal["partial", "few_shot", "clean"]
 
 # From this probability on, a guessed label counts as confident: FixMatch's threshold, for every method.
 CONFIDENT = 0.95
+LIST_VALUES = 2**31 - 1  # of all rows of a list column: its offsets are int32
 NO_GUESS = -1  # stands for the class of an image whose label is not guessed, or not confidently
 
 # Which part an image plays in training. The last one is in the labeled and the unlabeled set.

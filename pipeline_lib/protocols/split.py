@@ -24,6 +24,7 @@ from pipeline_lib.protocols.labels import (
 from pipeline_lib.protocols.parts import divide
 from pipeline_lib.protocols.summary import misses, summarize
 from pipeline_lib.protocols.table import from_table
+from pipeline_lib.records import LIST_VALUES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -195,6 +196,12 @@ def _check_noise(train: Weakened, val: Weakened, *, allowed: bool) -> dict[str, 
 
 def _table(part: Weakened) -> pa.Table:
     ends_N = np.cumsum(part.candidates_NK.sum(axis=1))
+    if ends_N.max(initial=0) > LIST_VALUES:
+        msg = (
+            f"data.limit: {len(ends_N):,} images have {ends_N[-1]:,} candidates, more than the {LIST_VALUES:,} that a "
+            f"table can list (an unlabeled image has all classes); set it lower"
+        )
+        raise UserError(msg)
     offsets = pa.array(np.concatenate([[0], ends_N]), pa.int32())
     classes = [
         np.nonzero(part.candidates_NK[start : start + BLOCK])[1].astype(np.int16)

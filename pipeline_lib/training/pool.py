@@ -53,7 +53,7 @@ class Pool:
         device: torch.device,
     ) -> None:
         self.images_NCHW = images_NCHW
-        self.candidates_NK = candidates_NK.to(device).float()
+        self.candidates_NK = candidates_NK.to(device)  # a byte each: of many classes they are much
         self.view = view
         self.seed = seed
         self.device = device
@@ -90,7 +90,7 @@ class Pool:
             index_N = sent(drawn[name].position_N, self.device)
             images_NCHW = self._images(drawn[name].position_N, index_N)
             index[name] = index_N.split(stream.batch_size)
-            candidates[name] = self.candidates_NK[index_N].split(stream.batch_size)
+            candidates[name] = self.candidates_NK[index_N].float().split(stream.batch_size)
             views[name] = [
                 self.view(view).apply(images_NCHW, parameters).split(stream.batch_size)
                 for view, parameters in zip(stream.views, drawn[name].parameters, strict=True)

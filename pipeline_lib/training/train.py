@@ -21,7 +21,7 @@ from pipeline_lib.errors import UserError, in_one_line
 from pipeline_lib.memory import ImageMemory
 from pipeline_lib.models.build import Architecture, build
 from pipeline_lib.pixels import Stored
-from pipeline_lib.records import Problem
+from pipeline_lib.records import LIST_VALUES, Problem
 from pipeline_lib.rng import seeded_layers
 from pipeline_lib.training.device import choose_device, enough_memory
 from pipeline_lib.training.distributed import from_first, met, refuse_random_depth, say_nothing
@@ -259,7 +259,14 @@ def _repetitions(method: Method) -> list[str]:
 def _read_part(path: Path, classes: dict[str, Any], memory: ImageMemory, what: str) -> Part:
     table = read_table(path)
     ids_N = table["id"].to_numpy()
-    candidates_NK = np.zeros((len(ids_N), len(classes["classes"])), bool)
+    num_classes = len(classes["classes"])
+    if len(ids_N) * num_classes > LIST_VALUES:  # said now, and not once all is trained
+        msg = (
+            f"data.limit: {len(ids_N):,} {what} images of {num_classes:,} classes have more than {LIST_VALUES:,} soft "
+            f"labels, which is what a table can list; set it to {LIST_VALUES // num_classes:,} or less"
+        )
+        raise UserError(msg)
+    candidates_NK = np.zeros((len(ids_N), num_classes), bool)
     for start in range(0, len(ids_N), BLOCK):
         lists = table["candidates"].slice(start, BLOCK).combine_chunks()
         rows = start + pc.list_parent_indices(lists).to_numpy()

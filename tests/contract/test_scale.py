@@ -1,0 +1,85 @@
+"""The page on larger sizes is made from the measured results, and its model from the code that it describes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from benchmarks import scale_check, scale_model, scale_page, scale_words
+from pipeline_lib.params.methods import KINDS
+from pipeline_lib.records import LIST_VALUES
+from pipeline_lib.training.pool import Pool
+from tests.contract.test_methods import CLASSES, IMAGES, make_images, make_method
+
+AGAIN = "run: python -m benchmarks.scale_model"
+METHODS = {name: of for names, of in scale_model.TABLES.items() for name in names.split(", ")}
+
+
+def test_page_and_picture_are_current() -> None:
+    text = scale_page.PAGE.read_text(encoding="utf-8")
+    assert text == scale_page.page(text), AGAIN
+    drawn = scale_check.picture()
+    assert scale_page.PICTURE.read_bytes() == drawn, AGAIN
+    assert len(drawn) < 100_000
+
+
+def test_predictions_are_as_near_as_the_page_says() -> None:
+    for check in scale_check.checks():
+        if check.unit == "MiB":
+            assert abs(check.error) < 0.1, check.name
+        elif not check.name.startswith("split"):
+            assert -0.21 < check.error < -0.09, check.name
+
+
+def test_the_model_knows_every_method() -> None:
+    assert set(METHODS) == set(KINDS)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_tables_of_a_method_are_counted(name: str) -> None:
+    method = make_method(name)
+    pool = Pool(make_images(), method.problem.candidates_NK, lambda _: None, 1, torch.device("cpu"))  # type: ignore[arg-type, return-value]
+    kept = [*method.buffers(), pool.candidates_NK]
+    labels = method.label_state()
+    kept += [labels.clone()] if labels is not None else []
+    found = sum(t.numel() * t.element_size() for t in kept if t.shape == (IMAGES, CLASSES))
+    tables, best = METHODS[name]
+    assert found == scale_model.table_bytes(tables, IMAGES, CLASSES, best=best)
+
+
+def test_list_columns_end_where_the_model_says() -> None:
+    pa.array(np.array([0, LIST_VALUES]), pa.int32())
+    with pytest.raises(pa.ArrowInvalid):
+        pa.array(np.array([0, LIST_VALUES + 1]), pa.int32())
+
+
+def test_a_line_is_found_and_leaves_the_largest_point_out() -> None:
+    assert scale_model.line([(1, 5.0), (2, 7.0), (10, 23.0)]) == pytest.approx((3, 2))
+    check = scale_check.Check("cost", "s", "line", [(1, 5.0), (2, 7.0), (10, 46.0)])
+    assert check.at(10) == pytest.approx(23)
+    assert check.error == pytest.approx(-0.5)
+    flat = scale_check.Check("cost", "s", "flat", [(1, 5.0), (2, 7.0), (10, 14.0)])
+    assert flat.error == pytest.approx(-0.5)
+
+
+def test_more_gpus_are_bound_by_what_is_repeated_and_by_launches() -> None:
+    share = 0.2
+    bound = scale_model.speed_up(1 - share, share, 0, 8)
+    assert bound == pytest.approx(8 / (1 + 7 * share))  # ADR 26
+    assert scale_model.speed_up(1 - share, share, 0, 1) == 1
+    assert scale_model.speed_up(1 - share, share, 0.4, 8) == pytest.approx(1 / 0.6)
+
+
+def test_networks_cost_what_the_roofline_of_the_steps_takes() -> None:
+    flop, traffic = scale_model.pass_cost("wrn_28_2", 18, gradient=True)
+    assert flop == pytest.approx(1e9 * scale_model.FLOP[1], rel=0.02)
+    assert traffic == pytest.approx(1e6 * scale_model.TRAFFIC[1], rel=0.02)
+
+
+def test_numbers_are_short() -> None:
+    shown = [scale_words.amount(n) for n in (0, 0.00179, 1.234, 99.96, 493.7, 2147.4)]
+    assert shown == ["0", "0.00179", "1.23", "100", "494", "2,150"]
+    assert scale_words.size(84e9) == "84 GB"
+    assert scale_words.count(102_261) == "102 k"
