@@ -101,7 +101,7 @@ def main() -> None:
         (CHECKPOINT_HEAD, other_table, [p for p in paths if p.name.startswith(CHECKPOINT)]),
         (PREDICT_HEAD, other_table, [path for path in paths if path.name.startswith(PREDICT)]),
         (DECODE_HEAD, other_table, [path for path in paths if path.name.startswith(DECODE)]),
-        (LABELING_HEAD, other_table, [path for path in paths if path.name.startswith(LABELING)]),
+        (LABELING_HEAD, labeling_table, [path for path in paths if path.name.startswith(LABELING)]),
         (COMPARISON_HEAD, comparison_tables, compared),
     ):
         print(head)
@@ -132,6 +132,14 @@ def other_table(path: Path) -> list[str]:
         f"Commit {content['commit'][:9]}, {where}.",
         "",
     ]
+
+
+def labeling_table(path: Path) -> list[str]:
+    """The lines of one result file, with the mean gain."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    low, high = content["interval_95"]
+    gain = f"Mean gain {content['mean_gain']:+.4f}, 95 % interval {low:+.4f} to {high:+.4f} (Student, paired by seed)."
+    return [*other_table(path), gain, ""]
 
 
 def comparison_tables(folder: Path) -> list[str]:
