@@ -94,7 +94,7 @@ def test_four_experiments_here_and_none_again(small: Project) -> None:
 
 def test_a_failing_job_is_tried_again_then_named_with_its_log(small: Project) -> None:
     broken = small.root / "stages/train.py"
-    broken.write_text(broken.read_text() + "\nraise SystemExit('broken on purpose')\n")
+    broken.write_text("raise SystemExit('broken on purpose')\n")
     small.run("git", "commit", "-qam", "broken")
     done = app(small, "sweep", "-S", "seed=1", "--retries", "1")
     assert done.returncode == 1
