@@ -57,6 +57,12 @@ COMPARISON_HEAD = """# Comparisons
 
 Run by `make compare`, kept by `benchmarks/keep_comparison.py`: the page, the tables behind it, settings and times.
 """
+SWEEP = "sweep_on_ray"
+SWEEP_HEAD = """# A sweep on Ray, of which a worker is killed
+
+By `benchmarks/sweep_on_ray.py`: six trainings on a cluster of this machine. Seconds are of the whole sweep, with other load on the
+machine; `not run` counts downloads and ingests that DVC took from the cache.
+"""
 GPU = RESULTS / "gpu"
 GPU_HEAD = """# Measured on a GPU
 
@@ -71,7 +77,7 @@ def main() -> None:
     print(HEAD)
     paths = sorted(RESULTS.rglob("*.json"))
     compared = [path.parent for path in paths if path.name == "run.json"]
-    others = (INGEST, POOL, SCALING, CHECKPOINT, *SPEED)
+    others = (INGEST, POOL, SCALING, CHECKPOINT, SWEEP, *SPEED)
     for path in paths:
         if not path.name.startswith(others) and path.parent not in (GPU, *compared):
             print("\n".join(table(path)))
@@ -82,6 +88,7 @@ def main() -> None:
         (POOL_HEAD, other_table, [path for path in paths if path.name.startswith(POOL)]),
         (SCALING_HEAD, growth_tables, [path for path in paths if path.name.startswith(SCALING)]),
         (CHECKPOINT_HEAD, other_table, [p for p in paths if p.name.startswith(CHECKPOINT)]),
+        (SWEEP_HEAD, other_table, [p for p in paths if p.name.startswith(SWEEP)]),
         (COMPARISON_HEAD, comparison_tables, compared),
     ):
         print(head)
