@@ -23,6 +23,8 @@ from typing import Any
 
 import psutil
 
+from benchmarks.ingest import environment as where
+
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = ("method=supervised,fixmatch", "seed=1,2,3")
 LENGTH = ("train.epochs=6", "train.checkpoint_steps=4")
@@ -91,11 +93,12 @@ def killed(project: Path, sweep: subprocess.Popen[bytes]) -> dict[str, Any]:
     victims = [above[0], *above[0].children(recursive=True)]
     for process in victims:
         process.kill()
-    return {"processes": len(victims), "after step": int(saved[0].stem.removeprefix("step-"))}
+    step = int(saved[0].stem.removeprefix("step-"))
+    return {"processes killed": len(victims), "killed after step": step}
 
 
-def trial(project: Path) -> dict[str, Any]:
-    """Run all of it."""
+def trial(project: Path) -> tuple[dict[str, Any], list[str]]:
+    """Run all of it; what came out, and what the sweep said."""
     from ray.cluster_utils import Cluster
 
     run(project, "dvc", "repro", "-q", "ingest")  # as a user's cache has it
@@ -110,33 +113,33 @@ def trial(project: Path) -> dict[str, Any]:
         kill = killed(project, sweep)
         code = sweep.wait()
     seconds = time.monotonic() - started
-    lines = said.read_text(encoding="utf-8").splitlines()
+    every_line = said.read_text(encoding="utf-8").splitlines()
+    lines = [line for line in every_line if not line.startswith("(raylet)")]  # Ray's own words
     again = run(project, *command)
     cluster.shutdown()
     made = locks(project)
     logs = {n: (project / f".dvc/tmp/sweep/{n}.log").read_text(encoding="utf-8") for n in made}
     every = "\n".join(logs.values())
+    begun = sorted(text.count("Running stage 'train'") for text in logs.values())
+    done = re.findall(r"(\d+) of them done before", again)
     return {
         "jobs": 6,
         "nodes": 2,
         "exit code": code,
         "finished": len(made),
         "seconds": round(seconds, 1),
-        "killed": kill,
+        **kill,
         "retries": sum(" retried " in line for line in lines),
-        "resumed": re.findall(r"resuming after step (\d+)", every),
-        "trainings begun": every.count("Running stage 'train'"),
-        "trainings begun of each": sorted(t.count("Running stage 'train'") for t in logs.values()),
+        "resumed after step": " ".join(re.findall(r"resuming after step (\d+)", every)),
+        "trainings begun of each": " ".join(map(str, begun)),
         "downloads and ingests run": len(re.findall(r"Running stage '(?:download|ingest)'", every)),
-        "downloads and ingests not run": len(
+        "not run": len(
             re.findall(r"Stage '(?:download|ingest)' (?:is cached|didn't change)", every)
         ),
-        "jobs of the same command again": 6
-        - int(re.findall(r"(\d+) of them done before", again)[0]),
+        "jobs of the same command again": 6 - int(done[0]),
         "clones left": len(list(Path(tempfile.gettempdir()).glob("weak-label-sweep-*/*/clone"))),
         "outputs equal to a serial run": serially(project, sorted(made)) == made,
-        "said": lines,
-    }
+    }, lines
 
 
 def main() -> None:
@@ -147,13 +150,17 @@ def main() -> None:
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="sweep-on-ray-"))
     try:
-        result = trial(clone_without_remote(options.project or ROOT, folder / "project"))
-        (folder / "sweep.log").unlink()
+        row, said = trial(clone_without_remote(options.project or ROOT, folder / "project"))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    commit = run(options.project or ROOT, "git", "rev-parse", "HEAD").strip()
-    about = {"commit": commit, "cores": os.cpu_count(), "settings": [*SETTINGS, *LENGTH]}
-    options.output.write_text(json.dumps(about | result, indent=1) + "\n", encoding="utf-8")
+    content = {
+        "command": "python -m benchmarks.sweep_on_ray",
+        "settings": [*SETTINGS, *LENGTH],
+        **where(),
+        "runs": [row],
+        "said": said,
+    }
+    options.output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def clone_without_remote(of: Path, to: Path) -> Path:

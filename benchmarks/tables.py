@@ -74,6 +74,12 @@ COMPARISON_HEAD = """# Comparisons
 
 Run by `make compare`, kept by `benchmarks/keep_comparison.py`: the page, the tables behind it, settings and times.
 """
+SWEEP = "sweep_on_ray"
+SWEEP_HEAD = """# A sweep on Ray, of which a worker is killed
+
+By `benchmarks/sweep_on_ray.py`: six trainings on a cluster of this machine. Seconds are of the whole sweep, with other load on the
+machine; `not run` counts downloads and ingests that DVC took from the cache.
+"""
 GPU = RESULTS / "gpu"
 GPU_HEAD = """# Measured on a GPU
 
@@ -88,7 +94,7 @@ def main() -> None:
     print(HEAD)
     paths = sorted(RESULTS.rglob("*.json"))
     compared = [path.parent for path in paths if path.name == "run.json"]
-    others = (INGEST, POOL, SCALING, CHECKPOINT, PREDICT, DECODE, LABELING, *SPEED)
+    others = (INGEST, POOL, SCALING, CHECKPOINT, PREDICT, DECODE, LABELING, SWEEP, *SPEED)
     for path in paths:
         if not path.name.startswith(others) and path.parent not in (GPU, *compared):
             print("\n".join(table(path)))
@@ -102,6 +108,7 @@ def main() -> None:
         (PREDICT_HEAD, other_table, [path for path in paths if path.name.startswith(PREDICT)]),
         (DECODE_HEAD, other_table, [path for path in paths if path.name.startswith(DECODE)]),
         (LABELING_HEAD, labeling_table, [path for path in paths if path.name.startswith(LABELING)]),
+        (SWEEP_HEAD, other_table, [p for p in paths if p.name.startswith(SWEEP)]),
         (COMPARISON_HEAD, comparison_tables, compared),
     ):
         print(head)

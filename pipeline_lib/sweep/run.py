@@ -56,6 +56,8 @@ def sweep(
         UserError: Some failed; the message names them and their logs.
         InterruptedRunError: A signal ended it; the jobs were told to end.
     """
+    if not jobs:
+        return
     states = States(job.name for job in jobs)
     try:
         with ended_by_signals(), _shown(states) as show:

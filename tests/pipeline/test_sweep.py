@@ -94,7 +94,7 @@ def test_four_experiments_here_and_none_again(small: Project) -> None:
 
 def test_a_failing_job_is_tried_again_then_named_with_its_log(small: Project) -> None:
     broken = small.root / "stages/train.py"
-    broken.write_text(broken.read_text() + "\nraise SystemExit('broken on purpose')\n")
+    broken.write_text("raise SystemExit('broken on purpose')\n")
     small.run("git", "commit", "-qam", "broken")
     done = app(small, "sweep", "-S", "seed=1", "--retries", "1")
     assert done.returncode == 1
@@ -215,16 +215,15 @@ def test_on_ray_a_killed_worker_costs_only_what_came_after_its_last_state(tmp_pa
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    result = json.loads(output.read_text())
+    (result,) = json.loads(output.read_text())["runs"]
     assert result["exit code"] == 0
     assert result["finished"] == 6
     assert result["outputs equal to a serial run"] is True
     assert result["retries"] == 1
-    assert result["killed"]["processes"] >= 3
-    (resumed,) = result["resumed"]
-    assert int(resumed) >= result["killed"]["after step"] - 4
-    assert result["trainings begun of each"] == [1, 1, 1, 1, 1, 2]
+    assert result["processes killed"] >= 3
+    assert int(result["resumed after step"]) >= result["killed after step"] - 4
+    assert result["trainings begun of each"] == "1 1 1 1 1 2"
     assert result["downloads and ingests run"] == 0
-    assert result["downloads and ingests not run"] >= 12
+    assert result["not run"] >= 12
     assert result["jobs of the same command again"] == 0
     assert result["clones left"] == 0
