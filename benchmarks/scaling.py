@@ -143,8 +143,8 @@ def one(point: Point, seconds: float) -> Point:
     pin_processor("this_machine", point["threads"])
     deterministic_torch(point["threads"])
     from pipeline_lib.training.loop import Trainer
+    from pipeline_lib.training.prepare import prepare
     from pipeline_lib.training.resume import Slot
-    from pipeline_lib.training.train import prepare
 
     content: Any = read_yaml(ROOT / "params.yaml")
     content |= {"seed": SEED, "method": point["method"]}

@@ -19,8 +19,8 @@ from pipeline_lib.records import Clock
 from pipeline_lib.training.ema import Ema
 from pipeline_lib.training.optimizer import build_optimizer
 from pipeline_lib.training.pool import Pool
+from pipeline_lib.training.prepare import prepare
 from pipeline_lib.training.steps import backward, draw, forward, move
-from pipeline_lib.training.train import prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from pipeline_lib.params.load import Params
     from pipeline_lib.params.sections import Train
-    from pipeline_lib.training.train import Prepared
+    from pipeline_lib.training.prepare import Prepared
 
 WARM_UP = 3
 # Sides of the matrices whose product shows what the device can do.

@@ -167,7 +167,7 @@ def test_training_from_a_file_gives_the_same_bytes(monkeypatch, tmp_path: Path, 
         folder = tmp_path / str(budget)
         folder.mkdir()
         monkeypatch.chdir(folder)
-        monkeypatch.setattr("pipeline_lib.training.train.BLOCK", 8192 if budget is None else 20)
+        monkeypatch.setattr("pipeline_lib.training.prepare.BLOCK", 8192 if budget is None else 20)
         toy_training.write_inputs()
         results[budget], said = toy_training.outcome(
             toy_training.params(method, memory_budget=budget)

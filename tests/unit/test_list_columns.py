@@ -11,7 +11,7 @@ from pipeline_lib.artifacts import publish_table
 from pipeline_lib.errors import UserError
 from pipeline_lib.memory import ImageMemory
 from pipeline_lib.protocols import split as splitting
-from pipeline_lib.training import train as training
+from pipeline_lib.training import prepare as training
 from tests.unit.test_splitting_and_weakening import folders, run
 
 if TYPE_CHECKING:
