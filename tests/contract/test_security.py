@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "importlib": {
         "pipeline_lib/datasets/load.py",
         "pipeline_lib/protocols/split.py",
-        "pipeline_lib/training/train.py",
+        "pipeline_lib/training/prepare.py",
     },
     **dict.fromkeys(("socket", "ftplib", "smtplib", "requests", "httpx", "urllib3", "fsspec"), ()),
     # submitit pickles a job for a process of the same user's; that its code goes along is said to this one

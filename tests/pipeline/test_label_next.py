@@ -6,7 +6,9 @@ import base64
 import csv
 import io
 import json
+import re
 import sys
+from pathlib import Path
 from xml.etree import ElementTree
 
 import polars as pl
@@ -15,8 +17,23 @@ from PIL import Image
 from pipeline_lib.labeling.studio import CHOICES, SHOWN
 from tests.pipeline.conftest import Project
 
-APP = (sys.executable, "-m", "stages.app")
-COUNT = 7
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/how-to/own-data.md").read_text(encoding="utf-8")
+COUNT = 20
+
+
+def asked(folder: Path) -> list[str]:
+    """The command of the page, with another folder."""
+    (found,) = re.findall(r"^python (-m stages\.app label-next .*)$", PAGE, re.MULTILINE)
+    return [sys.executable, *found.replace("../to-label", str(folder)).split()]
+
+
+def added(export: Path, table: Path) -> list[str]:
+    (found,) = re.findall(
+        r"^python (-m stages\.app import-labels .*--add-to.*)$", PAGE, re.MULTILINE
+    )
+    found = found.replace("../export.json", str(export)).replace("../labels.csv", str(table))
+    return [sys.executable, *found.split()]
 
 
 def rows(text: str) -> list[dict[str, str]]:
@@ -26,8 +43,8 @@ def rows(text: str) -> list[dict[str, str]]:
 def test_the_images_chosen_are_tasks_whose_answers_become_labels(
     project: Project, tmp_path
 ) -> None:
-    folder = tmp_path / "to label"
-    done = project.run(*APP, "label-next", "-n", str(COUNT), "-o", str(folder))
+    folder = tmp_path / "to-label"
+    done = project.run(*asked(folder))
     assert done.returncode == 0, done.stdout
     assert f"{COUNT} of " in done.stdout
 
@@ -61,7 +78,7 @@ def test_the_images_chosen_are_tasks_whose_answers_become_labels(
 
     # The same question has the same answer.
     again = tmp_path / "again"
-    assert project.run(*APP, "label-next", "-n", str(COUNT), "-o", str(again)).returncode == 0
+    assert project.run(*asked(again)).returncode == 0
     assert (again / "tasks.json").read_bytes() == (folder / "tasks.json").read_bytes()
 
     export = tmp_path / "export.json"
@@ -73,9 +90,7 @@ def test_the_images_chosen_are_tasks_whose_answers_become_labels(
     export.write_text(json.dumps(tasks))
     earlier = tmp_path / "labels.csv"
     earlier.write_text(f"file,label\nelsewhere,2\n{files[0]},\n{files[-1]},\n")
-    done = project.run(
-        *APP, "import-labels", str(export), "-o", str(earlier), "--add-to", str(earlier)
-    )
+    done = project.run(*added(export, earlier))
     assert done.returncode == 0, done.stdout
     labels = {(row["file"], row["label"]) for row in rows(earlier.read_text())}
     answered = {(file, classes[number % 3]) for number, file in enumerate(files[:-1])}
@@ -89,7 +104,7 @@ def test_a_table_that_labels_cannot_be_added_to_is_refused(project: Project, tmp
         json.dumps([{"data": {"image": "a.png"}, "annotations": [{"result": [answer]}]}])
     )
     table.write_text("file,candidates\na.png,1|2\n")
-    done = project.run(*APP, "import-labels", str(export), "-o", str(table), "--add-to", str(table))
+    done = project.run(*added(export, table))
     assert done.returncode == 1
     assert f"{table}: columns candidates, file; labels are added to a table" in done.stdout
     assert table.read_text() == "file,candidates\na.png,1|2\n"

@@ -188,7 +188,9 @@ def continued(name: str, example: str) -> str:
 
 
 def test_every_section_with_commands_is_run() -> None:
-    assert ["Photos in folders", *EXPECTED] == list(sections())
+    # What to label next needs a trained model: tests/pipeline/test_label_next.py.
+    run = [title for title in sections() if title != "What to label next"]
+    assert ["Photos in folders", *EXPECTED] == run
     links = {re.sub(r"[^a-z ]", "", title.lower()).replace(" ", "-") for title in EXPECTED}
     assert links <= set(re.findall(r"\(#([a-z-]+)\)", PAGE)), "the contents name every section"
 
