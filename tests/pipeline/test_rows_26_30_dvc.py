@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -86,3 +87,57 @@ def test_row_26_an_experiment_elsewhere_goes_on_from_the_first_state(
     project.dvc(*arguments)
     assert not saved.exists(), "removed by the training that went on from it"
     project.dvc("exp", "remove", "again")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_row_26_a_task_of_the_queue_goes_on_from_the_first_state(
+    project: Project, tmp_path: Path
+) -> None:
+    """The training that the queue's worker has started is killed; the same task, queued again, goes on with it."""
+    arguments = ["exp", "run", "--queue", "-n", "queued", "-S", "train.epochs=8"]
+    arguments += ["-S", "train.checkpoint_steps=20"]
+    before = states(project)
+    try:
+        project.dvc(*arguments)
+        start_the_queue(project)
+        until(lambda: states(project) > before, "no state is saved")
+        (training,) = [p for p in trainings() if p.cwd().startswith(str(project.root))]
+        training.kill()
+        until(lambda: "Failed" in project.dvc("queue", "status"), "the task does not fail")
+        (saved,) = project.root.glob(".dvc/tmp/resume/*")
+        project.dvc("queue", "remove", "--failed")
+        project.dvc(*arguments)
+        start_the_queue(project)
+        until(lambda: "Success" in project.dvc("queue", "status"), "the task does not succeed")
+        assert "resuming after step" in project.dvc("queue", "logs", "queued")
+        assert not saved.exists()
+    finally:
+        project.run("dvc", "queue", "stop", "--kill")
+        project.run("dvc", "exp", "remove", "queued")
+
+
+def start_the_queue(project: Project) -> None:
+    """As `dvc queue start`; its worker keeps the output open, so that is nobody's to read to its end."""
+    command = ["dvc", "queue", "start"]
+    subprocess.run(
+        command,
+        cwd=project.root,
+        env=project.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        check=True,
+    )
+
+
+def trainings() -> list[psutil.Process]:
+    return [
+        p for p in psutil.process_iter(["cmdline"]) if "stages.train" in (p.info["cmdline"] or ())
+    ]
+
+
+def until(true: Callable[[], bool], otherwise: str) -> None:
+    deadline = time.monotonic() + 300
+    while not true():
+        assert time.monotonic() < deadline, otherwise
+        time.sleep(0.2)
