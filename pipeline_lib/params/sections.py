@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+import reprlib
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, WithJsonSchema, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from pipeline_lib.params.model_names import check_model_name
 from pipeline_lib.params.policy_names import POLICY_SCHEMA, check_policy_name
 from pipeline_lib.params.section import Section
 
+MOST_PROCESSES = 4096
+
+
+def _devices(given: object) -> object:
+    """Say what is wrong in one line: pydantic would write one for the number and one for the word."""
+    if given == "auto" or (type(given) is int and 1 <= given <= MOST_PROCESSES):
+        return given
+    msg = f"{reprlib.repr(given)}: set a number of processes from 1 to {MOST_PROCESSES}, or auto"
+    raise ValueError(msg)
+
+
 Policy = Annotated[str, AfterValidator(check_policy_name), WithJsonSchema(POLICY_SCHEMA)]
+Devices = Annotated[
+    Annotated[int, Field(ge=1, le=MOST_PROCESSES)] | Literal["auto"], BeforeValidator(_devices)
+]
 # Datasets that come from data.path: nobody has published which of their images train and which test.
 OWN_IMAGES = ("image_folder", "image_parquet", "imagenet")
 Selection = Literal["auto", "val_accuracy", "covering_rate", "approximated_accuracy", "last"]
@@ -180,7 +202,7 @@ class Train(Section):
     """The small view of PAWS, a crop of its own size; `auto` is what suits the data."""
     device: Literal["auto", "cpu", "cuda", "mps"]
     """Where training and evaluation run; `auto`: cuda, else mps, else cpu."""
-    devices: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"]
+    devices: Devices
     """Processes that share each step, one per GPU (or, on CPU, one per so many threads); `auto`: all GPUs. Batches
     stay as they are, cut into parts."""
     precision: Literal["fp32", "bf16"]

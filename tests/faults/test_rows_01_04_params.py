@@ -123,6 +123,15 @@ def test_row_2_a_learning_rate_that_is_none(refuse, value, shown):
     assert "\n" not in message
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"), [("0", "0"), ("4097", "4097"), ("true", "True"), ("all", "'all'")]
+)
+def test_row_2_a_number_of_processes_that_is_none(refuse, value, shown):
+    assert refuse(with_value("train.devices", value)) == (
+        f"params.yaml: train.devices: {shown}: set a number of processes from 1 to 4096, or auto"
+    )
+
+
 @pytest.mark.parametrize(("value", "number"), [("1e-3", 0.001), ("5", 5.0), ("2.5E-1", 0.25)])
 def test_row_2_a_learning_rate_means_what_dvc_records(params, value, number):
     params.write_text(with_value("train.learning_rate", value))
