@@ -11,7 +11,6 @@ flat. A peak is the sum of the peaks of a stage's processes. `--folder` is where
 from __future__ import annotations
 
 import argparse
-import contextlib
 import io
 import json
 import os
@@ -20,7 +19,6 @@ import re
 import subprocess
 import sys
 import tempfile
-import time
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -32,13 +30,13 @@ import pyarrow.parquet as pq
 from PIL import Image
 from ruamel.yaml import YAML
 
-ROOT = Path(__file__).resolve().parents[1]
+from benchmarks.process import ROOT, run_python
+
 STAGES = ("configure", "download", "ingest", "split")
 LIBRARIES = ("numpy", "pillow", "pyarrow")
 SHARD_IMAGES = 50_000
 GROUP_IMAGES = 1000  # per row group, in the files that are read
 CLASSES = 10
-SECONDS_BETWEEN_LOOKS = 0.02
 
 
 def main() -> None:
@@ -101,7 +99,7 @@ def measured(
     params |= {"seed": seed, "data": params["data"] | data}
     params["split"] |= {"allow_noisy_candidates": True}
     (workspace / "params.yaml").write_text(json.dumps(params), encoding="utf-8")
-    found = {stage: run_stage(workspace, stage) for stage in stages}
+    found = {stage: run_python("-m", f"stages.{stage}", cwd=workspace) for stage in stages}
     images = pq.read_metadata(workspace / "data/images.parquet").num_rows
     seconds = sum(found[stage]["seconds"] for stage in timed)
     result = {
@@ -115,42 +113,6 @@ def measured(
     }
     print(*(f"{name} {value}" for name, value in result.items()), flush=True)
     return result
-
-
-def run_stage(workspace: Path, stage: str) -> dict[str, float]:
-    """Run a stage; give its seconds, those of its processors, and the peak of its memory."""
-    started, before = time.monotonic(), os.times()
-    process = subprocess.Popen(
-        [sys.executable, "-m", f"stages.{stage}"],
-        cwd=workspace,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    peaks: dict[int, int] = {}
-    while process.poll() is None:
-        look(process.pid, peaks)
-        time.sleep(SECONDS_BETWEEN_LOOKS)
-    after = os.times()
-    if process.returncode:
-        sys.exit(f"{stage} failed")
-    worked = after.children_user + after.children_system
-    return {
-        "seconds": round(time.monotonic() - started, 2),
-        "processor_seconds": round(worked - before.children_user - before.children_system, 2),
-        "processes": len(peaks),
-        "peak_mib": sum(peaks.values()) >> 10,
-    }
-
-
-def look(session: int, peaks: dict[int, int]) -> None:
-    """Note the peak of each process of a session so far, in KiB."""
-    for place in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if int((place / "stat").read_text().rpartition(")")[2].split()[3]) == session:
-                peak = re.search(r"VmHWM:\s+(\d+)", (place / "status").read_text())
-                if peak:
-                    peaks[int(place.name)] = int(peak[1])
 
 
 def write_shards(folder: Path, count: int, seed: int) -> None:

@@ -12,18 +12,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
-import sys
 import tarfile
 import tempfile
-import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.ingest import ROOT, SECONDS_BETWEEN_LOOKS, environment, look
+from benchmarks.ingest import environment
+from benchmarks.process import run_python
 from pipeline_lib.datasets.decoding import Target, decoding
 from pipeline_lib.images import decode
 
@@ -119,34 +116,9 @@ def measured(folder: Path, count: int, number: int) -> dict[str, Any]:
         "predict": [*apply, folder],
     }
     order = WAYS if number % 2 else WAYS[::-1]
-    found = {way: run(commands[way]) for way in order}
+    found = {way: run_python(*commands[way]) for way in order}
     print(count, {way: one["seconds"] for way, one in found.items()}, flush=True)
     return {"images": count, "repeat": number, **{way: found[way] for way in WAYS}}
-
-
-def run(arguments: list[Any]) -> dict[str, float]:
-    """Run a program; give its seconds, those of its processors, and the peak of its memory."""
-    started, before = time.monotonic(), os.times()
-    process = subprocess.Popen(
-        [sys.executable, *map(str, arguments)],
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    peaks: dict[int, int] = {}
-    while process.poll() is None:
-        look(process.pid, peaks)
-        time.sleep(SECONDS_BETWEEN_LOOKS)
-    after = os.times()
-    if process.returncode:
-        sys.exit(f"{arguments} failed")
-    worked = after.children_user + after.children_system
-    return {
-        "seconds": round(time.monotonic() - started, 2),
-        "processor_seconds": round(worked - before.children_user - before.children_system, 2),
-        "peak_mib": sum(peaks.values()) >> 10,
-        "peak_mib_main": peaks.get(process.pid, 0) >> 10,
-    }
 
 
 def summed_up(runs: list[dict[str, Any]], count: int) -> dict[str, Any]:
