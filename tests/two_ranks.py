@@ -54,7 +54,7 @@ def trainer(name: str, ranks: Ranks | None) -> Trainer:
     made = make_trainer(name, Path("unused"))
     for network in networks(made.method):
         network.encoder.double()
-    made._equip(0)
+    made.equip(0)
     made.ranks, made.slot = ranks, Memory()  # type: ignore[assignment]
     for layer in made.method.modules():
         if isinstance(layer, nn.Dropout):

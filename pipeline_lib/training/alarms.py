@@ -10,7 +10,7 @@ import torch
 from pipeline_lib.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from torch import Tensor
 
@@ -22,14 +22,37 @@ ENTROPY = (
 PATIENCE = 2  # evaluations; a single one may be low early on
 
 
-def broken(bad_step: int, parameters: Iterable[Tensor], measures: Iterable[float]) -> str | None:
-    """Name what is not finite: a loss, the weights, or a measure of an evaluation.
+def stop_if_broken(
+    bad_step: int,
+    done: int,
+    parameters: Iterable[Tensor],
+    measures: Iterable[float],
+    rate_at: Callable[[int], float],
+) -> None:
+    """Stop when a number is not finite.
 
     Args:
         bad_step: of a loss that is not finite, -1 where all are.
+        done: steps taken.
         parameters: the weights.
         measures: of the evaluation, if there was one.
+        rate_at: the learning rate of a step.
+
+    Raises:
+        UserError: A loss, a weight or a measure is not; the message says when, and what to change.
     """
+    if (what := _broken(bad_step, parameters, measures)) is None:
+        return
+    step = bad_step if bad_step >= 0 else done - 1
+    when = f"of step {step}" if bad_step >= 0 else f"after step {step}"
+    msg = (
+        f"train: {what} {when} is not finite (learning rate {rate_at(step):.3g}); lower "
+        f"train.learning_rate or set train.clip_gradient"
+    )
+    raise UserError(msg)
+
+
+def _broken(bad_step: int, parameters: Iterable[Tensor], measures: Iterable[float]) -> str | None:
     if bad_step >= 0:
         return "the loss"
     norms = torch._foreach_norm([p.detach() for p in parameters])

@@ -4,34 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import signal
 import time
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from pipeline_lib.errors import InterruptedRunError, UserError
+from pipeline_lib.errors import InterruptedRunError
 from pipeline_lib.models.batch_norm import refresh_statistics
 from pipeline_lib.records import Clock
 from pipeline_lib.rng import seeded_layers
-from pipeline_lib.training.alarms import broken, stop_if_collapsed
+from pipeline_lib.training.alarms import stop_if_broken, stop_if_collapsed
 from pipeline_lib.training.device import own_stream
-from pipeline_lib.training.distributed import largest, stop_if_apart
+from pipeline_lib.training.distributed import stop_if_apart
 from pipeline_lib.training.ema import Ema
 from pipeline_lib.training.interruption import Interruption
 from pipeline_lib.training.meter import Meter
-from pipeline_lib.training.optimizer import (
-    build_optimizer,
-    optimizer_tensors,
-    restore_optimizer,
-    set_learning_rate,
-)
+from pipeline_lib.training.optimizer import build_optimizer, set_learning_rate
 from pipeline_lib.training.plateau import Plateau
 from pipeline_lib.training.pool import Feed
-from pipeline_lib.training.record import Kept, Record, below, prefixed
+from pipeline_lib.training.record import Kept, Record
 from pipeline_lib.training.replay import Replayed
+from pipeline_lib.training.saving import Saving
 from pipeline_lib.training.schedule import learning_rate
-from pipeline_lib.training.selection import Rule, Validation, Verdict, score, validate
+from pipeline_lib.training.selection import Rule, Validation, score, validate
+from pipeline_lib.training.state import state
 from pipeline_lib.training.steps import draw, take_step
 
 if TYPE_CHECKING:
@@ -49,7 +45,6 @@ if TYPE_CHECKING:
 
 CHECK_SECONDS = 5.0  # between looks for a loss that is not finite: each waits for the device
 REFRESHING_BATCHES = 50  # over which batch statistics are measured anew
-SAVING = 0.01  # of the time, at most, unless params ask for saves by steps
 
 
 class Trainer:
@@ -65,6 +60,7 @@ class Trainer:
         slot: of the resume state.
         seed: of the layers and of the method's own draws.
         ranks: the processes that train together; None = this one alone.
+        interruption: by signals; None = by none.
     """
 
     def __init__(
@@ -78,6 +74,7 @@ class Trainer:
         slot: Slot,
         seed: int,
         ranks: Ranks | None = None,
+        interruption: Interruption | None = None,
     ) -> None:
         self.method, self.pool, self.validation, self.train = method, pool, validation, train
         self.ranks = ranks
@@ -90,8 +87,7 @@ class Trainer:
         self.extra_notes: dict[str, Any] = {}  # of the caller, for the resume state
         self.before = 0  # steps of the phases before this one
         self.resumed_at = 0  # steps that earlier processes took
-        self.interruption = Interruption()
-        self.saved_at, self.saving = time.monotonic(), 0.0  # when, and how long it took
+        self.saving = Saving(train, interruption or Interruption(), ranks)
         self.say: Callable[[str], None] = print
         self.method.enter(self.phases[0])
         on_gpu = pool.device.type == "cuda" and ranks is None  # a record of several is not tried
@@ -99,9 +95,9 @@ class Trainer:
         self.compiled = on_gpu and train.gpu_steps == "compiled"
         if self.compiled:
             method.model.encoder.compile(dynamic=False)
-        self._equip(0)
+        self.equip(0)
 
-    def _equip(self, number: int) -> None:
+    def equip(self, number: int) -> None:
         """What a phase starts with: batches, optimizer, averages, clock."""
         self.number, self.phase = number, self.phases[number]
         self.clock = Clock(0, self.phase.steps, self.steps_per_epoch)
@@ -159,7 +155,7 @@ class Trainer:
             self.ema.settle()
             self.before = self.done
             self.method.enter(self.phases[self.number + 1])
-            self._equip(self.number + 1)
+            self.equip(self.number + 1)
             self.record.begin_phase()
 
     def _run_phase(self, progress: TrainingProgress) -> str:
@@ -189,27 +185,16 @@ class Trainer:
         Raises:
             InterruptedRunError: It is to be ended.
         """
-        steps, by = self.train.checkpoint_steps, self._to_be_ended()
-        seconds = max(self.train.checkpoint_seconds, self.saving / SAVING)
-        due = time.monotonic() - self.saved_at >= seconds or (steps and self.done % steps == 0)
-        if (due or by) and (self.ranks is None or self.ranks.rank == 0):
-            started = time.monotonic()
-            self.save()
-            self.saved_at = time.monotonic()
-            self.saving = self.saved_at - started
+        by = self.saving.to_be_ended()
+        if self.saving.ours and (by or self.saving.due(self.done)):
+            with self.saving.timed():
+                self.save()
         if by:
             msg = (
                 f"train: {by.name} after step {self.done} of {self.most_steps}; the state is saved in "
                 f"{self.slot.folder}: run the same command again to go on"
             )
             raise InterruptedRunError(msg, by)
-
-    def _to_be_ended(self) -> signal.Signals | None:
-        """The signal that has come; all ranks hear of it after the same step."""
-        if self.ranks is None:
-            return self.interruption.by
-        number = largest(int(self.interruption.by or 0))
-        return signal.Signals(number) if number else None
 
     def step(self) -> None:
         """Take the next step of the phase."""
@@ -259,45 +244,27 @@ class Trainer:
             verdict = validate(predictor, self.validation)
             measures = verdict.measures if verdict else {}
             self._stop_if_broken(measures.values())
-            self._keep(Kept.of(epoch, predictor), score(self.rule, verdict, epoch))
+            kept = Kept.of(epoch, predictor)
         self.method.train()
+        table_NK = self.method.label_state()
+        record.keep(kept, score(self.rule, verdict, epoch), table_NK)
+        record.ends[self.phase.name] = kept
+        if self.done and self.train.keep_last:
+            record.last = [*record.last, kept][-self.train.keep_last :]
         row = {"epoch": epoch, "step": self.done, "learning_rate": self.rate}
         if len(self.phases) > 1:
             row["phase"] = self.number
         row |= self.meter.take() | measures
         record.rows.append(row)
-        self._note_labels(epoch, verdict)
+        record.note_labels(epoch, verdict, table_NK, self._guesses())
         progress.evaluated(row, self.done)
         stop_if_collapsed(record, row, self.train.collapse, self.method.classes_at_once)
         return row
 
-    def _note_labels(self, epoch: int, verdict: Verdict | None) -> None:
-        """What the images are taken for: only here do the labels leave the device."""
-        if verdict:
-            self.record.add_labels("val", epoch, verdict.labels_M)
-        table_NK = self.method.label_state()
-        if table_NK is not None:
-            self.record.add_labels("train", epoch, table_NK.argmax(dim=1).to(torch.int16).cpu())
+    def _guesses(self) -> Tensor | None:
+        """Of the images without a candidate set, the classes that the method is sure of."""
         guesses_N = self.method.confident_guesses() if len(self.unlabeled_N) else None
-        if guesses_N is not None:
-            self.record.add_labels("unlabeled", epoch, guesses_N[self.unlabeled_N].cpu())
-
-    def _keep(self, kept: Kept, current: float) -> None:
-        """Keep the newest predictors, and the best one with the label table of its time."""
-        record = self.record
-        if self.done and self.train.keep_last:
-            record.last = [*record.last, kept][-self.train.keep_last :]
-        record.ends[self.phase.name] = kept
-        # A tie goes to the later epoch: its learning rate is lower.
-        if current >= record.best_score:
-            table_NK = self.method.label_state()
-            record.best = kept
-            record.best_labels_NK = None if table_NK is None else table_NK.clone()
-        if record.best_of_phase is None or current > record.best_of_phase:
-            record.best_of_phase, record.without_better = current, 0
-        else:
-            record.without_better += 1
-        record.best_score = max(record.best_score, current)
+        return None if guesses_N is None else guesses_N[self.unlabeled_N]
 
     def _judge(self, row: Mapping[str, float], progress: TrainingProgress) -> str | None:
         """Why the phase is over before its last step, if it is."""
@@ -308,15 +275,12 @@ class Trainer:
             return None
         name = "val_loss" if "val_loss" in row else "loss"
         verdict = self.plateau.see(row[name], stability)
+        waited = f"no lower for {stability.patience} evaluations"
         if verdict == "reduce":
-            progress.say(
-                f"{self.phase.name}: {name} no lower for {stability.patience} evaluations: learning rate "
-                f"{self._rate_at(self.clock):.3g}"
-            )
+            rate = self._rate_at(self.clock)
+            progress.say(f"{self.phase.name}: {name} {waited}: learning rate {rate:.3g}")
         return (
-            f"{name} stable at {self.plateau.best:.4f}, no lower for {stability.patience} evaluations"
-            if verdict == "stable"
-            else None
+            f"{name} stable at {self.plateau.best:.4f}, {waited}" if verdict == "stable" else None
         )
 
     def _close_phase(self, progress: TrainingProgress, why: str) -> None:
@@ -337,54 +301,17 @@ class Trainer:
         """Look for a number that is not finite: in the losses so far, the weights, or `measures`.
 
         Raises:
-            UserError: There is one; the message says when, and what to change. Nothing is saved then, so
-                that the resume state stays at numbers that are finite.
+            UserError: There is one. Nothing is saved then, so that the resume state stays at numbers that are
+                finite.
         """
+
+        def rate_at(step: int) -> float:
+            return self._rate_at(dataclasses.replace(self.clock, step=max(step - self.before, 0)))
+
         bad_step = int(self.meter.bad_step)
-        what = broken(bad_step, self.method.parameters(), measures)
-        if what is None:
-            return
-        step = bad_step if bad_step >= 0 else self.done - 1
-        when = f"of step {step}" if bad_step >= 0 else f"after step {step}"
-        clock = dataclasses.replace(self.clock, step=max(step - self.before, 0))
-        rate = self._rate_at(clock)
-        msg = (
-            f"train: {what} {when} is not finite (learning rate {rate:.3g}); lower train.learning_rate or set "
-            f"train.clip_gradient"
-        )
-        raise UserError(msg)
+        stop_if_broken(bad_step, self.done, self.method.parameters(), measures, rate_at)
 
     def save(self) -> None:
         """Write the resume state."""
         self._stop_if_broken()
-        tensors = prefixed("method", self.method.state_dict())
-        tensors |= prefixed("optimizer", optimizer_tensors(self.optimizer))
-        tensors |= prefixed("ema", self.ema.tensors())
-        tensors |= prefixed("meter", self.meter.tensors())
-        tensors |= prefixed("record", self.record.tensors())
-        notes = {
-            **self.extra_notes,
-            "phase": self.number,
-            "before": self.before,
-            "clock": self.clock.step,
-            "rate": self.rate,
-            "plateau": self.plateau.notes(),
-            "record": self.record.notes(),
-        }
-        self.slot.save(self.done, tensors, notes)
-
-    def restore(self, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
-        """Undo `save`."""
-        self.method.phase = self.phases[notes["phase"]].name
-        self.before = notes["before"]
-        self._equip(notes["phase"])
-        self.meter = Meter(self.pool.device, self.before + notes["clock"])
-        self.method.load_state_dict(below("method", tensors))
-        restore_optimizer(self.optimizer, below("optimizer", tensors))
-        self.ema.restore(below("ema", tensors))
-        self.meter.restore(below("meter", tensors))
-        self.clock = dataclasses.replace(self.clock, step=notes["clock"])
-        self.resumed_at = self.done
-        self.rate = notes["rate"]
-        self.plateau = Plateau(**notes["plateau"])
-        self.record = Record.restored(below("record", tensors), notes["record"])
+        self.slot.save(self.done, *state(self))

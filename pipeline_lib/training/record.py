@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from pipeline_lib.training.selection import Verdict
+
 PARTS = ("train", "val", "unlabeled")
 MOST_CURVE_POINTS = 200
 NOTES = ("rows", "best_score", "best_of_phase", "without_better", "collapsed", "phases")
@@ -72,6 +74,39 @@ class Record:
         """Forget what is compared within a phase only: another predictor, another loss."""
         self.best_of_phase, self.without_better, self.collapsed = None, 0, 0
         self.last = []
+
+    def keep(self, kept: Kept, score: float, labels_NK: Tensor | None) -> None:
+        """Keep a predictor, with the label table of its time, if none had a higher score."""
+        # A tie goes to the later epoch: its learning rate is lower.
+        if score >= self.best_score:
+            self.best, self.best_score = kept, score
+            self.best_labels_NK = None if labels_NK is None else labels_NK.clone()
+        if self.best_of_phase is None or score > self.best_of_phase:
+            self.best_of_phase, self.without_better = score, 0
+        else:
+            self.without_better += 1
+
+    def note_labels(
+        self,
+        epoch: int,
+        verdict: Verdict | None,
+        table_NK: Tensor | None,
+        guesses_U: Tensor | None,
+    ) -> None:
+        """Note what the images are taken for: only here do the labels leave the device.
+
+        Args:
+            epoch: of the evaluation.
+            verdict: on the validation images.
+            table_NK: the label table of the training images, if the method keeps one.
+            guesses_U: classes of those without a candidate set, -1 where the method is not sure.
+        """
+        if verdict:
+            self.add_labels("val", epoch, verdict.labels_M)
+        if table_NK is not None:
+            self.add_labels("train", epoch, table_NK.argmax(dim=1).to(torch.int16).cpu())
+        if guesses_U is not None:
+            self.add_labels("unlabeled", epoch, guesses_U.cpu())
 
     def add_labels(self, part: str, epoch: int, labels_N: Tensor) -> None:
         """Note the predicted class of every image of a part, int16.

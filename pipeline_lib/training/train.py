@@ -22,6 +22,7 @@ from pipeline_lib.training.prepare import CLASSES, IMAGES, TRAIN, VAL, Prepared,
 from pipeline_lib.training.progress import TrainingProgress
 from pipeline_lib.training.resume import Slot, loaded_code, packed, resume_root, unpacked
 from pipeline_lib.training.selection import Rule, resolve_rule
+from pipeline_lib.training.state import restore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -135,8 +136,8 @@ def _run(
         slot,
         params.seed,
         ranks,
+        interruption,
     )
-    trainer.interruption = interruption
     trainer.extra_notes["findings"] = asdict(findings) if findings else None
     if state is not None:
         _restore(trainer, *state)
@@ -167,7 +168,7 @@ def _restore(trainer: Trainer, tensors: Mapping[str, Tensor], notes: Mapping[str
         UserError: The state is of another one: nobody but a person can have put it there.
     """
     try:
-        trainer.restore(tensors, notes)
+        restore(trainer, tensors, notes)
     except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         msg = f"{trainer.slot.folder}: no state of this training ({in_one_line(error)}); delete the folder"
         raise UserError(msg) from error

@@ -20,6 +20,7 @@ from pipeline_lib.training.progress import TrainingProgress
 from pipeline_lib.training.replay import Replayed
 from pipeline_lib.training.resume import Slot
 from pipeline_lib.training.selection import Validation
+from pipeline_lib.training.state import restore
 from tests.contract import test_methods as contract
 from tests.views import Changed, Shift
 
@@ -111,7 +112,7 @@ def test_stopping_anywhere_changes_nothing(name: str, tmp_path: Path) -> None:
         second = make_trainer(name, folder)
         state = second.slot.load(print)
         assert state is not None
-        second.restore(*state)
+        restore(second, *state)
         second.run(Quiet())
         assert outcome(second) == outcome(whole), f"stopped after step {stop_after} of {total}"
 
@@ -132,7 +133,7 @@ def test_replayed_steps_change_nothing(
     monkeypatch.setattr(loop, "Replayed", functools.partial(Replayed, record=record))
     trainer = make_trainer(name, tmp_path, epochs=4)
     trainer.replayed = True
-    trainer._equip(0)
+    trainer.equip(0)
     trainer.run(Quiet())
     assert recorded
     assert outcome(trainer) == outcome(plain)
@@ -194,7 +195,7 @@ def test_a_step_waits_for_nothing(
             return advance(self, batch, drawn)
 
     monkeypatch.setattr(Trainer, "_advance", watched)
-    trainer._equip(0)
+    trainer.equip(0)
     trainer.run(Quiet())
     assert trainer.done > 1
 

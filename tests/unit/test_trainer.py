@@ -25,6 +25,7 @@ from pipeline_lib.training.progress import TrainingProgress
 from pipeline_lib.training.record import Record
 from pipeline_lib.training.resume import Slot
 from pipeline_lib.training.selection import Rule, Validation
+from pipeline_lib.training.state import restore
 from tests.views import shifted
 
 PARAMS = load(Path(__file__).parents[2] / "params.yaml")
@@ -155,7 +156,7 @@ def test_stopping_after_any_step_changes_nothing(
         second = make_trainer(folder, **changes)
         state = second.slot.load(print)
         assert state is not None
-        second.restore(*state)
+        restore(second, *state)
         assert second.done == stop_after
         second.run(Quiet())
         assert outcome(second) == outcome(whole), f"stopped after step {stop_after}"
