@@ -1,0 +1,80 @@
+"""Outputs and experiments travel over a real S3 server, and nothing is computed twice."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+
+import pytest
+
+from pipeline_lib.doctor import cache
+from tests.pipeline.conftest import Project
+from tests.pipeline.sharing.conftest import APP, PAGE, Team, ok
+
+pytestmark = pytest.mark.timeout(600)
+
+
+def test_a_fresh_clone_pulls_and_computes_nothing(team: Team, pulled: Project) -> None:
+    out = ok(pulled, "dvc", "repro")
+    assert "Running stage" not in out
+    assert "Data and pipelines are up to date." in out
+    folders = ("data", "models", "reports")
+    made = team.origin.bytes_of(*folders)
+    del made["reports/environment.json"]  # of the machine
+    assert pulled.bytes_of(*folders) == made
+    assert pulled.run("git", "status", "--porcelain").stdout == ""
+
+
+def test_an_experiment_that_pushes_itself_is_not_run_again_elsewhere(team: Team) -> None:
+    for setting in (("exp.auto_push", "true"), ("exp.git_remote", "origin")):
+        assert f"dvc config --local {' '.join(setting)}" in PAGE
+        ok(team.origin, "dvc", "config", "--local", *setting)
+    run = ("dvc", "exp", "run", "-S", "method=supervised")
+    assert "Running stage 'train'" in ok(team.origin, *run, "--name", "supervised-1")
+    ok(team.origin, *APP, "push")
+    clone = team.clone()
+    again = ok(clone, *run[:3], "--pull", *run[3:])
+    assert "Running stage" not in again
+    assert again.count("is cached - skipping run") >= 3
+    metrics = "reports/metrics.json"
+    assert (clone.root / metrics).read_bytes() == (team.origin.root / metrics).read_bytes()
+    assert "supervised-1" in ok(clone, "dvc", "exp", "list", "origin")
+    ok(team.origin, "sh", "-euc", "git restore --staged --worktree . && dvc checkout -q dvc.yaml")
+
+
+def test_two_clones_work_at_once_through_one_cache(team: Team) -> None:
+    """The harder case: both fetch, and then make, the same objects. Set up by the commands of the page."""
+    clones = [team.clone(), team.clone()]
+    script = re.search(r"```sh\n(dvc cache dir --local.*?)```", PAGE, re.DOTALL)
+    assert script is not None
+    shared = team.folder / "shared-cache"
+    at_once(clones, "sh", "-ec", script[1].replace("/srv/dvc-cache", str(shared)))
+    at_once(clones, *APP, "pull")
+    for clone in clones:
+        clone.set(method="average")
+    for out in at_once(clones, "dvc", "repro", "train"):
+        assert "Data and pipelines are up to date." not in out
+    first, second = (clone.bytes_of("data", "models", "reports/train") for clone in clones)
+    assert first == second
+    assert (clones[0].root / "dvc.lock").read_bytes() == (clones[1].root / "dvc.lock").read_bytes()
+    for clone in clones:
+        assert cache.check(clone.root).findings == ()
+    assert "Running stage" not in ok(clones[0], "dvc", "repro", "train")
+
+
+def at_once(projects: list[Project], *command: str) -> list[str]:
+    started = [
+        subprocess.Popen(
+            command,
+            cwd=project.root,
+            env=project.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for project in projects
+    ]
+    said = [process.communicate()[0] for process in started]
+    for process, out in zip(started, said, strict=True):
+        assert process.returncode == 0, out
+    return said
