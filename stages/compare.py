@@ -45,6 +45,9 @@ def compare(jobs: Jobs = 1) -> None:
     A cell that fails does not stop the others. After an interruption run the same command again: what is done
     is not done twice, and a training that was under way goes on from its resume state.
     """
+    from pipeline_lib.cells.pipeline import show_to_dvc
+
+    show_to_dvc()
     children, left = Children(), Left()
     with ended_by_signals():
         try:

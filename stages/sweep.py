@@ -90,9 +90,11 @@ def _run_experiments(
 
 
 def _run_cells(project: Project, engine: Engine, options: Options) -> None:
+    from pipeline_lib.cells.pipeline import show_to_dvc
     from pipeline_lib.sweep import plan
     from pipeline_lib.sweep.run import sweep as run
 
+    show_to_dvc()
     dvc(*WAITING, "repro", *NEEDED)
     if not project.at_home:
         dvc("push", *NEEDED)

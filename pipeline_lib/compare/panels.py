@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 NO_VALIDATION = "Left out: there are no validation images."
 NO_TIMES = (
     "Left out: how long a step takes is not known. python -m stages.app compare-times notes it in params.yaml, "
-    "from the trainings that ran on this machine; then run dvc repro reports/compare/dvc.yaml again."
+    "from the trainings that ran on this machine; then run make compare again."
 )
 EMBEDDING = "embedding_"
 LABELS = {

@@ -156,7 +156,7 @@ def _refuse_strays(folder: Path, keys: set[str]) -> None:
     if missing:
         msg = (
             f"{folder}: {len(missing)} of {len(keys)} cells are missing: {listed(missing)}; run "
-            f"`dvc repro reports/compare/dvc.yaml`"
+            f"`make compare`"
         )
         raise UserError(msg)
     if strays:

@@ -64,7 +64,7 @@ class Contender(Section):
 
 
 class Compare(Section):
-    """`dvc repro reports/compare/dvc.yaml`: every method in every variant, with every budget and seed."""
+    """`make compare`: every method in every variant, with every budget and seed."""
 
     methods: dict[Name, Contender] = Field(min_length=1)
     """Which methods, by name, each with `tried`, how many settings of it were tried on validation images before,

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 PIPELINE = (COMPARISON / "dvc.yaml").as_posix()
 NEEDED = ("dvc.yaml:ingest", f"{PIPELINE}:plan")  # what a cell depends on, made before any of them
-LOCKS = ("dvc.lock", f"{COMPARISON.as_posix()}/dvc.lock")
+# What the project has, and a commit of it may not.
+BROUGHT = ("dvc.lock", PIPELINE, f"{COMPARISON.as_posix()}/dvc.lock")
 LONGEST = 40  # characters of the values in a name
 
 
@@ -107,14 +108,14 @@ def cells(project: Project, keys: Sequence[str]) -> Iterator[Job]:
 
     What the cells depend on is that of the project, by its dvc.lock, whether or not that is committed.
     """
-    locks = tuple((name, (project.root / name).read_text(encoding="utf-8")) for name in LOCKS)
+    brought = tuple((name, (project.root / name).read_text(encoding="utf-8")) for name in BROUGHT)
     fetch = ("pull",) if project.remote else ("checkout",)
     pulling = ("--pull",) if project.remote else ()
     for key in keys:
         steps = [(*fetch, *NEEDED), ("repro", *pulling, "-s", *stages_of(key))]
         if not project.at_home:
             steps.append(("push", "--run-cache", *stages_of(key)))
-        yield _job(project, key, tuple(steps))._replace(files=locks)
+        yield _job(project, key, tuple(steps))._replace(files=brought)
 
 
 def stages_of(key: str) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[2]
 TEMPLATES = ROOT / ".dvc/plots"
-PLOTS = YAML(typ="safe").load(ROOT / "reports/compare/dvc.yaml")["plots"]
+PLOTS = YAML(typ="safe").load(ROOT / "reports/compare/pipeline.yaml")["plots"]
 
 
 def named(content, key):

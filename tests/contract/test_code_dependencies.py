@@ -18,7 +18,7 @@ from pipeline_lib.params.split import Split
 
 ROOT = Path(__file__).parents[2]
 PIPELINE = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
-COMPARISON = YAML(typ="safe").load(ROOT / "reports/compare/dvc.yaml")["stages"]
+COMPARISON = YAML(typ="safe").load(ROOT / "reports/compare/pipeline.yaml")["stages"]
 STAGES = PIPELINE | COMPARISON
 DATASETS = get_args(Data.model_fields["name"].annotation)
 PROTOCOLS = set(get_args(Split.model_fields["protocol"].annotation)) - {"auto"}

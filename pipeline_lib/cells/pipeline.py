@@ -1,0 +1,20 @@
+"""The pipeline of a comparison, which DVC sees from the first comparison on."""
+
+from __future__ import annotations
+
+from pipeline_lib.artifacts import publish_text
+from pipeline_lib.cells.cell import COMPARISON
+
+WRITTEN = COMPARISON / "pipeline.yaml"
+SEEN = COMPARISON / "dvc.yaml"
+
+
+def show_to_dvc() -> None:
+    """Copy the pipeline to where DVC looks for one.
+
+    It is not there from the start: DVC reads every dvc.yaml of a repository at every command, and each
+    experiment warns of each output that was never made.
+    """
+    text = WRITTEN.read_text(encoding="utf-8")
+    if not SEEN.is_file() or SEEN.read_text(encoding="utf-8") != text:
+        publish_text(SEEN, text, sidecar=False)
