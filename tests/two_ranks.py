@@ -17,6 +17,7 @@ from pipeline_lib.models.classifier import Classifier
 from pipeline_lib.models.ranks import Ranks
 from pipeline_lib.training.distributed import met
 from pipeline_lib.training.loop import Trainer
+from pipeline_lib.training.state import restore
 from tests.contract.test_methods import written
 from tests.contract.test_methods_in_training import Quiet, make_trainer
 
@@ -81,7 +82,7 @@ class Compared:
     def both(self) -> None:
         before = state(self.alone)
         self.take()
-        self.shared.restore(*before)
+        restore(self.shared, *before)
         self.shared.method.train()
         self.shared.step()
         self.steps += 1
