@@ -27,10 +27,10 @@ INGEST_HEAD = """# Measured speed and memory of bringing images in
 By `benchmarks/ingest.py`. Seconds are those of the named stages as programs, their start included; a peak is the sum of
 the peaks of a stage's processes.
 """
-SPEED = ("augmentation", "training_step")
+SPEED = ("augmentation", "training_step", "convolutions")
 SPEED_HEAD = """# Measured speed against the straightforward way
 
-By `benchmarks/augmentation.py` and `benchmarks/training_step.py`, which say what is compared. Ratios are medians of
+By `benchmarks/augmentation.py`, `training_step.py` and `convolutions.py`, which say what is compared. Ratios are medians of
 paired runs on one machine, with the least and the most; times on it are of use only beside each other.
 """
 POOL = "pool"

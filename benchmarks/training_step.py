@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
     from pipeline_lib.methods.base import Method
 
+# A step in bf16 takes a minute on a processor that has no instructions for it.
+PRECISIONS = ("fp32", "bf16") if torch.cpu._is_avx512_bf16_supported() else ("fp32",)
 CLASSES, LABELED, SEED = 10, 500, 1
 # Smaller than the papers' where a step of one core would take too long.
 BATCH = {"cr_dpll": 64, "mixmatch": 64, "fixmatch": 16, "paws": 16}
@@ -128,7 +130,7 @@ def sides(name: str, images_NHWC: NDArray[np.uint8]) -> dict[str, Iterator[objec
     ways: dict[str, Iterator[object]] = {
         "plain": steps(plain, loaders(images, own.streams, workers=0), optimizer)
     }
-    for precision in ("fp32", "bf16"):
+    for precision in PRECISIONS:
         method, _ = build_method(name, task, cpu, **changes)
         ways[precision] = endless(trainer(method, cpu, precision=precision, optimizer="sgd"))
     return ways
@@ -152,7 +154,7 @@ def compared(name: str, images_NHWC: NDArray[np.uint8], rounds: int) -> dict[str
                 seconds[way].append(taken)
     row: dict[str, Any] = {"method": name, "batch size": BATCH[name]}
     row |= {f"{way} ms": round(1000 * statistics.median(taken)) for way, taken in seconds.items()}
-    for way in ("fp32", "bf16"):
+    for way in PRECISIONS:
         ratios = [a / b for a, b in zip(seconds["plain"], seconds[way], strict=True)]
         row[f"{way} times faster"] = round(statistics.median(ratios), 2)
         row[f"{way} least"], row[f"{way} most"] = round(min(ratios), 2), round(max(ratios), 2)
