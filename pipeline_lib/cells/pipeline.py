@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pipeline_lib.artifacts import publish_text
 from pipeline_lib.cells.cell import COMPARISON
+from pipeline_lib.errors import UserError
 
 WRITTEN = COMPARISON / "pipeline.yaml"
 SEEN = COMPARISON / "dvc.yaml"
@@ -14,7 +15,14 @@ def show_to_dvc() -> None:
 
     It is not there from the start: DVC reads every dvc.yaml of a repository at every command, and each
     experiment warns of each output that was never made.
+
+    Raises:
+        UserError: There is none.
     """
-    text = WRITTEN.read_text(encoding="utf-8")
+    try:
+        text = WRITTEN.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        msg = f"{WRITTEN}: not found; run from the root of the repository"
+        raise UserError(msg) from error
     if not SEEN.is_file() or SEEN.read_text(encoding="utf-8") != text:
         publish_text(SEEN, text, sidecar=False)

@@ -69,12 +69,19 @@ def fill(network: nn.Module, path: Path) -> None:
         raise _unusable(path, f"its header has {header} bytes, the limit is {HEADER_BYTES}")
     try:
         with safe_open(path, "pt") as stored:
-            _compare(stored, network.state_dict(), path)
-            # In the memory layout of the network, which decides the last bits of what it computes.
-            network.to_empty(device="cpu")
-            network.load_state_dict({name: stored.get_tensor(name) for name in stored.keys()})  # noqa: SIM118
+            wanted = network.state_dict()
+            _compare(stored, wanted, path)
+            weights = {name: _like(wanted[name], stored.get_tensor(name)) for name in wanted}
+            # Not to_empty(): of a network without memory that imports the compiler, for half a second.
+            network.load_state_dict(weights, assign=True)
     except (SafetensorError, OSError) as error:
         raise _unusable(path, f"no safetensors ({error})") from error
+
+
+def _like(wanted: Tensor, values: Tensor) -> Tensor:
+    """The values in the memory layout of the network, which decides the last bits of what it computes."""
+    laid_out = torch.empty_strided(wanted.shape, wanted.stride(), dtype=wanted.dtype)
+    return laid_out.copy_(values)
 
 
 def _compare(stored: Any, wanted: Mapping[str, Tensor], path: Path) -> None:  # noqa: ANN401 - it has no type

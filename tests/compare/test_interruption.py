@@ -56,8 +56,9 @@ def started(tmp_path):
     (tmp_path / "dvc.py").write_text(FAKE % KEYS)
     (tmp_path / "training.py").write_text(TRAINING)
     (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
-    for folder in ("began", "saved"):
-        (tmp_path / folder).mkdir()
+    for folder in ("began", "saved", "reports/compare"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "reports/compare/pipeline.yaml").touch()
     runner = subprocess.Popen(
         [sys.executable, "-c", RUNNER],
         preexec_fn=as_at_a_terminal,

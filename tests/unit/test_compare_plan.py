@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline_lib.cells import pipeline
 from pipeline_lib.cells.cell import Cell, cells, completed, concerning
 from pipeline_lib.cells.length import stretched
 from pipeline_lib.cells.plan import plans
@@ -269,3 +270,17 @@ def test_an_overlay_says_what_it_says_and_leaves_the_rest(section, data) -> None
     assert laid == {"s": {**section, **changes}, "t": 1}
     named = overlay({"compare": {"methods": section}}, {"compare": {"methods": changes}})
     assert named == {"compare": {"methods": changes}}, "names replace names"
+
+
+def test_dvc_sees_the_pipeline_as_it_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"reports/compare/pipeline.yaml: not found; run from"):
+        pipeline.show_to_dvc()
+    pipeline.WRITTEN.parent.mkdir(parents=True)
+    for text in ("stages: {}\n", "stages: {}\n# later\n"):
+        pipeline.WRITTEN.write_text(text)
+        pipeline.show_to_dvc()
+        assert pipeline.SEEN.read_text() == text
+    before = pipeline.SEEN.stat().st_mtime_ns
+    pipeline.show_to_dvc()
+    assert pipeline.SEEN.stat().st_mtime_ns == before

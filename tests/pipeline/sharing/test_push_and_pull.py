@@ -29,8 +29,8 @@ def test_an_experiment_that_pushes_itself_is_not_run_again_elsewhere(team: Team)
     for setting in (("exp.auto_push", "true"), ("exp.git_remote", "origin")):
         assert f"dvc config --local {' '.join(setting)}" in PAGE
         ok(team.origin, "dvc", "config", "--local", *setting)
-    run = ("dvc", "exp", "run", "-S", "method=supervised")
-    assert "Running stage 'train'" in ok(team.origin, *run, "--name", "supervised-1")
+    run = ("dvc", "exp", "run", "-S", "method=fixmatch")
+    assert "Running stage 'train'" in ok(team.origin, *run, "--name", "fixmatch-1")
     ok(team.origin, *APP, "push")
     clone = team.clone()
     again = ok(clone, *run[:3], "--pull", *run[3:])
@@ -38,7 +38,7 @@ def test_an_experiment_that_pushes_itself_is_not_run_again_elsewhere(team: Team)
     assert again.count("is cached - skipping run") >= 3
     metrics = "reports/metrics.json"
     assert (clone.root / metrics).read_bytes() == (team.origin.root / metrics).read_bytes()
-    assert "supervised-1" in ok(clone, "dvc", "exp", "list", "origin")
+    assert "fixmatch-1" in ok(clone, "dvc", "exp", "list", "origin")
     ok(team.origin, "sh", "-euc", "git restore --staged --worktree . && dvc checkout -q dvc.yaml")
 
 
