@@ -180,7 +180,8 @@ def _tasks(content: object, shown: str) -> list[Task]:
         first = error.errors()[0]
         number, *keys = first["loc"]
         place = f"task {int(number) + 1}{''.join(f', {key}' for key in keys)}"
-        msg = f"{shown}: {place}: {first['msg']}; export the project as JSON again"
+        what = in_one_line(f"{place}: {first['msg']}")
+        msg = f"{shown}: {what}; export the project as JSON again"
         raise UserError(msg) from error
 
 

@@ -130,8 +130,7 @@ def read_description(folder: Path) -> dict[str, Any]:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))[:100]
-        msg = (
-            f"{path}: {where!r}: {first['msg'][:300]}; it is not as training writes it: train again"
-        )
+        what = in_one_line(first["msg"], 300)  # which may quote the file
+        msg = f"{path}: {where!r}: {what}; it is not as training writes it: train again"
         raise UserError(msg) from error
     return content

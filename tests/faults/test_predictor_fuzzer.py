@@ -132,6 +132,21 @@ def load_and_compare(folder: Path) -> None:
             assert probabilities_NK.shape == (4, len(description["classes"]))
 
 
+def test_row_22_what_a_file_says_cannot_move_the_terminal(
+    whole: list[Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "models"
+    shutil.copytree(whole[0], folder)
+    path = folder / FILES[0]
+    content = json.loads(path.read_text())
+    content["predictor"] = {"kind": "\x1b[2J\n"}
+    path.write_text(json.dumps(content))
+    seal(path)
+    with pytest.raises(UserError, match="does not match any of the expected tags") as caught:
+        read_description(folder)
+    check_message(caught.value)
+
+
 @counts(quick=400, full=5000)
 def test_row_22_a_strangers_predictor_is_what_it_says_or_refused(
     whole: list[Path], tmp_path: Path, capsys, cases: int
