@@ -15,6 +15,7 @@ def push() -> None:
     from pipeline_lib.doctor.remote_objects import push_kept_by_git
 
     root = Path.cwd()
+    _show_what_is_recorded(root)
     if damaged := recorded.damaged(root):
         msg = (
             f"nothing was pushed: damaged in the cache of DVC: {listed(damaged)}; "
@@ -37,6 +38,7 @@ def pull() -> None:
     from pipeline_lib.doctor.remote_objects import why_missing
 
     root = Path.cwd()
+    _show_what_is_recorded(root)
     targets = [target for file in recorded.PIPELINES for target in _targets(root, file)]
     if not targets:
         msg = "nothing is recorded: dvc.lock is missing; run `dvc repro`"
@@ -49,6 +51,14 @@ def pull() -> None:
         raise
 
 
+def _show_what_is_recorded(root: Path) -> None:
+    """Let DVC see a comparison that has run: its dvc.lock may be in a clone without its dvc.yaml."""
+    from pipeline_lib.cells.pipeline import SEEN, show_to_dvc
+
+    if (root / SEEN).with_suffix(".lock").is_file():
+        show_to_dvc()
+
+
 def _targets(root: Path, file: str) -> list[str]:
     """A pipeline, or those of its stages that have been recorded and still belong to it."""
     from pipeline_lib.doctor import recorded
@@ -57,7 +67,9 @@ def _targets(root: Path, file: str) -> list[str]:
     names = recorded.stages(root, file)
     if not names:
         return []
-    if names == set(read_yaml(root / file).get("stages", {})):  # none of them is made from a matrix
+    if names == set(
+        read_yaml(root / file).get("stages") or {}
+    ):  # none of them is made from a matrix
         return [file]  # without asking DVC, which takes a second to start
     # As `train`, and `reports/compare/dvc.yaml:plan` for what is not in the folder.
     command = [*DVC, "stage", "list", "--name-only", file]

@@ -89,6 +89,11 @@ class Project:
         return {f.relative_to(self.root).as_posix(): f.read_bytes() for f in files}
 
 
+# What runs have left, and a user may have committed.
+LEFT = {"dvc.lock", "reports/metrics.json"}
+LEFT |= {f"reports/compare/{name}" for name in ("dvc.yaml", "dvc.lock", "summary.json")}
+
+
 def copy_project(to: Path) -> Project:
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard"],
@@ -98,7 +103,7 @@ def copy_project(to: Path) -> Project:
         check=True,
     ).stdout
     for name in listed.splitlines():
-        if (ROOT / name).is_file() and name not in {"dvc.lock", "reports/metrics.json"}:
+        if (ROOT / name).is_file() and name not in LEFT:
             (to / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, to / name)
     project = Project(to)

@@ -18,6 +18,7 @@ from pipeline_lib.errors import UserError
 from pipeline_lib.methods.phases import Phase
 from pipeline_lib.overlay import overlay
 from pipeline_lib.params.load import PARAMS, check, read_yaml
+from stages import share
 
 ROOT = Path(__file__).parents[2]
 CONTENT = read_yaml(ROOT / PARAMS)
@@ -284,3 +285,17 @@ def test_dvc_sees_the_pipeline_as_it_is_written(tmp_path, monkeypatch):
     before = pipeline.SEEN.stat().st_mtime_ns
     pipeline.show_to_dvc()
     assert pipeline.SEEN.stat().st_mtime_ns == before
+
+
+def test_push_and_pull_see_a_comparison_whose_lock_alone_is_in_git(tmp_path, monkeypatch):
+    """DVC stages its dvc.lock by itself, and nobody the copy beside it."""
+    monkeypatch.chdir(tmp_path)
+    pipeline.WRITTEN.parent.mkdir(parents=True)
+    pipeline.WRITTEN.write_text("stages: {plan: {cmd: 'true'}}\n")
+    monkeypatch.setattr(share, "dvc", lambda *arguments: None)
+    with pytest.raises(UserError, match="nothing is recorded"):
+        share.pull()
+    assert not pipeline.SEEN.exists()
+    pipeline.SEEN.with_suffix(".lock").write_text("schema: '2.0'\nstages: {plan: {cmd: 'true'}}\n")
+    share.pull()
+    assert pipeline.SEEN.read_bytes() == pipeline.WRITTEN.read_bytes()
