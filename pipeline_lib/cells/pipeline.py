@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline_lib.artifacts import publish_text
+from pipeline_lib.artifacts import publish_bytes
 from pipeline_lib.cells.cell import COMPARISON
 from pipeline_lib.errors import UserError
 
@@ -20,9 +20,9 @@ def show_to_dvc() -> None:
         UserError: There is none.
     """
     try:
-        text = WRITTEN.read_text(encoding="utf-8")
+        text = WRITTEN.read_bytes()
     except FileNotFoundError as error:
         msg = f"{WRITTEN}: not found; run from the root of the repository"
         raise UserError(msg) from error
-    if not SEEN.is_file() or SEEN.read_text(encoding="utf-8") != text:
-        publish_text(SEEN, text, sidecar=False)
+    if not SEEN.is_file() or SEEN.read_bytes() != text:
+        publish_bytes(SEEN, text, sidecar=False)

@@ -131,7 +131,7 @@ def check(content: Mapping[str, Any], path: Path) -> Params:
 
 
 def read_yaml(path: Path) -> Mapping[str, Any]:
-    """Read YAML 1.2, as DVC does: `1e-3` is a number, a repeated key is an error.
+    """Read YAML 1.2, as DVC does: `1e-3` is a number, a repeated key is an error, what DVC cannot read too.
 
     Raises:
         UserError: There is no such file, or it is not YAML, or holds no sections.
@@ -147,6 +147,7 @@ def read_yaml(path: Path) -> Mapping[str, Any]:
         raise UserError(msg) from error
     try:
         content = YAML(typ="safe", pure=True).load(text)
+        YAML(typ="safe").load(text)  # the parser of DVC, which refuses some of what the other takes
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f":{mark.line + 1}" if mark else ""

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from pipeline_lib.errors import UserError, listed
 
-WRITTEN = ("dvc.lock", "metrics.json", "summary.json")  # by DVC and its stages
+# By DVC, its stages and `show_to_dvc`.
+WRITTEN = ("dvc.lock", "metrics.json", "summary.json", "reports/compare/dvc.yaml")
 CODE = ("pipeline_lib/", "stages/")
 LOGS = Path(".dvc/tmp/sweep")
 

@@ -315,3 +315,10 @@ def test_configure_says_it_at_once_and_writes_nothing(tmp_path):
     assert done.stdout == ""
     assert done.stderr == ("params.yaml: train.learning_rate: -1: input should be greater than 0\n")
     assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
+
+
+def test_row_4_what_only_the_parser_of_dvc_refuses(refuse):
+    """A flow sequence with a colon, which the parser in Python takes for a mapping or a text."""
+    message = refuse(with_value("data.path", "[x:1, b]"))
+    assert re.fullmatch(r"params\.yaml:\d+: .+", message)
+    assert "data.path" not in message, "before the values are looked at"

@@ -38,7 +38,11 @@ def started(project: Project, log: Path, *arguments: str) -> subprocess.Popen[by
 
 
 def states(project: Project) -> set[str]:
-    return {path.name for path in project.root.glob(".dvc/tmp/resume/*/step-*.safetensors")}
+    return {path.name for path in saved_states(project)}
+
+
+def saved_states(project: Project) -> list[Path]:
+    return list(project.root.glob(".dvc/tmp/resume/*/step-*.safetensors"))
 
 
 @pytest.mark.slow
@@ -97,21 +101,21 @@ def test_row_26_a_task_of_the_queue_goes_on_from_the_first_state(
     """The training that the queue's worker has started is killed; the same task, queued again, goes on with it."""
     arguments = ["exp", "run", "--queue", "-n", "queued", "-S", "train.epochs=8"]
     arguments += ["-S", "train.checkpoint_steps=20"]
-    before = states(project)
+    known = {path.parent for path in saved_states(project)}
     try:
         project.dvc(*arguments)
         start_the_queue(project)
-        until(lambda: states(project) > before, "no state is saved")
-        (training,) = [p for p in trainings() if p.cwd().startswith(str(project.root))]
+        until(lambda: {path.parent for path in saved_states(project)} > known, "no state is saved")
+        (training,) = trainings(project.root)
         training.kill()
         until(lambda: "Failed" in project.dvc("queue", "status"), "the task does not fail")
-        (saved,) = project.root.glob(".dvc/tmp/resume/*")
+        (new,) = {path.parent for path in saved_states(project)} - known
         project.dvc("queue", "remove", "--failed")
         project.dvc(*arguments)
         start_the_queue(project)
         until(lambda: "Success" in project.dvc("queue", "status"), "the task does not succeed")
         assert "resuming after step" in project.dvc("queue", "logs", "queued")
-        assert not saved.exists()
+        assert not new.exists()
     finally:
         project.run("dvc", "queue", "stop", "--kill")
         project.run("dvc", "exp", "remove", "queued")
@@ -130,9 +134,13 @@ def start_the_queue(project: Project) -> None:
     )
 
 
-def trainings() -> list[psutil.Process]:
+def trainings(root: Path) -> list[psutil.Process]:
+    """Those below a folder; of processes that end meanwhile psutil gives None."""
     return [
-        p for p in psutil.process_iter(["cmdline"]) if "stages.train" in (p.info["cmdline"] or ())
+        p
+        for p in psutil.process_iter(["cmdline", "cwd"])
+        if "stages.train" in (p.info["cmdline"] or ())
+        and Path(p.info["cwd"] or "/").is_relative_to(root)
     ]
 
 

@@ -153,7 +153,7 @@ def team(project: Project, server: str, tmp_path_factory) -> Iterator[Team]:
         bucket.client.close()
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def well_behaved(team: Team) -> Iterator[None]:
     yield
     team.proxy.behave()

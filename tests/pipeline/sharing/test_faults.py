@@ -15,7 +15,7 @@ from pipeline_lib.doctor import cache
 from tests.pipeline.conftest import Project
 from tests.pipeline.sharing.conftest import APP, BUCKET, PREFIX, Team, flipped, named, ok
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("well_behaved")]
 
 IMAGES = "data/images.parquet"
 

@@ -11,7 +11,7 @@ from pipeline_lib.doctor import cache
 from tests.pipeline.conftest import Project
 from tests.pipeline.sharing.conftest import APP, PAGE, Team, ok
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("well_behaved")]
 
 
 def test_a_fresh_clone_pulls_and_computes_nothing(team: Team, pulled: Project) -> None:
