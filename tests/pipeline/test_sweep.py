@@ -176,7 +176,10 @@ def test_the_cells_of_the_comparison_then_compare_runs_nothing(small: Project) -
 def test_without_a_common_cache_all_comes_and_goes_by_hub_and_remote(small: Project) -> None:
     """The jobs have caches of their own, as on machines that share nothing but two servers."""
     hub = small.root.parent / "hub.git"
+    stale = small.root / PIPELINE
+    stale.write_text("# of an older version\nstages: {}\n")
     for command in (
+        f"git add {PIPELINE}",
         f"git init -q --bare {hub}",
         f"git remote add origin {hub}",
         f"dvc remote add -q --default store {small.root.parent / 'store'}",
@@ -187,6 +190,10 @@ def test_without_a_common_cache_all_comes_and_goes_by_hub_and_remote(small: Proj
     assert refused.stdout.startswith("HEAD is not on the Git remote origin")
     assert small.run("git", "push", "-q", "origin", "HEAD").returncode == 0
     assert app(small, "sweep", "--compare", "--jobs", "2").returncode == 0, logs(small)
+    again = app(small, "sweep", "--compare")
+    assert "0 cells to run" in again.stdout, (
+        "a committed copy that was stale is rewritten, and stops nobody"
+    )
     made = app(small, "compare")
     assert made.returncode == 0, made.stdout
     assert "Running stage 'reports/compare/dvc.yaml:cell" not in made.stdout
