@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 JOBS ?= 1
+# Many containers forbid compiled files; then every process compiles its libraries anew (all of them: 22 s, not 9).
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: repro test soak compare push pull help
 help:

@@ -7,6 +7,8 @@ import torch
 from torch import nn
 
 from pipeline_lib.models.batch_norm import groupable, in_groups, refresh_statistics
+from pipeline_lib.models.classifier import Classifier
+from pipeline_lib.models.small_cnn import SmallCnn
 
 
 def make_network() -> nn.Sequential:
@@ -47,6 +49,28 @@ def test_only_the_first_groups_are_recorded(recorded: int) -> None:
         one(batch)
     torch.testing.assert_close(other[1].running_mean, one[1].running_mean)
     torch.testing.assert_close(other[1].running_var, one[1].running_var)
+
+
+@pytest.mark.parametrize("recorded", [None, 0, 1])
+def test_on_a_processor_groups_go_through_one_at_a_time(recorded: int | None) -> None:
+    images = torch.randint(0, 256, (12, 3, 8, 8), dtype=torch.uint8)
+    sizes: list[int] = []
+
+    def outcome(one_at_a_time: bool) -> list[torch.Tensor | None]:
+        torch.manual_seed(0)
+        classifier = groupable(Classifier(SmallCnn(3, 4, 0.0, 0.1), 2, [0.5] * 3, [0.2] * 3))
+        classifier.double().train().encoder.register_forward_hook(
+            lambda _module, inputs, _output: sizes.append(len(inputs[0]))
+        )
+        with in_groups(classifier, 3, recorded):
+            features_BD = (classifier.features if one_at_a_time else classifier._embed)(images)
+        features_BD.pow(3).sum().backward()
+        gradients = [parameter.grad for parameter in classifier.encoder.parameters()]
+        return [features_BD, *gradients, *classifier.encoder.buffers()]
+
+    for one, other in zip(outcome(True), outcome(False), strict=True):
+        torch.testing.assert_close(one, other)
+    assert sizes == [4, 4, 4, 12]
 
 
 @pytest.mark.parametrize("recorded", [None, 0, 1])
