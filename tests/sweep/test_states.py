@@ -1,7 +1,9 @@
 """The table of jobs: what an engine says of them, and what the user sees."""
 
 import io
+import socket
 import sys
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -154,3 +156,13 @@ def test_slurm_is_told_what_the_user_said(tmp_path, monkeypatch) -> None:
         assert f"#SBATCH --{flag}" in script
     assert inner.parameters["array_parallelism"] == 3
     assert inner.max_num_timeout == 2
+
+
+def test_where_no_ray_cluster_answers_one_line_says_so_at_once(monkeypatch) -> None:
+    cloudpickle = SimpleNamespace(register_pickle_by_value=lambda _module: None)
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(cloudpickle=cloudpickle))
+    with socket.socket() as bound:  # to a port at which nobody listens
+        bound.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{bound.getsockname()[1]}"
+        with pytest.raises(UserError, match=f"--address {address}: .*refused; start Ray there"):
+            list(run.engine_named("ray")([], base.Options(None, 0, None, {}, address)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from typing import TYPE_CHECKING, Any
 
 from pipeline_lib.errors import UserError, in_one_line
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 0.5
 ENDING_SECONDS = 30.0
+ANSWER_SECONDS = 10.0
 
 
 def submit(jobs: Sequence[Job], options: Options) -> Generator[Change]:
@@ -41,11 +43,23 @@ def _connected(address: str | None) -> Any:  # noqa: ANN401 - a module
         raise missing(error, "ray", "requirements-ray.txt") from error
     ray.cloudpickle.register_pickle_by_value(job_module)
     try:
+        _look_for(address)
         ray.init(address=address, log_to_driver=False, logging_level="error")
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         msg = f"--address {address}: {in_one_line(error)}; start Ray there (`ray start --head`), or leave it out"
         raise UserError(msg) from error
     return ray
+
+
+def _look_for(address: str | None) -> None:
+    """Reach a host:port once, for Ray itself would try for minutes.
+
+    Raises:
+        OSError: Nothing answers.
+    """
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS).close()
 
 
 def _watch(ray: Any, jobs: Sequence[Job], options: Options) -> Generator[Change]:  # noqa: ANN401
