@@ -219,6 +219,11 @@ def test_row_4_a_tab(refuse):
     assert "\n" not in message
 
 
+def test_row_4_another_version_of_yaml(refuse):
+    message = refuse("# A comment.\n%YAML 1.1\n---\n" + TEXT)
+    assert message == "params.yaml:2: a line that begins with % changes what values mean; remove it"
+
+
 def test_row_4_a_byte_that_is_not_utf8(refuse):
     number = KEYS["model.name"]
     lines = TEXT.encode().splitlines()
