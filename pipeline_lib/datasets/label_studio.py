@@ -66,6 +66,7 @@ class Task(BaseModel):
 
 
 COLUMNS = ["file", "annotator", "label"]
+SETS = ["file", "candidates"]
 
 
 @dataclass(frozen=True)
@@ -75,29 +76,39 @@ class Imported:
     Attributes:
         rows: file, annotator and class; the last two are blank for a file of which nobody said anything.
         cancelled: annotations that were skipped or cancelled.
+        in_sets: the table has the candidates of a file in one row.
     """
 
     rows: Sequence[tuple[str, str, str]]
     cancelled: int
+    in_sets: bool = False
 
     def as_csv(self) -> str:
         """Write the rows as a table for `data.table`."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerows([COLUMNS, *self.rows])
+        writer.writerows([SETS, *self._sets().items()] if self.in_sets else [COLUMNS, *self.rows])
         return text.getvalue()
 
+    def _sets(self) -> dict[str, str]:
+        names: dict[str, dict[str, None]] = {}
+        for file, _, name in self.rows:
+            if name:  # a file that is not in a table of candidates is an unlabeled image
+                names.setdefault(file, {})[name] = None
+        return {file: "|".join(found) for file, found in names.items()}
+
     def added_to(self, path: Path) -> Imported:
-        """With the rows of an earlier table, but for blank ones of files that are answered now.
+        """With the rows of an earlier table, but for blank ones and candidates of files that are answered now.
 
         Raises:
-            UserError: That is no table of file and label, with or without annotator.
+            UserError: That is no table of file and label, with or without annotator, or of file and candidates.
         """
         answered = {file for file, _, name in self.rows if name}
-        earlier = [row for row in _earlier(path) if row[2] or row[0] not in answered]
-        known = {file for file, _, _ in earlier}
+        earlier, in_sets = _earlier(path)
+        kept = [row for row in earlier if row[0] not in answered or (row[2] and not in_sets)]
+        known = {file for file, _, _ in kept}
         new = [row for row in self.rows if row[2] or row[0] not in known]
-        return Imported(sorted(dict.fromkeys([*earlier, *new])), self.cancelled)
+        return Imported(sorted(dict.fromkeys([*kept, *new])), self.cancelled, in_sets)
 
     def summary(self) -> str:
         """Count in one line what there is."""
@@ -133,19 +144,28 @@ def read_export(path: Path, control: str | None = None, strip: str = "") -> Impo
     return Imported(sorted(rows), cancelled)
 
 
-def _earlier(path: Path) -> list[tuple[str, str, str]]:
-    """Rows of file, annotator (blank where it has none) and label."""
+def _earlier(path: Path) -> tuple[list[tuple[str, str, str]], bool]:
+    """Rows of file, annotator (blank where it has none) and label; whether they were sets of candidates."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file, strict=True))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        msg = f"{path}: cannot be read ({in_one_line(error)}); give a CSV table of file and label"
+        msg = f"{path}: cannot be read ({in_one_line(error)}); give a CSV table of file and label, or of file and candidates"
         raise UserError(msg) from error
     names = set(rows[0]) if rows else {"file", "label"}
-    if not {"file", "label"} <= names <= set(COLUMNS) or any(None in row.values() for row in rows):
-        msg = f"{path}: columns {listed(sorted(map(str, names)))}; labels are added to a table of file and label only"
+    in_sets = names == set(SETS)
+    told = in_sets or {"file", "label"} <= names <= set(COLUMNS)
+    if not told or any(None in row.values() for row in rows):
+        msg = (
+            f"{path}: columns {listed(sorted(map(str, names)))}; labels are added to a table of file and label, "
+            f"or of file and candidates, only"
+        )
         raise UserError(msg)
-    return [(row["file"], row.get("annotator") or "", row["label"].strip()) for row in rows]
+    if in_sets:
+        return [
+            (row["file"], "", name.strip()) for row in rows for name in row["candidates"].split("|")
+        ], True
+    return [(row["file"], row.get("annotator") or "", row["label"].strip()) for row in rows], False
 
 
 def _json(path: Path) -> object:

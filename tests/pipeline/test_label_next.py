@@ -98,13 +98,13 @@ def test_the_images_chosen_are_tasks_whose_answers_become_labels(
 
 
 def test_a_table_that_labels_cannot_be_added_to_is_refused(project: Project, tmp_path) -> None:
-    export, table = tmp_path / "export.json", tmp_path / "candidates.csv"
+    export, table = tmp_path / "export.json", tmp_path / "table.csv"
     answer = {"type": "choices", "from_name": "label", "value": {"choices": ["1"]}}
     export.write_text(
         json.dumps([{"data": {"image": "a.png"}, "annotations": [{"result": [answer]}]}])
     )
-    table.write_text("file,candidates\na.png,1|2\n")
+    table.write_text("file,ann,bob\na.png,1,2\n")
     done = project.run(*added(export, table))
     assert done.returncode == 1
-    assert f"{table}: columns candidates, file; labels are added to a table" in done.stdout
-    assert table.read_text() == "file,candidates\na.png,1|2\n"
+    assert f"{table}: columns ann, bob, file; labels are added to a table" in done.stdout
+    assert table.read_text() == "file,ann,bob\na.png,1,2\n"

@@ -82,6 +82,19 @@ def test_the_table_is_one_that_the_pipeline_reads(tmp_path: Path):
     assert said["four.jpg"] == Supervision(annotations=())
 
 
+def test_an_answer_takes_the_place_of_candidates(tmp_path: Path):
+    table = tmp_path / "candidates.csv"
+    table.write_text("file,candidates\none.jpg,cat|dog|cow\nfour.jpg,cow|dog\n")
+    added = imported(tmp_path, FULL).added_to(table)
+    assert added.as_csv() == (
+        "file,candidates\nfour.jpg,cow|dog\none.jpg,cat|dog\ntwo.jpg,cat|dog\n"
+    )
+    table.write_text(added.as_csv())
+    assert imported(tmp_path, FULL).added_to(table).as_csv() == added.as_csv()
+    places = arrange([f"{name}.jpg" for name in ("one", "two", "three", "four")], "photos")
+    assert read_supervision(table, "candidates.csv", places)
+
+
 def test_the_short_export_says_the_same(tmp_path: Path):
     about = {"annotation_id": 5, "created_at": "2026", "updated_at": "2026", "lead_time": 1.5}
     short = [
