@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from pipeline_lib.errors import UserError
+from pipeline_lib.parent import end_with_dvc
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +27,8 @@ def say(line: str) -> None:
 
 
 def run(stage: Callable[..., None]) -> None:
-    """Run `stage` as a command-line program."""
+    """Run `stage` as a command-line program, which ends when the DVC that started it does."""
+    end_with_dvc()
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(stage)
     start(app)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from pipeline_lib.doctor.cache import LISTING, OBJECTS, cache_folder, is_intact
 from pipeline_lib.doctor.commands import git_lines
+from pipeline_lib.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 PIPELINES = ("dvc.yaml", "reports/compare/dvc.yaml")
 
@@ -41,6 +43,16 @@ def kept_by_git(root: Path) -> list[str]:
     ]
 
 
+def outputs(root: Path) -> set[Path]:
+    """Files and folders that DVC has recorded as made by a stage, as paths from the root."""
+    return {
+        Path(output["path"])
+        for file in PIPELINES
+        for stage in _lock(root / file).values()
+        for output in stage.get("outs", [])
+    }
+
+
 def _objects(root: Path, *, in_git: bool = False) -> Iterator[tuple[str, Path]]:
     """Path of each recorded output, and of its object in the cache: of those that Git keeps, or of the others."""
     folder = cache_folder(root) / OBJECTS
@@ -65,6 +77,15 @@ def _lock(pipeline: Path) -> dict[str, Any]:
     path = pipeline.with_suffix(".lock")
     if not path.is_file():
         return {}
-    content: dict[str, Any] = YAML(typ="safe").load(path) or {}
-    found: dict[str, Any] = content.get("stages", {})
+    try:
+        content: dict[str, Any] = YAML(typ="safe").load(path) or {}
+        found: dict[str, Any] = content.get("stages", {})
+    except (AttributeError, ValueError, YAMLError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f":{mark.line + 1}" if mark else ""
+        msg = (
+            f"{path}{where}: no lock file of DVC (a merge that was not finished?); take one of the two versions "
+            f"whole, `git checkout --ours` or `--theirs`, then `dvc repro`"
+        )
+        raise UserError(msg) from error
     return found

@@ -46,7 +46,8 @@ def why_missing(root: Path) -> str | None:
             said = str(error).splitlines()[0] if str(error) else type(error).__name__
             return f"{len(wanted)} outputs did not come, and the remote does not answer as it should ({said}); {AGAIN}"
     if not bad:
-        return f"{len(wanted)} outputs did not come, and on the remote they are intact; {AGAIN}"
+        which = "they" if len(wanted) <= MOST else f"the first {MOST} of them"
+        return f"{len(wanted)} outputs did not come, and on the remote {which} are intact; {AGAIN}"
     return (
         f"{listed(bad)}; delete what is damaged there, then `make push` where it is intact, or make it here: "
         "`dvc repro`"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline_lib.artifacts import SIDECAR, TEMPORARY_PREFIX, verify
+from pipeline_lib.doctor import recorded
 from pipeline_lib.doctor.commands import git_lines, ignored
 from pipeline_lib.doctor.finding import Checked, Finding, counted
 from pipeline_lib.doctor.processes import working_in
@@ -30,16 +31,34 @@ SETTLED = 60  # s; a file this old is not just being written
 
 def check(root: Path) -> Checked:
     """Find damaged files, and what killed runs have left half-written."""
+    made = recorded.outputs(root)
+    in_git = {Path(name) for name in git_lines(root, "ls-files", *FOLDERS)}
     files = [
-        sidecar.with_name(sidecar.name.removesuffix(SIDECAR))
+        path
         for folder in FOLDERS
-        for sidecar in sorted((root / folder).rglob(f"*{SIDECAR}"))
+        for path in _with_sidecar(root / folder)
+        if not made.union(in_git).isdisjoint(_and_parents(path, root))
     ]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         said = list(pool.map(_said, files))
-    damaged = [_damage(root, path, why) for path, why in zip(files, said, strict=True) if why]
+    damaged = [
+        _damage(root, path, why, not made.isdisjoint(_and_parents(path, root)))
+        for path, why in zip(files, said, strict=True)
+        if why
+    ]
     summary = f"{counted(len(files), 'file')} compared with the sha256 beside them"
     return Checked("workspace", summary, (*damaged, *_half_written(root), *_untracked(root)))
+
+
+def _with_sidecar(folder: Path) -> list[Path]:
+    sidecars = sorted(folder.rglob(f"*{SIDECAR}"))
+    return [path.with_name(path.name.removesuffix(SIDECAR)) for path in sidecars]
+
+
+def _and_parents(path: Path, root: Path) -> set[Path]:
+    """What DVC or Git may know a file by. Whatever neither of them knows is not ours."""
+    name = path.relative_to(root)
+    return {name, *name.parents}
 
 
 def _said(path: Path) -> str | None:
@@ -50,7 +69,7 @@ def _said(path: Path) -> str | None:
     return None
 
 
-def _damage(root: Path, path: Path, why: str) -> Finding:
+def _damage(root: Path, path: Path, why: str, made: bool) -> Finding:
     name = path.relative_to(root)
     what = "missing, though its sha256 is there" if not path.is_file() else why.split(": ", 1)[1]
     what = what.partition(";")[0]
@@ -60,8 +79,8 @@ def _damage(root: Path, path: Path, why: str) -> Finding:
         path.with_name(path.name + SIDECAR).unlink(missing_ok=True)
         return f"removed {name}: `dvc repro` makes or fetches it"
 
-    # Git keeps what DVC does not: such a file may be the only one.
-    allowed = repair if ignored(root, name) else None
+    # Git keeps what DVC does not, and a person what neither does: such a file may be the only one.
+    allowed = repair if made and ignored(root, name) else None
     return Finding(str(name), what, "delete it, then `dvc pull` or `dvc repro`", allowed)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from pipeline_lib.errors import UserError
+from pipeline_lib.errors import InterruptedRunError, UserError
 from pipeline_lib.methods.phases import Found
 from pipeline_lib.records import Clock
 from pipeline_lib.rng import seeded_layers
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pipeline_lib.methods.phases import Phase, Search
     from pipeline_lib.models.ranks import Ranks
     from pipeline_lib.params.sections import Train
+    from pipeline_lib.training.interruption import Interruption
     from pipeline_lib.training.pool import Pool
 
 STEPS_PER_EPOCH = 20  # that the labeled images should give, at least roughly
@@ -53,7 +54,12 @@ class Findings:
 
 
 def find(
-    method: Method, pool: Pool, train: Train, seed: int, ranks: Ranks | None = None
+    method: Method,
+    pool: Pool,
+    train: Train,
+    seed: int,
+    ranks: Ranks | None = None,
+    interruption: Interruption | None = None,
 ) -> Findings | None:
     """Settings that the method asks for; None where it asks for none.
 
@@ -61,6 +67,7 @@ def find(
 
     Raises:
         UserError: Not even the smallest batch fits in the GPU's memory.
+        InterruptedRunError: See `range_test`.
     """
     search = method.search()
     if search is None:
@@ -70,7 +77,7 @@ def find(
         batch_size, why_batch = _find_batch_size(method, search, pool, train, seed, ranks)
     rate, why_rate, curve = search.learning_rate, "given", []
     if rate is None:
-        curve = range_test(method, batch_size, pool, train, seed, ranks)
+        curve = range_test(method, batch_size, pool, train, seed, ranks, interruption)
         rate, why_rate = choose_rate(curve, train.learning_rate)
     reasons = {"batch_size": why_batch, "learning_rate": why_rate}
     return Findings(Found(batch_size, rate, reasons), curve)
@@ -158,12 +165,17 @@ def range_test(
     train: Train,
     seed: int,
     ranks: Ranks | None = None,
+    interruption: Interruption | None = None,
 ) -> list[dict[str, float]]:
     """Train a copy at a rate that rises exponentially, until its loss is lost.
 
     Returns:
         Rows of step, learning_rate, loss and smoothed_loss: an average whose weights fall by `SMOOTHING`
         per step, divided by their sum. A loss that is not finite ends the test and has no row.
+
+    Raises:
+        InterruptedRunError: SIGINT or SIGTERM came. Of several processes, which must stop after the same
+            step, none looks: the test is short.
     """
     trial = _copy(method, Found(batch_size, train.learning_rate))
     phase = trial.phases(train, 1)[0]
@@ -173,6 +185,9 @@ def range_test(
     rows: list[dict[str, float]] = []
     average, best = 0.0, math.inf
     for step, rate in enumerate(np.geomspace(LOWEST_RATE, HIGHEST_RATE, RATES).tolist()):
+        if interruption and interruption.by and ranks is None:
+            msg = f"train: {interruption.by.name} while the learning rate was sought; run the same command again"
+            raise InterruptedRunError(msg, interruption.by)
         set_learning_rate(optimizer, rate)
         clock = Clock(step, RATES, RATES)
         drawn = draw(trial, clock, seed, step, pool.device)

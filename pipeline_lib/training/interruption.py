@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import signal
-import sys
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -19,15 +17,7 @@ SIGNALS = (
     signal.SIGTERM,
 )  # Ctrl-C; the end of DVC, a scheduler that takes the machine
 
-
-PR_SET_PDEATHSIG = 1
 ANOTHER = 1.0  # s
-
-
-def end_with_parent() -> None:
-    """Have SIGTERM sent to this process when the one that started it ends, however it does (Linux only)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class Interruption:

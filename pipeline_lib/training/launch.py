@@ -15,7 +15,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 from pipeline_lib.errors import InterruptedRunError, UserError
-from pipeline_lib.training.interruption import end_with_parent
+from pipeline_lib.parent import end_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,8 +91,6 @@ def launch(processes: int) -> None:
     from torch.distributed.run import config_from_args, parse_args
 
     logging.disable(logging.CRITICAL)  # its reports of what the stage says itself
-    if "DVC_STAGE" in os.environ:
-        end_with_parent()
     options = ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", f"--rdzv-id={uuid.uuid4()}"]
     if SEVERAL in os.environ:  # torchrun reads all that it needs from there
         options = []

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline_lib.artifacts import SIDECAR, publish_bytes, publish_json, verify
 from pipeline_lib.errors import UserError, in_one_line, listed
-from pipeline_lib.training.interruption import end_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -63,13 +62,11 @@ class Slot:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Keep other processes from training the same configuration, and outlive DVC by nothing.
+        """Keep other processes from training the same configuration.
 
         Raises:
             UserError: Another process is training it, or there can be no such folder.
         """
-        if "DVC_STAGE" in os.environ:
-            end_with_parent()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -89,10 +86,15 @@ class Slot:
             yield
 
     def save(self, step: int, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
-        """Write the state after `step` steps; the last two are kept."""
-        content = packed(tensors, {"step": step, **notes})
-        publish_bytes(self.folder / f"step-{step:012d}.safetensors", content)
-        for old in self._states()[KEPT:]:
+        """Write the state after `step` steps; the last two are kept.
+
+        Later ones can only be damaged, else the training would have gone on from there.
+        """
+        content, newest = packed(tensors, {"step": step, **notes}), _name(step)
+        publish_bytes(self.folder / newest, content)
+        states = self._states()
+        later = [state for state in states if state.name > newest]
+        for old in later + states[len(later) + KEPT :]:
             old.unlink()
             old.with_name(old.name + SIDECAR).unlink(missing_ok=True)
 
@@ -105,7 +107,7 @@ class Slot:
                 verify(path)
                 return _read(path)
             except UserError as error:
-                say(f"resume state ignored: {error}")
+                say(f"resume state ignored: {str(error).partition(';')[0]}")
             except (SafetensorError, LookupError, TypeError, ValueError) as error:
                 say(f"resume state ignored: {path}: {in_one_line(error)}")
         return None
@@ -127,6 +129,10 @@ class Slot:
                     f"resume state {path.parent} ignored: other {listed(_differences(self.identity, other), 5)}"
                 )
         return lines
+
+
+def _name(step: int) -> str:
+    return f"step-{step:012d}.safetensors"
 
 
 def packed(tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> bytes:

@@ -119,7 +119,7 @@ def _run(
     findings = (
         Findings.restored(state[1].get("findings"))
         if state
-        else find(method, pool, params.train, params.seed, ranks)
+        else find(method, pool, params.train, params.seed, ranks, interruption)
     )
     if findings:
         method.use(findings.found)

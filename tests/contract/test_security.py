@@ -31,7 +31,7 @@ MAY_IMPORT = {
         *(f"stages/{name}.py" for name in ("audit", "compare", "dvc_command", "share", "sweep")),
     },
     "ctypes": {
-        "pipeline_lib/training/interruption.py",  # prctl: to end with DVC
+        "pipeline_lib/parent.py",  # prctl: to end with DVC
         "pipeline_lib/doctor/environment.py",  # asks the driver of the GPU
     },
     "importlib": {
@@ -39,7 +39,10 @@ MAY_IMPORT = {
         "pipeline_lib/protocols/split.py",
         "pipeline_lib/training/prepare.py",
     },
-    **dict.fromkeys(("socket", "ftplib", "smtplib", "requests", "httpx", "urllib3", "fsspec"), ()),
+    "socket": {
+        "pipeline_lib/sweep/engines/ray.py"
+    },  # whether the cluster that the user names answers
+    **dict.fromkeys(("ftplib", "smtplib", "requests", "httpx", "urllib3", "fsspec"), ()),
     # submitit pickles a job for a process of the same user's; that its code goes along is said to this one
     "cloudpickle": {"pipeline_lib/sweep/engines/submitted.py"},
     **dict.fromkeys(("marshal", "shelve", "dill", "joblib", "runpy", "code", "yaml"), ()),

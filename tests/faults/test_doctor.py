@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -25,10 +26,12 @@ from pipeline_lib.doctor import (
     experiments,
     locks,
     processes,
+    recorded,
     remotes,
     workspace,
 )
 from pipeline_lib.doctor.finding import Finding
+from pipeline_lib.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHED = b"what the stage has made\n"
@@ -238,6 +241,36 @@ def test_a_file_without_its_bytes_is_found_and_one_that_git_keeps_is_not_deleted
     finding = only(workspace.check(toy.root).findings)
     assert finding.where == "reports/own.csv"
     assert finding.repair is None
+
+
+def test_files_of_a_person_are_neither_compared_nor_deleted(toy: Toy) -> None:
+    toy.write("data/mine/photos.zip", "mine")
+    toy.write("data/mine/photos.zip.sha256", f"SHA256 (photos.zip) = {'0' * 64}\n")
+    toy.write("data/all.sha256", f"{'0' * 64}  photos.zip\n")
+    toy.write(".git/info/exclude", "/data/\n")
+    assert workspace.check(toy.root).findings == ()
+    path = toy.root / "data/made.txt"
+    path.unlink()
+    path.write_bytes(CACHED[1:])
+    finding = only(workspace.check(toy.root).findings)
+    assert (finding.where, finding.what[:7]) == ("data/made.txt", "damaged")
+    repaired(finding)
+    assert not path.exists()
+    assert (toy.root / "data/mine/photos.zip").read_text() == "mine"
+
+
+def test_an_unfinished_merge_of_the_lock_file_is_one_line(toy: Toy) -> None:
+    lock = toy.root / "dvc.lock"
+    text = lock.read_text()
+    lock.write_text(
+        text.replace("stages:", "<<<<<<< HEAD\nstages:\n=======\nstages: {}\n>>>>>>> b")
+    )
+    with pytest.raises(UserError) as refused:
+        recorded.outputs(toy.root)
+    assert re.fullmatch(r"\S+/dvc.lock:\d+: no lock file of DVC \(.*dvc repro`", str(refused.value))
+    lock.write_text("- not\n- a\n- mapping\n")
+    with pytest.raises(UserError, match="no lock file of DVC"):
+        recorded.outputs(toy.root)
 
 
 def test_half_written_files_go_once_nobody_can_be_writing_them(toy: Toy) -> None:

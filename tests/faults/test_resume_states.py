@@ -118,6 +118,26 @@ def test_a_damaged_state_is_found_and_the_one_before_it_serves(root: Path) -> No
     assert loaded[1]["step"] == 6
 
 
+def test_after_damaged_states_new_ones_are_kept(root: Path) -> None:
+    slot = saved(root, 1, step=100)
+    for path in slot.folder.glob("step-*.safetensors"):
+        path.write_bytes(path.read_bytes()[:-1] + b"x")
+    said: list[str] = []
+    assert slot.load(said.append) is None
+    assert len(said) == 2
+    assert all(line.startswith("resume state ignored: ") for line in said)
+    assert "dvc" not in " ".join(said).lower().replace(str(root), "")
+    kept = []
+    for step in (10, 20, 30):
+        slot.save(step, {"w": torch.zeros(1)}, {})
+        kept.append(sorted(int(path.stem[5:]) for path in slot.folder.glob("step-*.safetensors")))
+        loaded = slot.load(print)
+        assert loaded is not None
+        assert loaded[1]["step"] == step
+    assert kept == [[10], [10, 20], [20, 30]]
+    assert len(list(slot.folder.glob("*.sha256"))) == 3, "of both, and of the description"
+
+
 def test_other_things_in_the_folder_of_states_stay(root: Path) -> None:
     saved(root, 1)
     other = root / "photos"

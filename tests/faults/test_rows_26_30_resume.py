@@ -13,9 +13,9 @@ import pytest
 from pipeline_lib.cells.workspace import as_yaml
 from pipeline_lib.params.methods import KINDS
 from tests import toy_training
-from tests.kill_harness import Attacked, Server, server
+from tests.kill_harness import Attacked, Server, made_by, server
 
-MADE = ("models", "data/label_state.parquet", "data/label_state.parquet.sha256", "reports")
+MADE = made_by("train")
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +56,7 @@ def test_row_26_killed_at_any_moment_training_ends_with_the_same_bytes(
 def test_row_26_soak(stages: Server, tmp_path: Path, method: str) -> None:
     attacked = attack(stages, tmp_path, method, 15, 1)
     print(f"{method}: {len(attacked.kills)} kills, resumed {attacked.resumed} times")
+    assert attacked.resumed
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -22,7 +22,8 @@ time.sleep(0.2)
 """
 TRAINING = """
 import pathlib, sys, time
-from pipeline_lib.training.interruption import end_with_parent, noticed
+from pipeline_lib.parent import end_with_parent
+from pipeline_lib.training.interruption import noticed
 end_with_parent()
 with noticed() as interruption:
     pathlib.Path(sys.argv[1], "began").touch()
