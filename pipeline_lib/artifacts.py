@@ -65,7 +65,7 @@ def publish_together(*paths: Path, sidecar: bool = True) -> Iterator[list[Path]]
             beside = path.with_name(path.name + SIDECAR)
             line = f"{sha256(temporary)}  {path.name}\n"
             ready[written := _temporary(beside)] = beside
-            written.write_text(line)
+            written.write_text(line, "utf-8", "surrogateescape")
         for temporary in ready:
             _flush(temporary)
         for temporary, path in ready.items():

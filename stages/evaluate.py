@@ -35,7 +35,7 @@ def main() -> None:
     device = choose_device(params.train.device)
     host = torch.device("cpu")  # each test image is looked at once
     memory = ImageMemory(params.train.memory_budget, host, resume_root(), say)
-    show(evaluate(DATA, MODELS, REPORTS, params.evaluate, device, memory))
+    show(evaluate(DATA, MODELS, REPORTS, params.method, params.evaluate, device, memory))
 
 
 def show(metrics: dict[str, Any]) -> None:

@@ -32,6 +32,7 @@ def evaluate(
     data: Path,
     models: Path,
     reports: Path,
+    method: str,
     params: Evaluate,
     device: torch.device,
     memory: ImageMemory,
@@ -42,6 +43,7 @@ def evaluate(
         data: what download to train wrote.
         models: the predictor.
         reports: gets the results.
+        method: that the predictor is to be of.
         params: the section `evaluate`.
         device: where the predictor runs.
         memory: of the host, that takes the test images.
@@ -52,7 +54,7 @@ def evaluate(
     Raises:
         UserError: An input is missing, damaged, or does not belong to the others.
     """
-    about, task = _belonging_together(models, data / "classes.json")
+    about, task = _belonging_together(models, data / "classes.json", method)
     classes: list[str] = task["classes"]
     known = labels.read_training_labels(data, len(classes))
     curve = labels.label_curve(data / "label_history.parquet", known)
@@ -89,9 +91,14 @@ def evaluate(
     return content
 
 
-def _belonging_together(models: Path, classes: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Read predictor.json and classes.json, which must be of the same classes and shape of images."""
+def _belonging_together(
+    models: Path, classes: Path, method: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read predictor.json and classes.json, which must be of the same classes, shape of images, and method."""
     about, task = read_description(models), read_json(classes)
+    if about["method"] != method:
+        msg = f"{models / DESCRIPTION}: trained with {about['method']}, params.yaml says {method}; run `dvc repro`"
+        raise UserError(msg)
     network = about["architecture"]
     shape = tuple(network[name] for name in ("image_height", "image_width", "channels"))
     for ours, theirs, what in (

@@ -45,6 +45,10 @@ def test_row_37_other_surroundings_give_the_same_bytes(project: Project) -> None
         path.touch()
     assert "Data and pipelines are up to date." in project.dvc("repro")
     elsewhere = {"PYTHONHASHSEED": "7", "TZ": "Pacific/Kiritimati", "LC_ALL": "C"}
+    elsewhere |= {
+        "PYTHONUTF8": "0",
+        "PYTHONCOERCECLOCALE": "0",
+    }  # else Python would not mind that locale
     force = "umask 077; exec taskset -c 0 dvc repro --force"
     done = project.run("sh", "-c", force, **elsewhere)
     assert done.returncode == 0, done.stdout

@@ -130,11 +130,11 @@ def write_labels(data: Path, labels) -> None:
     publish_table(data / "label_history.parquet", pa.table(history))
 
 
-def run(root: Path, batch_size: int = 4, budget: float = 1.0, say=print):
+def run(root: Path, batch_size: int = 4, budget: float = 1.0, say=print, method="cr_dpll"):
     params = load(ROOT / "params.yaml").evaluate.model_copy(update={"batch_size": batch_size})
     cpu = torch.device("cpu")
     memory = ImageMemory(budget, cpu, root / "scratch", say)
-    return evaluate(root / "data", root / "models", root / "reports", params, cpu, memory)
+    return evaluate(root / "data", root / "models", root / "reports", method, params, cpu, memory)
 
 
 def test_the_median_of_the_last_evaluations_and_the_ends_of_phases_are_measured(tmp_path) -> None:
@@ -346,6 +346,14 @@ def test_row_22_a_predictor_of_other_images_is_refused(tmp_path) -> None:
     edit(tmp_path / "data/classes.json", height=16)
     with pytest.raises(UserError, match=r"predictor\.json: trained on other sizes of images than"):
         run(tmp_path)
+
+
+def test_row_22_a_predictor_of_another_method_is_refused(tmp_path) -> None:
+    write_inputs(tmp_path)
+    said = r"predictor\.json: trained with cr_dpll, params\.yaml says paws; run `dvc repro`"
+    with pytest.raises(UserError, match=said):
+        run(tmp_path, method="paws")
+    assert not (tmp_path / "reports").exists()
 
 
 def test_row_40_a_model_from_the_future_is_refused(tmp_path) -> None:

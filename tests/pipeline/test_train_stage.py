@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
+import json
 import shutil
 import signal
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import pyarrow.parquet as pq
 import pytest
 
+from pipeline_lib.artifacts import publish_table
+from pipeline_lib.training.resume import loaded_code
 from tests.pipeline.conftest import Project
 
 OUTPUTS = ("models", "data", "reports")
@@ -71,6 +78,32 @@ def test_row_29_the_state_of_another_configuration_is_not_used(trainable: Projec
     assert "resuming" not in done.stdout
 
 
+def test_row_29_the_state_of_other_data_or_code_is_not_used(
+    trainable: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainable.set(train=SAVING)
+    kill_in_a_save(trainable)
+    (slot,) = slots(trainable)
+    code = json.loads((slot / "run.json").read_text())["code"]
+    for name in ("methods.cr_dpll", "training.loop", "models.small_cnn", "rng"):
+        file = trainable.root / "pipeline_lib" / f"{name.replace('.', '/')}.py"
+        assert code[f"pipeline_lib.{name}"] == hashlib.sha256(file.read_bytes()).hexdigest()
+
+    module = SimpleNamespace(__file__=str(trainable.root / "pipeline_lib/rng.py"))
+    monkeypatch.setitem(sys.modules, "pipeline_lib.another", module)
+    before = loaded_code()
+    Path(module.__file__).write_text("# edited\n")
+    after = loaded_code()
+    assert {name for name in after if after[name] != before[name]} == {"pipeline_lib.another"}
+
+    split = trainable.root / "data/split/train.parquet"
+    publish_table(split, pq.read_table(split).slice(1))
+    done = trainable.stage("train")
+    assert done.returncode == 0
+    assert "ignored: other inputs data/split/train.parquet" in done.stdout
+    assert "resuming" not in done.stdout
+
+
 def test_a_damaged_state_is_passed_over(trainable: Project) -> None:
     trainable.set(train=SAVING)
     kill_in_a_save(trainable)
@@ -78,9 +111,12 @@ def test_a_damaged_state_is_passed_over(trainable: Project) -> None:
         content = bytearray(state.read_bytes())
         content[-1] ^= 1
         state.write_bytes(content)
-    done = trainable.stage("train")
-    assert done.returncode == 0
-    assert "resume state ignored" in done.stdout
+    done = trainable.stage("train", {"half": 4})  # again, and with states that are intact
+    assert done.returncode == -signal.SIGKILL
+    assert done.stdout.count("resume state ignored") == 2
+    again = trainable.stage("train")
+    assert again.returncode == 0
+    assert "resuming after step" in again.stdout
 
 
 def test_row_30_two_trainings_of_one_configuration_do_not_mix(trainable: Project) -> None:
