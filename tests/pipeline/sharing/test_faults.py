@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import signal
 import subprocess
 import time
@@ -147,3 +148,26 @@ def test_a_server_that_fails_is_named_and_nothing_is_half_written(team: Team) ->
     team.proxy.behave()
     ok(clone, *APP, "pull")
     nothing_half_written(clone)
+
+
+@pytest.mark.parametrize(("trouble", "much"), [("errors", 10**6), ("delay", 3.0)])
+def test_a_push_to_a_server_that_fails_or_is_silent_says_so_and_is_completed(
+    team: Team, trouble: str, much: float
+) -> None:
+    origin, prefix = team.origin, f"fails-{trouble}"
+    local = origin.root / ".dvc/config.local"
+    before = local.read_bytes() if local.exists() else None
+    ok(origin, "dvc", "remote", "modify", "--local", "store", "url", f"s3://{BUCKET}/{prefix}")
+    ok(origin, "dvc", "remote", "modify", "--local", "store", "read_timeout", "1")
+    setattr(team.proxy, trouble, much)
+    done = origin.run(*APP, "push", AWS_MAX_ATTEMPTS="1")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stdout
+    assert re.search("reached max retries: 0|Read timeout on endpoint URL", done.stdout), (
+        done.stdout
+    )
+    team.proxy.behave()
+    ok(origin, *APP, "push")
+    assert team.bucket.damaged(prefix) == []
+    assert recorded(origin, IMAGES) in map(named, team.bucket.names(f"{prefix}/files/"))
+    local.unlink() if before is None else local.write_bytes(before)
