@@ -1,4 +1,4 @@
-# The two commands of the README. Each sets up .venv by itself, and skips that when it is up to date.
+# The commands of the README. Each sets up .venv by itself, and skips that when it is up to date.
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -6,7 +6,7 @@ JOBS ?= 1
 # Many containers forbid compiled files; then every process compiles its libraries anew (all of them: 22 s, not 9).
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: repro test soak compare push pull help
+.PHONY: repro test soak compare push pull audit help
 help:
 	@echo "make repro   run the pipeline (dvc repro), then open reports/index.html"
 	@echo "make compare JOBS=2   run what is missing of the comparison, then open reports/compare/index.html"
@@ -14,7 +14,7 @@ help:
 	@echo "make pull    fetch them"
 	@echo "make test    linters, types, layers and the whole test suite"
 	@echo "make audit   known holes in the pinned packages, and licences"
-	@echo "make soak    hundreds of kills, thousands of broken inputs, another processor (an hour)"
+	@echo "make soak    what make test leaves out: hundreds of kills, thousands of broken inputs, another processor (hours)"
 
 repro: .venv/ok
 	PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro
@@ -29,7 +29,9 @@ test: .venv/ok
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh tests/run.sh
 
 soak: .venv/ok
-	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 python -m pytest -q -s -m soak
+	PATH="$$PATH:$(CURDIR)/$(BIN)" uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-fuzz.txt \
+		|| echo "requirements-fuzz.txt cannot be installed here: no inputs are made up by atheris"
+	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 python -m pytest -q -s -m "soak or slow"
 
 audit: .venv/ok
 	PATH="$$PATH:$(CURDIR)/$(BIN)" $(BIN)/python -m stages.app audit

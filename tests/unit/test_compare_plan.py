@@ -117,6 +117,8 @@ REFUSED = [
     ),
     (FEW | {"budgets": {"bad": {"data": 3}}}, "compare.budgets.bad: data: may change"),
     (FEW | {"variants": {"a-b": {}}}, "compare.variants.a-b"),
+    (FEW | {"variants": {"x;touch y": {}}}, "compare.variants.x;touch y"),
+    (FEW | {"budgets": {"$(touch y)": {}}}, "compare.budgets.$(touch y)"),
     (
         {"methods": {"fixmach": {"tried": 0, "params": {}}}},
         "compare.methods.fixmach: is not one of",
