@@ -40,3 +40,17 @@ def test_every_remote_of_the_page_is_verified() -> None:
     page = (ROOT / "docs/how-to/share.md").read_text(encoding="utf-8")
     added = page.count("dvc remote add ")
     assert added == page.count("dvc remote modify store verify true") == 3
+
+
+def test_row_37_a_checkout_on_a_system_of_other_line_ends_has_the_same_bytes(
+    tmp_path: Path,
+) -> None:
+    for ends in ("true", "false"):
+        settings = [f"core.autocrlf={ends}", f"core.eol={'crlf' if ends == 'true' else 'lf'}"]
+        chosen = [part for setting in settings for part in ("-c", setting)]
+        subprocess.run(["git", *chosen, "clone", "-q", str(ROOT), str(tmp_path / ends)], check=True)
+    names = git("ls-files", "*.py", "*.yaml", "*.lock", "*.toml", "*.j2", "*.css").split()
+    assert len(names) > 200
+    for name in names:
+        here, there = (tmp_path / ends / name for ends in ("true", "false"))
+        assert here.read_bytes() == there.read_bytes(), name

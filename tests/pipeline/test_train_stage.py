@@ -7,7 +7,9 @@ import hashlib
 import json
 import shutil
 import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -127,6 +129,26 @@ def test_row_30_two_trainings_of_one_configuration_do_not_mix(trainable: Project
         done = trainable.stage("train")
     assert done.returncode == 1
     assert "trains this configuration already" in done.stdout
+
+
+@pytest.mark.slow
+def test_row_30_a_second_training_of_the_same_names_the_first(trainable: Project) -> None:
+    trainable.set(train={"epochs": 1000, "checkpoint_steps": 1})
+    command = [sys.executable, "-m", "stages.train"]
+    with subprocess.Popen(
+        command, cwd=trainable.root, env=trainable.environment, stdout=subprocess.DEVNULL
+    ) as first:
+        try:
+            end = time.monotonic() + 60
+            while not list((trainable.root / ".dvc/tmp/resume").glob("*/step-*.safetensors")):
+                assert time.monotonic() < end
+                time.sleep(0.05)
+            second = trainable.run(*command)
+            assert first.poll() is None
+        finally:
+            first.kill()
+    assert second.returncode == 1
+    assert f"process {first.pid} trains this configuration already" in second.stdout
 
 
 def test_row_31_a_loss_that_is_not_finite_stops_with_advice(trainable: Project) -> None:
