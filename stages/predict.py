@@ -33,7 +33,10 @@ Abstain = Annotated[
 ]
 BatchSize = Annotated[
     int | None,
-    typer.Option(min=1, help="Images per pass; by default 256; on a processor 128 of 32 pixels, fewer if they are larger."),
+    typer.Option(
+        min=1,
+        help="Images per pass; by default 256; on a processor 128 of 32 pixels, fewer if they are larger.",
+    ),
 ]
 On = Annotated[Device, typer.Option(help="Where the network runs.")]
 
