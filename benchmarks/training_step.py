@@ -3,8 +3,9 @@
     python -m benchmarks.training_step --archive cifar10-jpeg.tar.gz -o benchmarks/results/training_step.json
 
 From decoded images in memory to moved weights and averages: WRN-28-2, CIFAR-10's size, one thread, the processor's
-own instructions. The other side is `plain.py`: float32, loader in the same process (no worker: there is one core),
-a forward pass per view. They take turns; a ratio is that of two steps next to each other.
+own instructions (those of an older one with `ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2` before the command). The
+other side is `plain.py`: float32, loader in the same process (no worker: there is one core), a forward pass per view. They
+take turns; a ratio is that of two steps next to each other.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ if TYPE_CHECKING:
     from pipeline_lib.methods.base import Method
 
 # A step in bf16 takes a minute on a processor that has no instructions for it.
-PRECISIONS = ("fp32", "bf16") if torch.cpu._is_avx512_bf16_supported() else ("fp32",)
+CAPABILITY = torch.backends.cpu.get_cpu_capability()
+HALF = CAPABILITY.startswith("AVX512") and torch.cpu._is_avx512_bf16_supported()
+PRECISIONS = ("fp32", "bf16") if HALF else ("fp32",)
 CLASSES, LABELED, SEED = 10, 500, 1
 # Smaller than the papers' where a step of one core would take too long.
 BATCH = {"cr_dpll": 64, "mixmatch": 64, "fixmatch": 16, "paws": 16}
@@ -179,8 +182,7 @@ def main() -> None:
     if options.output:
         archive = f" --archive {options.archive.name}" if options.archive else ""
         said = f"python -m benchmarks.training_step{archive} --images {options.images} --rounds {options.rounds}"
-        instructions = torch.backends.cpu.get_cpu_capability()
-        made = {**environment(), "torch": torch.__version__, "instructions": instructions}
+        made = {**environment(), "torch": torch.__version__, "instructions": CAPABILITY}
         content = {"command": said, **made, "seed": SEED, "runs": runs}
         options.output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
