@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from pipeline_lib.datasets.files.forms import SEPARATOR
 from pipeline_lib.datasets.files.layout import is_image
 from pipeline_lib.datasets.files.sheet import brief, quoted
 from pipeline_lib.errors import UserError, in_one_line, listed
@@ -95,7 +96,7 @@ class Imported:
         for file, _, name in self.rows:
             if name:  # a file that is not in a table of candidates is an unlabeled image
                 names.setdefault(file, {})[name] = None
-        return {file: "|".join(found) for file, found in names.items()}
+        return {file: SEPARATOR.join(found) for file, found in names.items()}
 
     def added_to(self, path: Path) -> Imported:
         """With the rows of an earlier table, but for blank ones and candidates of files that are answered now.
@@ -106,6 +107,9 @@ class Imported:
         answered = {file for file, _, name in self.rows if name}
         earlier, in_sets = _earlier(path)
         kept = [row for row in earlier if row[0] not in answered or (row[2] and not in_sets)]
+        if in_sets and (odd := [name for _, _, name in self.rows if SEPARATOR in name]):
+            msg = f"{path}: a class called {quoted(odd[0], 40)} cannot stand in a set of candidates; rename it"
+            raise UserError(msg)
         known = {file for file, _, _ in kept}
         new = [row for row in self.rows if row[2] or row[0] not in known]
         return Imported(sorted(dict.fromkeys([*kept, *new])), self.cancelled, in_sets)
@@ -148,22 +152,29 @@ def _earlier(path: Path) -> tuple[list[tuple[str, str, str]], bool]:
     """Rows of file, annotator (blank where it has none) and label; whether they were sets of candidates."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file, strict=True))
+            reader = csv.DictReader(file, strict=True)
+            rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         msg = f"{path}: cannot be read ({in_one_line(error)}); give a CSV table of file and label, or of file and candidates"
         raise UserError(msg) from error
-    names = set(rows[0]) if rows else {"file", "label"}
+    names = set(reader.fieldnames or ["file", "label"])
     in_sets = names == set(SETS)
     told = in_sets or {"file", "label"} <= names <= set(COLUMNS)
-    if not told or any(None in row.values() for row in rows):
+    if not told:
         msg = (
             f"{path}: columns {listed(sorted(map(str, names)))}; labels are added to a table of file and label, "
             f"or of file and candidates, only"
         )
         raise UserError(msg)
+    for number, row in enumerate(rows, start=2):
+        if None in row or None in row.values() or (in_sets and not row["candidates"].strip()):
+            msg = f"{path}:{number}: more or fewer fields than the header, or no candidates; correct this row"
+            raise UserError(msg)
     if in_sets:
         return [
-            (row["file"], "", name.strip()) for row in rows for name in row["candidates"].split("|")
+            (row["file"], "", name.strip())
+            for row in rows
+            for name in row["candidates"].split(SEPARATOR)
         ], True
     return [(row["file"], row.get("annotator") or "", row["label"].strip()) for row in rows], False
 

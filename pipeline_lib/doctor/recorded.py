@@ -79,7 +79,7 @@ def _lock(pipeline: Path) -> dict[str, Any]:
         return {}
     try:
         content: dict[str, Any] = YAML(typ="safe").load(path) or {}
-        found: dict[str, Any] = content.get("stages", {})
+        found: dict[str, Any] = content.get("stages") or {}
     except (AttributeError, ValueError, YAMLError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f":{mark.line + 1}" if mark else ""

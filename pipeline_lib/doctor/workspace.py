@@ -31,13 +31,13 @@ SETTLED = 60  # s; a file this old is not just being written
 
 def check(root: Path) -> Checked:
     """Find damaged files, and what killed runs have left half-written."""
-    made = recorded.outputs(root)
-    in_git = {Path(name) for name in git_lines(root, "ls-files", *FOLDERS)}
+    made, unread = _recorded(root)
+    ours = made | {Path(name) for name in git_lines(root, "ls-files", *FOLDERS)}
     files = [
         path
         for folder in FOLDERS
         for path in _with_sidecar(root / folder)
-        if not made.union(in_git).isdisjoint(_and_parents(path, root))
+        if not ours.isdisjoint(_and_parents(path, root))
     ]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         said = list(pool.map(_said, files))
@@ -47,7 +47,17 @@ def check(root: Path) -> Checked:
         if why
     ]
     summary = f"{counted(len(files), 'file')} compared with the sha256 beside them"
-    return Checked("workspace", summary, (*damaged, *_half_written(root), *_untracked(root)))
+    found = (*unread, *damaged, *_half_written(root), *_untracked(root))
+    return Checked("workspace", summary, found)
+
+
+def _recorded(root: Path) -> tuple[set[Path], list[Finding]]:
+    """What DVC has recorded, or why that cannot be read."""
+    try:
+        return recorded.outputs(root), []
+    except UserError as error:
+        what, _, to_do = str(error).partition("; ")
+        return set(), [Finding("dvc.lock", what, to_do)]
 
 
 def _with_sidecar(folder: Path) -> list[Path]:

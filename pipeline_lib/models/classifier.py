@@ -50,13 +50,13 @@ class Classifier(nn.Module):
         """Embed uint8 images: (B, C, H, W) -> (B, D)."""
         groups = groups_of(self.encoder)
         if groups > 1 and self.encoder.training and images_BCHW.device.type == "cpu":
-            parts = one_group_at_a_time(self.encoder, images_BCHW)
-            return torch.cat([self._features(part_BCHW, 1) for part_BCHW in parts])
-        return self._features(images_BCHW, groups)
+            return one_group_at_a_time(self.encoder, self._features, images_BCHW)
+        return self._features(images_BCHW)
 
-    def _features(self, images_BCHW: Tensor, groups: int) -> Tensor:
+    def _features(self, images_BCHW: Tensor) -> Tensor:
         if self.ranks is None:
             return self._embed(images_BCHW)
+        groups = groups_of(self.encoder)
         shared = Shared(self.ranks, groups, len(images_BCHW) // groups)
         with sharing(self.encoder, shared):
             return shared.all(self._embed(shared.mine(images_BCHW)))

@@ -145,7 +145,7 @@ def read_yaml(path: Path) -> Mapping[str, Any]:
         line = path.read_bytes()[: error.start].count(b"\n") + 1
         msg = f"{path}:{line}: not UTF-8 (byte {error.object[error.start]:#04x}); save the file as UTF-8"
         raise UserError(msg) from error
-    for number, written in enumerate(text.splitlines(), start=1):
+    for number, written in enumerate(text.removeprefix("\ufeff").split("\n"), start=1):
         if written.startswith("%"):  # %YAML 1.1: to DVC `yes` would be another value than here
             msg = f"{path}:{number}: a line that begins with % changes what values mean; remove it"
             raise UserError(msg)

@@ -268,6 +268,13 @@ def test_an_unfinished_merge_of_the_lock_file_is_one_line(toy: Toy) -> None:
     with pytest.raises(UserError) as refused:
         recorded.outputs(toy.root)
     assert re.fullmatch(r"\S+/dvc.lock:\d+: no lock file of DVC \(.*dvc repro`", str(refused.value))
+    (toy.root / "data/.tmp-x.0a").touch()
+    os.utime(toy.root / "data/.tmp-x.0a", (0, 0))
+    found = workspace.check(toy.root).findings
+    assert [finding.where for finding in found[:2]] == [
+        "dvc.lock",
+        str(toy.root / "data/.tmp-x.0a"),
+    ]
     lock.write_text("- not\n- a\n- mapping\n")
     with pytest.raises(UserError, match="no lock file of DVC"):
         recorded.outputs(toy.root)

@@ -220,6 +220,7 @@ def test_row_4_a_tab(refuse):
 
 
 def test_row_4_another_version_of_yaml(refuse):
+    assert "begins with %" in refuse("\ufeff%YAML 1.1\n---\n" + TEXT)
     message = refuse("# A comment.\n%YAML 1.1\n---\n" + TEXT)
     assert message == "params.yaml:2: a line that begins with % changes what values mean; remove it"
 

@@ -108,6 +108,7 @@ def test_the_commands_do_what_the_page_says(workspace: Path) -> None:
 
 def test_the_predictor_is_loaded_in_python(workspace: Path) -> None:
     (code,) = blocks("python", "In Python")
-    names, _ = executed(code.replace("(2, 1, 8, 8,", "(2, 3, 8, 8,"))
+    assert "2, 1, 8, 8" in code
+    names, _ = executed(code.replace("2, 1, 8, 8", "2, 3, 8, 8"))
     torch.testing.assert_close(names["probabilities_BK"].sum(dim=1), torch.ones(2))
     assert names["probabilities_BK"].shape == (2, len(CLASSES))

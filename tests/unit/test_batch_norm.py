@@ -6,7 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline_lib.models.batch_norm import groupable, in_groups, refresh_statistics
+from pipeline_lib.models.batch_norm import (
+    groupable,
+    in_groups,
+    one_group_at_a_time,
+    refresh_statistics,
+)
 from pipeline_lib.models.classifier import Classifier
 from pipeline_lib.models.small_cnn import SmallCnn
 
@@ -105,6 +110,14 @@ def test_groups_end_with_an_error() -> None:
     with pytest.raises(KeyError), in_groups(network, 2):
         raise KeyError
     assert network[1].groups == 1
+
+
+def test_a_pass_that_fails_leaves_no_groups() -> None:
+    network = groupable(make_network().train())
+    with pytest.raises(RuntimeError), in_groups(network, 2):
+        one_group_at_a_time(network, network, torch.zeros(4, 1, 6, 6))  # one channel, not three
+    assert network[1].groups == 1
+    assert network[1].recorded is None
 
 
 @pytest.mark.parametrize("training", [True, False])

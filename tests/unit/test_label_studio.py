@@ -92,7 +92,35 @@ def test_an_answer_takes_the_place_of_candidates(tmp_path: Path):
     table.write_text(added.as_csv())
     assert imported(tmp_path, FULL).added_to(table).as_csv() == added.as_csv()
     places = arrange([f"{name}.jpg" for name in ("one", "two", "three", "four")], "photos")
-    assert read_supervision(table, "candidates.csv", places)
+    said = read_supervision(table, "candidates.csv", places)
+    assert {file: one.candidates for file, one in said.items()} == {
+        "four.jpg": ("cow", "dog"),
+        **dict.fromkeys(("one.jpg", "two.jpg"), ("cat", "dog")),
+    }
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("one.jpg,cat,dog", "candidates.csv:3: more or fewer fields than the header"),
+        ("one.jpg", "candidates.csv:3: more or fewer fields than the header"),
+        ("one.jpg, ", "candidates.csv:3: .* or no candidates; correct this row"),
+    ],
+)
+def test_rows_of_candidates_that_would_be_lost_are_refused(tmp_path: Path, rows: str, message: str):
+    table = tmp_path / "candidates.csv"
+    table.write_text(f"file,candidates\nfour.jpg,cow|dog\n{rows}\n")
+    with pytest.raises(UserError, match=message):
+        imported(tmp_path, FULL).added_to(table)
+
+
+def test_a_class_that_would_be_two_in_a_set_is_refused(tmp_path: Path):
+    table = tmp_path / "candidates.csv"
+    table.write_text("file,candidates\n")
+    odd = [task("/data/upload/3/1a2b3c4d-one.jpg", annotation(answer("we|ird")))]
+    with pytest.raises(UserError, match=r"a class called 'we\|ird' cannot stand in a set"):
+        imported(tmp_path, odd).added_to(table)
+    assert imported(tmp_path, FULL).added_to(table).as_csv().startswith("file,candidates\n")
 
 
 def test_the_short_export_says_the_same(tmp_path: Path):
