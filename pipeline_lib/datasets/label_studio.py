@@ -117,7 +117,8 @@ class Imported:
     def summary(self) -> str:
         """Count in one line what there is."""
         files, silent = ({f for f, _, c in self.rows if bool(c) is said} for said in (True, False))
-        people, classes = ({row[at] for row in self.rows if row[2]} for at in (1, 2))
+        classes = {name for _, _, name in self.rows if name}
+        people = {who for _, who, name in self.rows if name and (who or not self.in_sets)}
         return (
             f"{len(files | silent)} images, {len(silent)} of them unlabeled; {len(people)} annotators; "
             f"{len(classes)} classes ({listed(brief(name) for name in sorted(classes))}); "

@@ -89,6 +89,7 @@ def test_an_answer_takes_the_place_of_candidates(tmp_path: Path):
     assert added.as_csv() == (
         "file,candidates\nfour.jpg,cow|dog\none.jpg,cat|dog\ntwo.jpg,cat|dog\n"
     )
+    assert added.summary().startswith("4 images, 1 of them unlabeled; 3 annotators; 3 classes")
     table.write_text(added.as_csv())
     assert imported(tmp_path, FULL).added_to(table).as_csv() == added.as_csv()
     places = arrange([f"{name}.jpg" for name in ("one", "two", "three", "four")], "photos")
