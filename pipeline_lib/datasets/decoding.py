@@ -194,7 +194,7 @@ def _in_order(
 ) -> Iterator[tuple[list[R], Decoded]]:
     waiting: deque[tuple[list[R], Future[Decoded]]] = deque()
     for chunk in chunks:
-        waiting.append((chunk, pool.submit(decode_chunk, _images(chunk), target)))
+        waiting.append((chunk, _submit(pool, chunk, target)))
         if len(waiting) > most:
             first, result = waiting.popleft()
             yield first, result.result()
@@ -203,9 +203,22 @@ def _in_order(
         yield first, result.result()
 
 
+def _submit(
+    pool: ProcessPoolExecutor, chunk: Sequence[Pictured], target: Target
+) -> Future[Decoded]:
+    """Submit with Ctrl-C blocked: a process that starts for it inherits that, from before its first import.
+
+    So a process leaves Ctrl-C to the one that started it, which ends the pool.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return pool.submit(decode_chunk, _images(chunk), target)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _begin() -> None:
-    """Make a new process leave Ctrl-C to the one that started it, and end when that one is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Make a new process end when the one that started it is gone."""
     _ignore_odd_metadata()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

@@ -38,6 +38,14 @@ if __name__ == "__main__":
             if number == 40:
                 print("go", flush=True)
 """
+SLOW_TO_START = """
+import os
+import time
+
+if __name__ != "__main__":
+    os.write(1, b"go\\n")  # at once: two processes write here
+    time.sleep(2)
+"""
 
 
 def test_a_killed_process_is_one_line_and_the_others_are_gone(monkeypatch):
@@ -96,9 +104,10 @@ def of_session(session: int) -> list[int]:
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 @pytest.mark.parametrize("how", ["Ctrl-C", "terminated", "killed"])
-def test_no_process_is_left_over(tmp_path, how: str):
+@pytest.mark.parametrize("when", ["at work", "at the start"])
+def test_no_process_is_left_over(tmp_path, how: str, when: str):
     program = tmp_path / "for_ever.py"
-    program.write_text(FOR_EVER)
+    program.write_text((SLOW_TO_START if when == "at the start" else "") + FOR_EVER)
     with subprocess.Popen(
         [sys.executable, program],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
