@@ -70,6 +70,11 @@ LABELING_HEAD = """# What to label next
 By `benchmarks/label_loop.py`: test accuracy with the first labels, with those that `label-next` asks for besides, and with as many
 others at random. The gain is that of asking over chance.
 """
+CANDIDATES = "candidates"
+CANDIDATES_HEAD = """# Candidates, and the models behind them
+
+By `benchmarks/candidates.py`, which says what is counted.
+"""
 COMPARISON_HEAD = """# Comparisons
 
 Run by `make compare`, kept by `benchmarks/keep_comparison.py`: the page, the tables behind it, settings and times.
@@ -94,7 +99,18 @@ def main() -> None:
     print(HEAD)
     paths = sorted(RESULTS.rglob("*.json"))
     compared = [path.parent for path in paths if path.name == "run.json"]
-    others = (INGEST, POOL, SCALING, CHECKPOINT, PREDICT, DECODE, LABELING, SWEEP, *SPEED)
+    others = (
+        INGEST,
+        POOL,
+        SCALING,
+        CHECKPOINT,
+        PREDICT,
+        DECODE,
+        LABELING,
+        SWEEP,
+        CANDIDATES,
+        *SPEED,
+    )
     for path in paths:
         if not path.name.startswith(others) and path.parent not in (GPU, *compared):
             print("\n".join(table(path)))
@@ -108,6 +124,7 @@ def main() -> None:
         (PREDICT_HEAD, other_table, [path for path in paths if path.name.startswith(PREDICT)]),
         (DECODE_HEAD, other_table, [path for path in paths if path.name.startswith(DECODE)]),
         (LABELING_HEAD, labeling_table, [path for path in paths if path.name.startswith(LABELING)]),
+        (CANDIDATES_HEAD, named_tables, [p for p in paths if p.name.startswith(CANDIDATES)]),
         (SWEEP_HEAD, other_table, [p for p in paths if p.name.startswith(SWEEP)]),
         (COMPARISON_HEAD, comparison_tables, compared),
     ):
@@ -116,15 +133,28 @@ def main() -> None:
             print("\n".join(lines_of(path)))
 
 
-def gpu_tables(path: Path) -> list[str]:
+def named_tables(path: Path) -> list[str]:
     """The lines of one result file: a table per kind of row."""
     content = json.loads(path.read_text(encoding="utf-8"))
+    where = f"{content['processor']}, {content['cores']} cores"
+    return [*tables_by_name(path, content), f"Commit {content['commit'][:9]}, {where}.", ""]
+
+
+def tables_by_name(path: Path, content: dict[str, Any]) -> list[str]:
+    """Every list of rows under its name."""
     lines = [f"## {path.relative_to(RESULTS).with_suffix('')}", f"`{content['command']}`", ""]
     for name, rows in content.items():
         if isinstance(rows, list) and rows:
             lines += [f"### {name}", "", *plain_table(rows), ""]
+    return lines
+
+
+def gpu_tables(path: Path) -> list[str]:
+    """The same of a GPU."""
+    content = json.loads(path.read_text(encoding="utf-8"))
     made = f"{content['device']}, torch {content['torch']}, Python {content['python']}"
-    return [*lines, f"Commit {content['commit'][:9]}, {made}, {content['processor']}.", ""]
+    said = f"Commit {content['commit'][:9]}, {made}, {content['processor']}."
+    return [*tables_by_name(path, content), said, ""]
 
 
 def other_table(path: Path) -> list[str]:
