@@ -165,15 +165,23 @@ class _Header(tarfile.TarInfo):
         """Read the 512 bytes of one; what is not so plain is tarfile's to read, or to refuse."""
         if buf[156:157] == tarfile.REGTYPE and buf[345:346] == b"\0":
             with contextlib.suppress(ValueError):
-                checksum, size = (
-                    int(field.strip(b" \0"), 8) for field in (buf[148:156], buf[124:136])
-                )
+                checksum, size = (_octal(field) for field in (buf[148:156], buf[124:136]))
                 # Its own 8 bytes count as spaces.
                 if sum(buf) - sum(buf[148:156]) + 8 * 32 == checksum:
                     header = cls(buf[:100].split(b"\0", 1)[0].decode(encoding, errors))
                     header.size = size
                     return header
         return super().frombuf(buf, encoding, errors)
+
+
+def _octal(field: bytes | bytearray) -> int:
+    """Read a number of digits alone, with spaces and NULs behind it at most.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    digits = field.rstrip(b" \0")
+    return int(digits if digits.isdigit() else b"", 8)
 
 
 def _tar(file: IO[bytes], shown: str) -> Archive:
