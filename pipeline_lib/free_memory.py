@@ -1,12 +1,15 @@
-"""How much memory is free, where a container or a job may have less than the machine."""
+"""How much memory is free, where a container or a job may have less than the machine; and what if too little is."""
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 import torch
+
+from pipeline_lib.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +25,22 @@ def free_bytes(device: torch.device) -> int:
         return torch.cuda.mem_get_info(device)[0]
     available: int = psutil.virtual_memory().available
     return min([available, *_left_by_groups()])
+
+
+@contextlib.contextmanager
+def enough_memory(otherwise: str) -> Iterator[None]:
+    """Within, a lack of memory is answered with what to lower.
+
+    Raises:
+        UserError: There was one.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        # A GPU has an error of its own, the processor only words.
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate" not in str(error):
+            raise
+        raise UserError(otherwise) from error
 
 
 def _left_by_groups() -> Iterator[int]:

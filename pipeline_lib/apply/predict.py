@@ -20,6 +20,7 @@ from pipeline_lib.artifacts import publish_rows
 from pipeline_lib.datasets.decoding import MAX_SIDE, Target, cores, decoding
 from pipeline_lib.datasets.progress import progress
 from pipeline_lib.errors import UserError
+from pipeline_lib.free_memory import enough_memory
 from pipeline_lib.models.description import read_description
 from pipeline_lib.models.predictor import load_predictor
 
@@ -226,15 +227,9 @@ def _answer(
         return Top(np.zeros((0, top), np.int64), np.zeros((0, top), np.float32))
     flat = torch.frombuffer(bytearray().join(batch.pixels), dtype=torch.uint8)
     images_BCHW = flat.view(count, *shape).permute(0, 3, 1, 2)
-    try:
-        with torch.inference_mode():
-            probabilities_BK: Any = network(images_BCHW.to(device)).cpu().numpy()
-    except RuntimeError as error:
-        # A GPU has an error of its own, the processor only words.
-        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate" not in str(error):
-            raise
-        msg = f"--batch-size: {count} images do not fit on {device}; lower it"
-        raise UserError(msg) from error
+    memory = enough_memory(f"--batch-size: {count} images do not fit on {device}; lower it")
+    with memory, torch.inference_mode():
+        probabilities_BK: Any = network(images_BCHW.to(device)).cpu().numpy()
     broken_B = ~np.isfinite(probabilities_BK).all(axis=1)
     if broken_B.any():
         msg = f"the predictor answers {int(broken_B.sum())} of {count} images with NaN; train again with a lower train.learning_rate"

@@ -38,7 +38,9 @@ def course(
     """
     history = read_csv(reports / "train/history.csv")
     curve = read_csv(reports / "evaluate/label_curve.csv")
-    joined = history.join(curve, on="epoch", how="left", maintain_order="left")
+    # Both may have a validation accuracy: that of the curve is against true labels, as on the report's page.
+    told = history.drop(set(curve.columns) - {"epoch"}, strict=False)
+    joined = told.join(curve, on="epoch", how="left", maintain_order="left")
     known = {name: joined[name] for name in CURVES if name in joined.columns}
     table = pl.DataFrame(known).cast(dict.fromkeys(known, pl.Float64), strict=False)
     views = _views_after(phases["phases"])

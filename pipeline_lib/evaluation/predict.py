@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from pipeline_lib.errors import UserError
+from pipeline_lib.free_memory import enough_memory
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,15 +33,14 @@ def predict(
         UserError: A probability is NaN or infinite, or the device has too little memory.
     """
     predictor = predictor.to(device).eval()
-    try:
-        with torch.inference_mode():
-            batches = [
-                predictor(images_BCHW.to(device)).cpu().numpy()
-                for images_BCHW in torch.split(images_NCHW, batch_size)
-            ]
-    except torch.OutOfMemoryError as error:
-        msg = f"evaluate.batch_size: {batch_size} images do not fit on {device}; lower it"
-        raise UserError(msg) from error
+    memory = enough_memory(
+        f"evaluate.batch_size: {batch_size} images do not fit on {device}; lower it"
+    )
+    with memory, torch.inference_mode():
+        batches = [
+            predictor(images_BCHW.to(device)).cpu().numpy()
+            for images_BCHW in torch.split(images_NCHW, batch_size)
+        ]
     probabilities_NK: NDArray[np.float32] = np.concatenate(batches)
     broken = int((~np.isfinite(probabilities_NK)).any(axis=1).sum())
     if broken:

@@ -7,6 +7,7 @@ Arrow and are looked up for messages and when tables are written.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -246,9 +247,17 @@ def blocks(
         if start == end:
             return
         block = int(block_N[start])
-        numbers = generator(seed, purpose, *counters, block).random((BLOCK, width))
-        yield slice(start, end), numbers[id_N[start:end] % BLOCK]
+        numbers_MK = _numbers(width, seed, purpose, *counters, block)
+        yield slice(start, end), numbers_MK[id_N[start:end] % BLOCK]
         start = end
+
+
+@lru_cache(maxsize=1)  # images that come in smaller groups ask for the same block again and again
+def _numbers(width: int, seed: int, purpose: str, *counters: str | int) -> NDArray[np.float64]:
+    """Draw the numbers of BLOCK images; the array is shared."""
+    numbers_MK = generator(seed, purpose, *counters).random((BLOCK, width))
+    numbers_MK.setflags(write=False)
+    return numbers_MK
 
 
 def draws(labels: Labels, seed: int, purpose: str, *counters: str | int) -> NDArray[np.float64]:

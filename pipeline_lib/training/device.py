@@ -30,26 +30,6 @@ def choose_device(name: str, setting: str = "train.device") -> torch.device:
     return torch.device(name)
 
 
-@contextlib.contextmanager
-def enough_memory(batch_size: int, device: torch.device) -> Iterator[None]:
-    """Within, a lack of memory is answered with what to lower.
-
-    Raises:
-        UserError: There was one.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        # A GPU has an error of its own, the processor only words.
-        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate" not in str(error):
-            raise
-        msg = (
-            f"train.batch_size: steps of {batch_size} images do not fit in the memory of {device}; "
-            f"lower it, or train.memory_budget"
-        )
-        raise UserError(msg) from error
-
-
 def sent(values: Tensor, device: torch.device) -> Tensor:
     """The values on the device, without waiting for what it is doing."""
     if device.type == "cuda" and values.device.type == "cpu":

@@ -12,7 +12,8 @@ import torch
 
 from pipeline_lib.artifacts import SIDECAR
 from pipeline_lib.errors import UserError, in_one_line
-from pipeline_lib.training.device import choose_device, enough_memory
+from pipeline_lib.free_memory import enough_memory
+from pipeline_lib.training.device import choose_device
 from pipeline_lib.training.distributed import from_first, met, refuse_random_depth, say_nothing
 from pipeline_lib.training.finders import Findings, find
 from pipeline_lib.training.interruption import Interruption, noticed
@@ -63,7 +64,10 @@ def _train(params: Params, ranks: Ranks | None, say: Callable[[str], None]) -> R
     rule = resolve_rule(params.train.select, candidates_MK, params.train.patience)
     slot = Slot(resume_root(), _identity(params, ready.device))
     started = time.monotonic()
-    memory = enough_memory(params.train.batch_size, ready.device)
+    memory = enough_memory(
+        f"train.batch_size: steps of {params.train.batch_size} images do not fit in the memory of {ready.device}; "
+        f"lower it, or train.memory_budget"
+    )
     held = slot.held() if first else contextlib.nullcontext()
     with held, noticed() as interruption, memory:
         trainer, findings = _run(params, ready, rule, slot, interruption, ranks)

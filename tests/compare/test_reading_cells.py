@@ -46,6 +46,7 @@ def write_cell(folder, cell, *, same_images=True):
     curve |= {"disambiguation_accuracy": [None] * 3, "coverage": [None, 0.5, 0.9]}
     publish_text(evaluated / "label_curve.csv", pl.DataFrame(curve).write_csv())
     history = {"epoch": [0, 1, 2], "step": [0, 50, 100], "loss": [None, 2.0, 1.0]}
+    history |= {"val_accuracy": [0.9] * 3}  # against labels as they were given
     publish_text(folder / cell.key / "reports/train/history.csv", pl.DataFrame(history).write_csv())
     phases = [
         {"phase": "one", "first_step": 0, "end": 60, "views_per_step": 10, "ended": "so"},

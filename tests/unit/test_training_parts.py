@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 
 from pipeline_lib.augment.policies import policy
 from pipeline_lib.errors import UserError
+from pipeline_lib.evaluation.predict import predict
+from pipeline_lib.free_memory import enough_memory
 from pipeline_lib.params.load import load
 from pipeline_lib.params.sections import Train
 from pipeline_lib.records import Clock, StepOutput, Stream
 from pipeline_lib.training import pool as pool_module
-from pipeline_lib.training.device import choose_device, enough_memory
+from pipeline_lib.training.device import choose_device
 from pipeline_lib.training.ema import Ema
 from pipeline_lib.training.meter import Meter
 from pipeline_lib.training.optimizer import build_optimizer, optimizer_tensors, restore_optimizer
@@ -313,14 +315,27 @@ def test_row_32_a_device_that_is_not_there_is_refused() -> None:
     ids=["GPU", "processor"],
 )
 def test_row_32_without_enough_memory_the_message_says_what_to_lower(error: Exception) -> None:
-    advice = "train.batch_size: steps of 64 images do not fit in the memory of cpu; lower it"
-    with pytest.raises(UserError, match=advice), enough_memory(64, torch.device("cpu")):
+    advice = "train.batch_size: steps of 64 images do not fit; lower it"
+    with pytest.raises(UserError, match=advice), enough_memory(advice):
         raise error
+
+
+def test_row_32_evaluation_names_its_own_batch_size() -> None:
+    class Hungry(torch.nn.Module):
+        def forward(self, images_BCHW: torch.Tensor) -> torch.Tensor:
+            message = "DefaultCPUAllocator: can't allocate memory"
+            raise RuntimeError(message)
+
+    images = torch.zeros(4, 1, 2, 2, dtype=torch.uint8)
+    with pytest.raises(
+        UserError, match=r"evaluate\.batch_size: 2 images do not fit on cpu; lower it"
+    ):
+        predict(Hungry(), images, 2, torch.device("cpu"))
 
 
 def test_row_32_other_errors_are_none_of_memory() -> None:
     error = RuntimeError("shape mismatch")
-    with pytest.raises(RuntimeError, match="shape"), enough_memory(64, torch.device("cpu")):
+    with pytest.raises(RuntimeError, match="shape"), enough_memory("lower it"):
         raise error
 
 
