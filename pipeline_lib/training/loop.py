@@ -25,7 +25,7 @@ from pipeline_lib.training.pool import Feed
 from pipeline_lib.training.record import Kept, Record
 from pipeline_lib.training.replay import Replayed
 from pipeline_lib.training.saving import Saving
-from pipeline_lib.training.schedule import learning_rate
+from pipeline_lib.training.schedule import learning_rate, warms_up
 from pipeline_lib.training.selection import Rule, Validation, score, validate
 from pipeline_lib.training.state import state
 from pipeline_lib.training.steps import draw, take_step
@@ -273,6 +273,8 @@ class Trainer:
             return f"no better evaluation for {patience}"
         if stability is None or self.clock.step == self.phase.steps:
             return None
+        if warms_up(self.phase.train, self.clock):
+            return None  # a loss at rates below the one that was found says nothing of that one
         name = "val_loss" if "val_loss" in row else "loss"
         verdict = self.plateau.see(row[name], stability)
         waited = f"no lower for {stability.patience} evaluations"

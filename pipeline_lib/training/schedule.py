@@ -18,7 +18,7 @@ ONE_CYCLE_END = 1e-4 / 25
 def learning_rate(train: Train, clock: Clock) -> float:
     """Learning rate of the step that `clock` shows."""
     warmup_steps = train.warmup_epochs * clock.steps_per_epoch
-    if train.schedule != "one_cycle" and clock.step < warmup_steps:
+    if warms_up(train, clock):
         share = min((clock.step + 1) / warmup_steps, 1.0)
         return train.learning_rate * (train.warmup_start + (1 - train.warmup_start) * share)
     match train.schedule:
@@ -33,6 +33,13 @@ def learning_rate(train: Train, clock: Clock) -> float:
         case "multi_step":
             factor = train.gamma ** sum(clock.epoch >= epoch for epoch in train.milestones)
     return train.learning_rate * factor
+
+
+def warms_up(train: Train, clock: Clock) -> bool:
+    """Whether the step that `clock` shows is one of the warm-up; `one_cycle` has a start of its own."""
+    return (
+        train.schedule != "one_cycle" and clock.step < train.warmup_epochs * clock.steps_per_epoch
+    )
 
 
 def _cosine(progress: float, cycles: float, end: float) -> float:

@@ -12,6 +12,7 @@ from pipeline_lib.errors import UserError
 from pipeline_lib.methods.average import Average
 from pipeline_lib.methods.base import Method
 from pipeline_lib.methods.cr_dpll import CrDpll
+from pipeline_lib.methods.phases import Phase
 from pipeline_lib.methods.two_phase import TwoPhase
 from pipeline_lib.models.build import Architecture, build
 from pipeline_lib.params.load import load
@@ -20,6 +21,7 @@ from pipeline_lib.records import Clock, Problem
 from pipeline_lib.rng import seeded_layers
 from pipeline_lib.training.loop import Trainer
 from pipeline_lib.training.outputs import history_csv
+from pipeline_lib.training.plateau import Plateau
 from pipeline_lib.training.pool import Pool
 from pipeline_lib.training.progress import TrainingProgress
 from pipeline_lib.training.record import Record
@@ -205,6 +207,55 @@ def test_without_labeled_validation_images_the_training_loss_ends_phases_and_a_l
     assert len(said) == (0 if labeled else 1)
     watched = "val_loss" if labeled else "loss"
     assert any(f"semi_supervised: {watched} no lower" in line for line in progress.lines)
+
+
+def test_a_loss_says_nothing_of_a_rate_that_is_still_rising(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As above, where the second evaluation lowers the rate; here it belongs to the warm-up."""
+    slow = TWO_PHASE.model_copy(update={"warmup_steps": 7})
+    monkeypatch.setattr("tests.unit.test_trainer.TWO_PHASE", slow)
+    progress = Quiet()
+    record = make_trainer(tmp_path, TwoPhase).run(progress)
+    assert record.rows[-1]["learning_rate"] == pytest.approx(0.05)
+    assert not any("no lower" in line for line in progress.lines)
+
+
+def test_the_averaged_weights_are_those_of_every_step(tmp_path: Path) -> None:
+    """And they are what is evaluated."""
+    trainer = make_trainer(tmp_path, Average, "last", ema_decay=0.5)
+    weight = trainer.method.model.head.weight
+    average = weight.detach().double().clone()
+    for _ in range(STEPS):
+        trainer.step()
+        average = 0.5 * average + 0.5 * weight.detach().double()
+    assert not torch.allclose(average.float(), weight)
+    trainer._evaluate(Quiet())
+    kept = trainer.record.kept.weights["classifier.head.weight"]
+    torch.testing.assert_close(kept, average.float())
+
+
+def test_a_phase_begins_with_the_averaged_weights_and_a_plateau_of_its_own(tmp_path: Path) -> None:
+    """Phases of 2, 2 and 8 steps: what is looked at is the end of the first and the start of the second."""
+    trainer = make_trainer(tmp_path, TwoPhase, ema_decay=0.9)
+    began: list[torch.Tensor] = []
+    judged: list[Plateau] = []
+    enter, equip = trainer.method.enter, trainer.equip
+
+    def entering(phase: Phase) -> None:
+        began.append(trainer.method.model.head.weight.detach().clone())
+        enter(phase)
+
+    def equipping(number: int) -> None:
+        trainer.plateau.see(1.0, trainer.phases[-1].stability)
+        equip(number)
+        judged.append(dataclasses.replace(trainer.plateau))
+
+    trainer.method.enter, trainer.equip = entering, equipping
+    record = trainer.run(Quiet())
+    ended = record.ends["warm_up"].weights["classifier.head.weight"]
+    assert torch.equal(began[0], ended)
+    assert judged == [Plateau(), Plateau()]
 
 
 def scripted(monkeypatch: pytest.MonkeyPatch, scores: list[float]) -> None:

@@ -299,6 +299,23 @@ def test_history_has_a_line_per_evaluation_and_blanks_where_nothing_was_measured
     assert history_csv(rows) == "epoch,step,loss,val_loss\n0,0,,1.5\n1,7,0.333333,1\n"
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("decay", ["all", "kernels"])
+def test_decay_of_kernels_leaves_biases_and_normalisations_alone(
+    optimizer: str, decay: str
+) -> None:
+    """Without a gradient a step only decays."""
+    train = train_with(optimizer=optimizer, decay=decay, weight_decay=0.1, learning_rate=0.1)
+    module = torch.nn.Sequential(torch.nn.Conv2d(2, 3, 3), torch.nn.BatchNorm2d(3))
+    torch.nn.init.ones_(module[0].bias)
+    before = {name: p.detach().clone() for name, p in module.named_parameters()}
+    for parameter in module.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    build_optimizer(train, module.parameters()).step()
+    changed = {name for name, p in module.named_parameters() if not torch.equal(p, before[name])}
+    assert changed == ({"0.weight"} | ({"0.bias", "1.weight"} if decay == "all" else set()))
+
+
 def test_row_32_a_device_that_is_not_there_is_refused() -> None:
     assert choose_device("auto").type in {"cpu", "cuda", "mps"}
     missing = "cuda" if not torch.cuda.is_available() else "mps"
