@@ -43,6 +43,7 @@ ROWS: dict[str, tuple[str, ...]] = {
         "crop_flip_cutout",
         "autoaugment",
         "randaugment",
+        "randaugment_fixmatch",
         "resized_crop_flip",
         "global_crop",
         "small_crop",

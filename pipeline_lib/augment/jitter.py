@@ -56,17 +56,18 @@ class ColourJitter:
 
 @dataclass(frozen=True)
 class Sometimes:
-    """One operation of one magnitude, done to an image with some probability."""
+    """One operation, done to an image with some probability, of a magnitude in [low, high)."""
 
     probability: float
     op: Op
-    magnitude: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
 
     def sample(self, generator: torch.Generator, batch: int) -> Operations:
-        """Draw `batch` coins; where one fails the operation is the identity."""
-        uniform_B1 = torch.rand(batch, 1, generator=generator, dtype=torch.float64)
-        op_B1 = torch.where(uniform_B1 < self.probability, int(self.op), int(Op.IDENTITY))
-        return Operations(op_B1, torch.full_like(uniform_B1, self.magnitude))
+        """Draw `batch` coins and magnitudes; where a coin fails the operation is the identity."""
+        uniform_2B1 = torch.rand(2, batch, 1, generator=generator, dtype=torch.float64)
+        op_B1 = torch.where(uniform_2B1[0] < self.probability, int(self.op), int(Op.IDENTITY))
+        return Operations(op_B1, self.low + (self.high - self.low) * uniform_2B1[1])
 
     def apply(self, images_BCHW: Tensor, operations: Operations) -> Tensor:
         """Apply the operation to the images whose coin succeeded."""
@@ -75,12 +76,12 @@ class Sometimes:
 
 def random_grey(probability: float) -> Sometimes:
     """The grey version in all three channels (ITU-R 601)."""
-    return Sometimes(probability, Op.COLOR, 0.0)
+    return Sometimes(probability, Op.COLOR)
 
 
 def random_solarize(probability: float) -> Sometimes:
-    """Invert the brighter half of the grey levels."""
-    return Sometimes(probability, Op.SOLARIZE, 128.0)
+    """Invert the grey levels from a random one on (PAWS's official code)."""
+    return Sometimes(probability, Op.SOLARIZE, 0.0, 256.0)
 
 
 def random_equalize(probability: float) -> Sometimes:

@@ -2,7 +2,7 @@
 
 Sources: shared by CR-DPLL (Wu et al., ICML 2022), MixMatch and FixMatch for crop and flip; CR-DPLL's
 official code for the order flip, crop, cutout of half the side in black, AutoAugment, and for SVHN
-a larger cutout and neither flip nor crop; FixMatch for RandAugment(2, 10) and a mid-grey cutout;
+a larger cutout and neither flip nor crop; FixMatch for its RandAugment and a mid-grey cutout;
 PAWS's official code (Assran et al., ICCV 2021) for `global_crop`, `small_crop` and the ImageNet
 pair. The affine ones, and the views of PAWS for characters and house numbers, are this project's.
 """
@@ -180,14 +180,20 @@ def policy(name: str, image_shape: tuple[int, int, int]) -> View:
 
 def _steps(name: str, height: int, width: int) -> tuple[Transform, ...]:
     if numbers := randaugment_numbers(name):
-        crop_flip = Crop(height, width, flip=True)
-        half_grey = Cutout(height, width, height // 2, width // 2, GREY)
-        return crop_flip, RandAugment.create(height, width, *numbers), half_grey
+        return _fixmatch(height, width, RandAugment.create(height, width, *numbers))
+    if name == "randaugment_fixmatch":
+        return _fixmatch(height, width, RandAugment.fixmatch(height, width))
     policies = _own_size(height, width) | _crops(height, width)
     if name not in policies:
         msg = f"augmentation {name!r}: no such policy; see the comments in params.yaml"
         raise UserError(msg)
     return policies[name]
+
+
+def _fixmatch(height: int, width: int, operations: RandAugment) -> tuple[Transform, ...]:
+    crop_flip = Crop(height, width, flip=True)
+    half_grey = Cutout(height, width, height // 2, width // 2, GREY)
+    return crop_flip, operations, half_grey
 
 
 def _own_size(height: int, width: int) -> dict[str, tuple[Transform, ...]]:

@@ -17,6 +17,7 @@ POLICIES = (
     "autoaugment",
     "autoaugment_svhn",
     "randaugment",
+    "randaugment_fixmatch",
     "flip",
     "resized_crop_flip",
     "global_crop",

@@ -12,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageOps
+from scipy.stats import kstest
 from torchvision.transforms import ColorJitter
 from torchvision.transforms import functional as torchvision
 
@@ -188,9 +189,9 @@ def test_grey_images_have_no_colour_to_change() -> None:
 @pytest.mark.parametrize(
     ("step", "pil"),
     [
-        (random_grey(0.5), lambda image: image.convert("L").convert("RGB")),
-        (random_solarize(0.5), lambda image: ImageOps.solarize(image, 128)),
-        (random_equalize(0.5), ImageOps.equalize),
+        (random_grey(0.5), lambda image, _: image.convert("L").convert("RGB")),
+        (random_solarize(0.5), ImageOps.solarize),
+        (random_equalize(0.5), lambda image, _: ImageOps.equalize(image)),
     ],
     ids=["grey", "solarize", "equalize"],
 )
@@ -201,9 +202,17 @@ def test_single_operations_equal_pil_s_where_the_coin_says_so(step, pil) -> None
     done = drawn.op_BS[:, 0] != Op.IDENTITY
     assert 10 < done.sum() < 30
     assert torch.equal(actual[~done], images[~done])
-    for image, result in zip(images[done], actual[done], strict=True):
-        expected = np.array(pil(Image.fromarray(image.permute(1, 2, 0).numpy())))
+    drawn_D = drawn.magnitude_BS[done, 0].tolist()
+    for image, result, magnitude in zip(images[done], actual[done], drawn_D, strict=True):
+        expected = np.array(pil(Image.fromarray(image.permute(1, 2, 0).numpy()), magnitude))
         np.testing.assert_array_equal(result.permute(1, 2, 0).numpy(), expected)
+
+
+def test_solarize_starts_at_any_level_as_often() -> None:
+    count = 20_000
+    drawn = random_solarize(0.5).sample(generator(), count)
+    levels = drawn.magnitude_BS[drawn.op_BS == Op.SOLARIZE]
+    assert kstest(levels.numpy(), "uniform", (0, 256)).pvalue > 0.001
 
 
 @pytest.mark.parametrize(

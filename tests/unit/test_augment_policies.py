@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import pytest
 import torch
@@ -22,6 +23,9 @@ from pipeline_lib.augment.randaugment import OPS, RandAugment
 from pipeline_lib.augment.resized_crop import ResizedCrop
 from pipeline_lib.errors import UserError
 from pipeline_lib.params.policy_names import POLICIES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NAMES = [name for name in POLICIES if name != "auto"]
 SHAPES = [(3, 32, 32), (1, 8, 8), (1, 28, 28), (3, 4, 4), (3, 11, 6)]
@@ -161,6 +165,7 @@ MIRRORED = {
     "crop_flip_cutout",
     "autoaugment",
     "randaugment",
+    "randaugment_fixmatch",
     "resized_crop_flip",
     "global_crop",
     "small_crop",
@@ -189,7 +194,7 @@ def test_the_views_of_paws_are_the_published_ones() -> None:
         assert steps == (
             ResizedCrop(32, 32, out, out, scale, flip=True),
             ColourJitter(0.4, 0.4, 0.4, 0.1, probability=0.8),
-            Sometimes(0.2, Op.SOLARIZE, 128),
+            Sometimes(0.2, Op.SOLARIZE, 0, 256),
             Sometimes(0.2, Op.EQUALIZE),
         )
     for name, scale, out in (
@@ -199,7 +204,7 @@ def test_the_views_of_paws_are_the_published_ones() -> None:
         crop, jitter, grey, blur = policy(name, (3, 224, 224)).steps
         assert crop == ResizedCrop(224, 224, out, out, scale, flip=True)
         assert jitter == ColourJitter(0.8, 0.8, 0.8, 0.2, probability=0.8)
-        assert grey == Sometimes(0.2, Op.COLOR, 0)
+        assert grey == Sometimes(0.2, Op.COLOR)
         assert blur == GaussianBlur(0.5, (0.1, 2))
 
 
@@ -318,6 +323,50 @@ def test_randaugment_takes_any_number_and_magnitude_of_operations() -> None:
     _, still, _ = policy("randaugment_1_0", (3, 32, 32)).steps
     turned = still.sample(generator(), 2000)
     assert not turned.magnitude_BS[turned.op_BS == Op.ROTATE].any()
+
+
+def enhanced(v: int) -> list[float]:
+    return [0.9 * v / 10 + 0.05]
+
+
+def either_way(largest: float) -> Callable[[int], list[float]]:
+    return lambda v: [largest * v / 10, -largest * v / 10]
+
+
+FIXMATCH_RANGES: dict[Op, Callable[[int], list[float]]] = {
+    **dict.fromkeys((Op.BRIGHTNESS, Op.COLOR, Op.CONTRAST, Op.SHARPNESS), enhanced),
+    **dict.fromkeys((Op.SHEAR_X, Op.SHEAR_Y), either_way(0.3)),
+    Op.ROTATE: either_way(30),
+    Op.POSTERIZE: lambda v: [4 * v // 10 + 4],
+    Op.SOLARIZE: lambda v: [256 - 256 * v // 10],
+    Op.TRANSLATE_X: lambda v: [sign * (3 * v * 40 // 100) for sign in (1, -1)],
+    Op.TRANSLATE_Y: lambda v: [sign * (3 * v * 32 // 100) for sign in (1, -1)],
+}
+"""At v of 1 to 9, for images of 40 x 32 pixels."""
+
+
+def test_fixmatch_s_randaugment_has_its_magnitudes() -> None:
+    """All of them, each as often, as its official code computes them."""
+    drawn = RandAugment.fixmatch(32, 40).sample(generator(), 100_000)
+    for op, of in FIXMATCH_RANGES.items():
+        values = Counter(round(value, 6) for v in range(1, 10) for value in of(v))
+        found = drawn.magnitude_BS[drawn.op_BS == op]
+        counts = Counter(found.numpy().round(6).tolist())
+        assert counts.keys() == values.keys(), op
+        for value, count in counts.items():
+            share = values[value] / values.total()
+            assert abs(count / len(found) / share - 1) < 0.25, (op, value)
+
+
+def test_fixmatch_s_randaugment_does_half_of_what_it_draws() -> None:
+    count = 100_000
+    drawn = RandAugment.fixmatch(32, 32).sample(generator(), count)
+    shares = drawn.op_BS.flatten().bincount(minlength=len(Op)) / (2 * count)
+    assert shares[Op.INVERT] == 0
+    assert abs(shares[Op.IDENTITY] - (1 / 2 + 1 / 28)) < 0.003
+    assert (shares[1 : Op.INVERT] - 1 / 28).abs().max() < 0.002
+    both = (drawn.op_BS == Op.IDENTITY).all(dim=1).double().mean()
+    assert abs(both - (1 / 2 + 1 / 28) ** 2) < 0.005  # independent slots
 
 
 @pytest.mark.parametrize(
