@@ -134,8 +134,6 @@ class FewShot(Section):
     """long_tailed: labels of the largest class over those of the smallest."""
     unlabeled: int | None = Field(ge=0)
     """Unlabeled images; null = all the rest."""
-    labeled_in_unlabeled: bool
-    """The labeled images are in the unlabeled set too (FixMatch, PAWS) or not (MixMatch)."""
 
     @model_validator(mode="after")
     def _one_count(self) -> Self:
@@ -170,6 +168,9 @@ class Split(Section):
     duplicates: Literal["auto", "error", "drop", "allow"]
     """Images with the same pixels in two of training, validation and test: refused, dropped from training
     first, or only counted; `auto` = `error` for own images, `allow` for public datasets."""
+    labeled_in_unlabeled: bool
+    """The labeled images are in the unlabeled set too (FixMatch, PAWS) or not (MixMatch): with few_shot, mixed
+    and given, where there are unlabeled images at all."""
     annotations: Annotations
     uniform_candidates: UniformCandidates
     class_dependent: ClassDependent

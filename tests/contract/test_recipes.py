@@ -175,7 +175,7 @@ def test_mixmatch_evaluates_as_often_as_its_official_code(name: str) -> None:
     assert train["steps_per_epoch"] * train["batch_size"] * train["evaluate_every"] == 2**16
     assert steps(name) * 64 == (2**22 if "budget" in name else 2**26)
     assert (train["keep_last"], train["ema_decay"]) == (20, 0.999)
-    assert RECIPES[name].params["split"]["few_shot"]["labeled_in_unlabeled"] is False
+    assert RECIPES[name].params["split"]["labeled_in_unlabeled"] is False
 
 
 def test_fixmatch_takes_as_many_steps_as_published() -> None:

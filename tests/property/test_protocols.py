@@ -170,6 +170,7 @@ class TestMixed:
             protocol="mixed",
             mixed=options,
             val_fraction=0.2,
+            labeled_in_unlabeled=False,
         )
         number, truth = result.train.num_rows, truth_of(result)
         role = np.array(result.train["role"].to_pylist())
@@ -189,7 +190,7 @@ class TestMixed:
         assert (np.abs(share - first * size / number) < 1 + 1e-9).all()
 
     def test_more_labels_keep_the_labels_and_the_rate_is_met(self):
-        options = {"protocol": "mixed", "val_fraction": 0.0}
+        options = {"protocol": "mixed", "val_fraction": 0.0, "labeled_in_unlabeled": False}
         fewer = run(
             labels([500] * 6), SIX, mixed={"labeled": 0.1, "partial": 0.5, "rate": 0.2}, **options
         )
@@ -248,9 +249,16 @@ class TestFewShot:
     @pytest.mark.parametrize("labeled_too", [False, True])
     def test_unlabeled_images_are_drawn_evenly_from_what_is_left(self, labeled_too: bool):
         """Half of the images of three classes are labeled, and few of the fourth."""
-        options = {"labels": 600, "unlabeled": 1000, "labeled_in_unlabeled": labeled_too}
+        options = {"labels": 600, "unlabeled": 1000}
         counts = [3000, 400, 400, 400]
-        result = run(labels(counts), about(counts), "few_shot", val_fraction=0.0, few_shot=options)
+        result = run(
+            labels(counts),
+            about(counts),
+            "few_shot",
+            val_fraction=0.0,
+            few_shot=options,
+            labeled_in_unlabeled=labeled_too,
+        )
         truth, role = truth_of(result), np.array(result.train["role"].to_pylist())
         drawn_K = np.bincount(truth[role == "unlabeled"], minlength=4)
         assert drawn_K.sum() == 1000

@@ -138,8 +138,8 @@ def test_the_forced_wrong_class_is_uniform():
 @given(COUNTS, SEEDS, st.integers(1, 2), st.booleans())
 def test_few_shot_is_exact_true_and_nested(counts, seed, each, inside):
     table = labels(counts)
-    options = {"labels": None, "labels_per_class": each, "labeled_in_unlabeled": inside}
-    result = run(table, seed, "few_shot", few_shot=options)
+    options = {"labels": None, "labels_per_class": each}
+    result = run(table, seed, "few_shot", few_shot=options, labeled_in_unlabeled=inside)
     truth = table["label"].to_pylist()
     labeled = {row["id"] for row in result.train.to_pylist() if row["role"] != "unlabeled"}
     assert [sum(truth[i] == k for i in labeled) for k in range(len(counts))] == [each] * len(counts)

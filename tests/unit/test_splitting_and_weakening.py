@@ -128,6 +128,24 @@ class TestProtocol:
             6,
         )
 
+    @pytest.mark.parametrize("too", [True, False])
+    def test_labeled_images_of_a_table_are_in_the_unlabeled_set_too_if_asked(self, too: bool):
+        table = rows(
+            *[{"label": k, "count": 20} for k in range(3)], {"candidates": [0, 1]}, {"count": 9}
+        )
+        options = {"labeled_in_unlabeled": too, "val_fraction": 0.1}
+        result = run(table, "few_shot", **options)
+        labeled = "labeled_and_unlabeled" if too else "labeled"
+        assert set(result.summary["roles"]["train"]) <= {labeled, "partial", "unlabeled"}
+        assert result.summary["roles"]["train"][labeled] > 30
+        mixed = {"labeled": 0.5, "partial": 0.2, "rate": 0.2}
+        result = run(folders(), "few_shot", protocol="mixed", mixed=mixed, **options)
+        assert set(result.summary["roles"]["train"]) == {labeled, "partial", "unlabeled"}
+
+    def test_labels_of_all_images_make_no_unlabeled_set(self):
+        table = rows(*[{"label": k, "count": 20} for k in range(3)])
+        assert set(run(table, "few_shot").summary["roles"]["train"]) == {"labeled"}
+
     def test_a_clean_method_gets_true_labels_whatever_was_given(self):
         table = rows(*[{"true_label": k, "candidates": [0, 1, 2], "count": 9} for k in range(3)])
         train = run(table, "clean", protocol="few_shot").train.to_pylist()
@@ -143,7 +161,7 @@ class TestProtocol:
             {},
             *[{"class": k, "split": "test"} for k in range(3)],
         )
-        result = run(table, val_fraction=0.0)
+        result = run(table, val_fraction=0.0, labeled_in_unlabeled=False)
         assert [(row["candidates"], row["role"]) for row in result.train.to_pylist()] == [
             ([0, 2], "partial"),
             ([1, 2], "partial"),
@@ -190,13 +208,8 @@ class TestFewShot:
         assert all(row["candidates"] == [row["id"] // 20] for row in labeled)
 
     def test_per_class_counts_and_separate_sets(self):
-        few_shot = {
-            "labels": None,
-            "labels_per_class": 2,
-            "unlabeled": 10,
-            "labeled_in_unlabeled": False,
-        }
-        result = run(folders(), "few_shot", few_shot=few_shot)
+        few_shot = {"labels": None, "labels_per_class": 2, "unlabeled": 10}
+        result = run(folders(), "few_shot", few_shot=few_shot, labeled_in_unlabeled=False)
         assert result.summary["roles"]["train"] == {"labeled": 6, "unlabeled": 10}
         assert result.summary["left_out"]["train"] == 40 - 16
         assert result.summary["images"]["train"] == 16
