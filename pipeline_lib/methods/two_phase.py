@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 SMALLEST_BATCH = 16
 SECOND = "semi_supervised"
+FIXMATCH_THRESHOLD = 0.95  # Sohn et al., NeurIPS 2020
 
 
 class TwoPhase(Consistency):
@@ -45,6 +46,8 @@ class TwoPhase(Consistency):
         self.params = params
         self.learning_rate = params.learning_rate
         taught = params.semi_supervised == "noisy_student"
+        usual = 0.0 if taught else FIXMATCH_THRESHOLD
+        self.threshold = usual if params.threshold is None else params.threshold
         self.teacher = copy.deepcopy(model).requires_grad_(False).eval() if taught else None
         # A fresh student starts where the training did: weights that a resumed run draws again.
         fresh = taught and params.student == "fresh"
@@ -113,7 +116,7 @@ class TwoPhase(Consistency):
 
     def weigh(self, p_UK: Tensor) -> Tensor:
         """1 where the confidence is high enough, else 0."""
-        return (p_UK.amax(dim=1) >= self.params.threshold).float()
+        return (p_UK.amax(dim=1) >= self.threshold).float()
 
     def training_step(self, batch: Batch, drawn: Drawn) -> StepOutput:
         """Cross-entropy on the labeled images; in the second phase on the pseudo-labels too."""

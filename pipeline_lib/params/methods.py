@@ -205,8 +205,8 @@ class TwoPhase(Section):
     """Unlabeled images per labeled image in a step of the second phase."""
     lambda_u: float = Field(ge=0)
     """Weight of the unlabeled term."""
-    threshold: float = Field(ge=0, le=1)
-    """Smallest confidence of a pseudo-label."""
+    threshold: float | None = Field(ge=0, le=1)
+    """Smallest confidence of a pseudo-label; null = 0 for noisy_student, 0.95 for fixmatch."""
     student: Literal["continued", "fresh"]
     """noisy_student: the student starts as its teacher, or (that paper) from the untrained weights."""
 

@@ -203,3 +203,10 @@ def test_the_phases_have_the_found_rate_and_their_own_warm_up() -> None:
     assert warm_up.stability is None
     assert warm_up.refresh_statistics
     assert supervised.stability == semi_supervised.stability is not None
+
+
+def test_without_a_threshold_fixmatch_has_the_paper_s_and_a_teacher_none() -> None:
+    p_UK = torch.tensor([[0.94, 0.02, 0.02, 0.02], [0.96, 0.02, 0.01, 0.01]])
+    assert make_method(semi_supervised="fixmatch", threshold=None).weigh(p_UK).tolist() == [0, 1]
+    assert make_method(threshold=None).weigh(p_UK).tolist() == [1, 1]
+    assert make_method(semi_supervised="fixmatch", threshold=0.0).weigh(p_UK).tolist() == [1, 1]
