@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from pipeline_lib.datasets.files import archives
 from pipeline_lib.datasets.files.archives import open_archive
+from pipeline_lib.errors import UserError
 
 FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
 NAME, SIZE, CHECKSUM_AND_KIND = range(100), range(124, 136), range(148, 157)
@@ -57,6 +58,7 @@ def test_names_and_contents_are_those_of_tarfile(form: str, files: dict[str, byt
     st.booleans(),
     st.sampled_from(sorted(FORMATS)),
 )
+@example(place=SIZE[0], value=ord("-"), repaired=True, form="gnu")  # less than no bytes
 @example(place=SIZE[0], value=0, repaired=True, form="gnu")  # a size that begins with a NUL
 def test_a_changed_byte_is_seen_as_tarfile_sees_it(place, value, repaired, form: str):
     """In the second of three headers; `repaired`: with a checksum that fits again."""
@@ -68,7 +70,29 @@ def test_a_changed_byte_is_seen_as_tarfile_sees_it(place, value, repaired, form:
         header = content[start : start + 512]
         checksum = sum(header) - sum(header[148:156]) + 8 * 32
         content[start + 148 : start + 156] = b"%06o\0 " % checksum
-    assert listed(bytes(content), archives._Header) == listed(bytes(content), tarfile.TarInfo)
+    ours = listed(bytes(content), archives._Header)
+    if isinstance(ours, str) and "a header tells of" in ours:
+        return  # below: tarfile goes in circles, or fails
+    assert ours == listed(bytes(content), tarfile.TarInfo)
+
+
+@pytest.mark.parametrize("kind", [b"0", b"\0", b"5", b"L", b"K", b"x", b"g", b"S", b"V"])
+@pytest.mark.parametrize("size", [-700, -512, -(1 << 80), 1 << 80])
+def test_a_size_that_cannot_be_is_damage(tmp_path: Path, kind: bytes, size: int):
+    """As base 256 gives it; of some kinds tarfile would read so much, or look at a header for ever."""
+    content = bytearray(tar({"a/1.png": b"x" * 600, "a/2.png": b"y"}, tarfile.GNU_FORMAT))
+    start = 512 + 1024
+    number = size.to_bytes(12, "big", signed=True)
+    content[start + 124 : start + 136] = number if size < 0 else b"\x80" + number[1:]
+    content[start + 156 : start + 157] = kind
+    header = content[start : start + 512]
+    checksum = sum(header) - sum(header[148:156]) + 8 * 32
+    content[start + 148 : start + 156] = b"%06o\0 " % checksum
+    path = tmp_path / "images.tar"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=f"damaged archive .a header tells of {size} bytes"):
+        with open_archive(path, "images.tar"):
+            pass
 
 
 def test_names_from_a_header_for_all_members_are_known():

@@ -34,6 +34,15 @@ MAX_RATIO = 100
 RATIO_FROM_BYTES = 1 << 28
 BLOCK = 1 << 20
 RECORD = 512
+EXTENDED = {
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+}
+MAX_FILE_BYTES = 1 << 62  # of a disk
+MAX_EXTENDED_BYTES = 1 << 20  # of a header of these kinds, which tarfile reads as a whole
 
 DAMAGED = (
     tarfile.TarError,
@@ -117,7 +126,10 @@ def open_stream(path: Path, shown: str) -> Iterator[Iterator[tuple[str, int, IO[
         UserError: The archive is damaged.
     """
     try:
-        with gzip.open(path) as plain, tarfile.open(fileobj=plain, mode="r|") as archive:
+        with (
+            gzip.open(path) as plain,
+            tarfile.open(fileobj=plain, mode="r|", tarinfo=_Header) as archive,
+        ):
             yield _members(archive, shown)
     except DAMAGED as error:
         raise _damaged(shown, error) from error
@@ -171,7 +183,13 @@ class _Header(tarfile.TarInfo):
                     header = cls(buf[:100].split(b"\0", 1)[0].decode(encoding, errors))
                     header.size = size
                     return header
-        return super().frombuf(buf, encoding, errors)
+        header = super().frombuf(buf, encoding, errors)
+        most = MAX_EXTENDED_BYTES if header.type in EXTENDED else MAX_FILE_BYTES
+        # With less than none, tarfile goes in circles or fails.
+        if not 0 <= header.size <= most:
+            msg = f"a header tells of {header.size} bytes"
+            raise tarfile.ReadError(msg)
+        return header
 
 
 def _octal(field: bytes | bytearray) -> int:
@@ -270,7 +288,7 @@ def _check_member(name: str, size: int, places: Mapping[str, object], shown: str
     problem = None
     if name in places:
         problem = "is in the archive twice"
-    elif size > MAX_MEMBER_BYTES:
+    elif not 0 <= size <= MAX_MEMBER_BYTES:
         problem = f"{size} bytes, the limit for one file is {MAX_MEMBER_BYTES}"
     elif len(places) >= MAX_MEMBERS:
         problem = f"one file more than the limit of {MAX_MEMBERS}"
