@@ -1,4 +1,4 @@
-"""What annotators said in Label Studio: from its JSON export to rows of file, annotator and label."""
+"""What annotators said in Label Studio: from its JSON export to a table of labels."""
 
 from __future__ import annotations
 
@@ -6,20 +6,27 @@ import csv
 import io
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from pipeline_lib.datasets.files.forms import SEPARATOR
+from pipeline_lib.datasets.files.forms import (
+    ANNOTATOR,
+    CANDIDATES,
+    LABEL,
+    SEPARATOR,
+    TRUTH,
+    as_annotation,
+)
 from pipeline_lib.datasets.files.layout import is_image
-from pipeline_lib.datasets.files.sheet import brief, quoted
+from pipeline_lib.datasets.files.sheet import FILE, brief, quoted
 from pipeline_lib.errors import UserError, in_one_line, listed
 from pipeline_lib.images import SUFFIXES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 MAX_BYTES = 1 << 28
@@ -66,8 +73,8 @@ class Task(BaseModel):
     annotations: list[Annotation]
 
 
-COLUMNS = ["file", "annotator", "label"]
-SETS = ["file", "candidates"]
+LONG, PLAIN, SETS = (FILE, ANNOTATOR, LABEL), (FILE, LABEL), (FILE, CANDIDATES)
+FORMS = (LONG, PLAIN, SETS, (*LONG, TRUTH), (*PLAIN, TRUTH), (*SETS, TRUTH))
 
 
 @dataclass(frozen=True)
@@ -75,50 +82,63 @@ class Imported:
     """What an export says.
 
     Attributes:
-        rows: file, annotator and class; the last two are blank for a file of which nobody said anything.
+        rows: file, annotator and class; the class is blank for a file of which nobody said anything, the
+            annotator there too, and where a table names none.
         cancelled: annotations that were skipped or cancelled.
-        in_sets: the table has the candidates of a file in one row.
+        columns: one of `FORMS`. Without annotators the table has one row for each file.
+        truths: true class by file, of those that a table tells.
     """
 
     rows: Sequence[tuple[str, str, str]]
     cancelled: int
-    in_sets: bool = False
+    columns: tuple[str, ...] = LONG
+    truths: Mapping[str, str] = field(default_factory=dict)
 
     def as_csv(self) -> str:
         """Write the rows as a table for `data.table`."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerows([SETS, *self._sets().items()] if self.in_sets else [COLUMNS, *self.rows])
+        writer.writerow(self.columns)
+        for row in self.rows if ANNOTATOR in self.columns else self._by_file():
+            truth = [self.truths.get(row[0], "")] if TRUTH in self.columns else []
+            writer.writerow([*row, *truth])
         return text.getvalue()
 
-    def _sets(self) -> dict[str, str]:
+    def _by_file(self) -> Iterator[tuple[str, str]]:
         names: dict[str, dict[str, None]] = {}
         for file, _, name in self.rows:
-            if name:  # a file that is not in a table of candidates is an unlabeled image
+            # A file that is not in a table of candidates is an unlabeled image.
+            if name or CANDIDATES not in self.columns:
                 names.setdefault(file, {})[name] = None
-        return {file: SEPARATOR.join(found) for file, found in names.items()}
+        return ((file, SEPARATOR.join(found)) for file, found in names.items())
 
     def added_to(self, path: Path) -> Imported:
         """With the rows of an earlier table, but for blank ones and candidates of files that are answered now.
 
+        The table keeps its form: labels in one without annotators are known ones, rows per annotator are not.
+
         Raises:
-            UserError: That is no table of file and label, with or without annotator, or of file and candidates.
+            UserError: That is none of `FORMS`, or it takes one label for a file that has two.
         """
         answered = {file for file, _, name in self.rows if name}
-        earlier, in_sets = _earlier(path)
-        kept = [row for row in earlier if row[0] not in answered or (row[2] and not in_sets)]
+        earlier = _earlier(path)
+        in_sets = CANDIDATES in earlier.columns
+        kept = [row for row in earlier.rows if row[0] not in answered or (row[2] and not in_sets)]
         if in_sets and (odd := [name for _, _, name in self.rows if SEPARATOR in name]):
             msg = f"{path}: a class called {quoted(odd[0], 40)} cannot stand in a set of candidates; rename it"
             raise UserError(msg)
         known = {file for file, _, _ in kept}
         new = [row for row in self.rows if row[2] or row[0] not in known]
-        return Imported(sorted(dict.fromkeys([*kept, *new])), self.cancelled, in_sets)
+        if ANNOTATOR not in earlier.columns and not in_sets:
+            _check_one_label(kept, new, path)
+        rows = sorted(dict.fromkeys([*kept, *new]))
+        return Imported(rows, self.cancelled, earlier.columns, earlier.truths)
 
     def summary(self) -> str:
         """Count in one line what there is."""
         files, silent = ({f for f, _, c in self.rows if bool(c) is said} for said in (True, False))
         classes = {name for _, _, name in self.rows if name}
-        people = {who for _, who, name in self.rows if name and (who or not self.in_sets)}
+        people = {who for _, who, name in self.rows if name and who}
         return (
             f"{len(files | silent)} images, {len(silent)} of them unlabeled; {len(people)} annotators; "
             f"{len(classes)} classes ({listed(brief(name) for name in sorted(classes))}); "
@@ -149,35 +169,67 @@ def read_export(path: Path, control: str | None = None, strip: str = "") -> Impo
     return Imported(sorted(rows), cancelled)
 
 
-def _earlier(path: Path) -> tuple[list[tuple[str, str, str]], bool]:
-    """Rows of file, annotator (blank where it has none) and label; whether they were sets of candidates."""
+def _earlier(path: Path) -> Imported:
+    """Read a table; an empty file is one of file and label without rows."""
+    rows: list[tuple[str, str, str]] = []
+    truths: dict[str, str] = {}
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
-            rows = list(reader)
+            columns = _form(reader.fieldnames or PLAIN, path)
+            for row in reader:
+                where = f"{path}:{reader.line_num}"
+                rows += _rows(row, where)
+                truth = (row.get(TRUTH) or "").strip()
+                if truth and truths.setdefault(row[FILE], truth) != truth:
+                    msg = (
+                        f"{where}: column {TRUTH}: {quoted(truth)}, but {quoted(truths[row[FILE]])} above, "
+                        f"of the same {brief(row[FILE])}; correct one of them"
+                    )
+                    raise UserError(msg)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         msg = f"{path}: cannot be read ({in_one_line(error)}); give a CSV table of file and label, or of file and candidates"
         raise UserError(msg) from error
-    names = set(reader.fieldnames or ["file", "label"])
-    in_sets = names == set(SETS)
-    told = in_sets or {"file", "label"} <= names <= set(COLUMNS)
-    if not told:
+    return Imported(rows, 0, columns, truths)
+
+
+def _form(names: Sequence[str], path: Path) -> tuple[str, ...]:
+    found = next((form for form in FORMS if sorted(form) == sorted(names)), None)
+    if found is None:
         msg = (
-            f"{path}: columns {listed(sorted(map(str, names)))}; labels are added to a table of file and label, "
-            f"or of file and candidates, only"
+            f"{path}: columns {listed(sorted(map(brief, names)))}; labels are added to a table of file and label, "
+            f"with or without annotator, or of file and candidates, each with or without {TRUTH}"
         )
         raise UserError(msg)
-    for number, row in enumerate(rows, start=2):
-        if None in row or None in row.values() or (in_sets and not row["candidates"].strip()):
-            msg = f"{path}:{number}: more or fewer fields than the header, or no candidates; correct this row"
-            raise UserError(msg)
-    if in_sets:
-        return [
-            (row["file"], "", name.strip())
-            for row in rows
-            for name in row["candidates"].split(SEPARATOR)
-        ], True
-    return [(row["file"], row.get("annotator") or "", row["label"].strip()) for row in rows], False
+    return found
+
+
+def _rows(row: Mapping[str | None, str | None], where: str) -> list[tuple[str, str, str]]:
+    """Take file, annotator (blank where a table names none) and class from a row: several of a set."""
+    cells = {name: cell for name, cell in row.items() if name and cell is not None}
+    if len(cells) < len(row) or not cells.get(CANDIDATES, "full").strip():
+        msg = f"{where}: more or fewer fields than the header, or no candidates; correct this row"
+        raise UserError(msg)
+    if ANNOTATOR in cells:
+        as_annotation((cells[ANNOTATOR], cells[LABEL]), where)
+    names = cells[CANDIDATES].split(SEPARATOR) if CANDIDATES in cells else [cells[LABEL]]
+    return [(cells[FILE], cells.get(ANNOTATOR, ""), name.strip()) for name in names]
+
+
+def _check_one_label(
+    kept: Sequence[tuple[str, str, str]], new: Sequence[tuple[str, str, str]], path: Path
+) -> None:
+    """Refuse two labels for a file: which one is right only a person knows."""
+    first: dict[str, tuple[str, str]] = {}
+    for rows, place in ((kept, "in the table"), (new, "in the export")):
+        for file, _, name in rows:
+            other, there = first.setdefault(file, (name, place))
+            if name != other:
+                msg = (
+                    f"{path}: {brief(file)} has two labels, {quoted(other)} {there} and {quoted(name)} {place}; "
+                    f"correct one of them, or give the table a column `{ANNOTATOR}`"
+                )
+                raise UserError(msg)
 
 
 def _json(path: Path) -> object:

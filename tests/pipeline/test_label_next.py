@@ -6,15 +6,19 @@ import base64
 import csv
 import io
 import json
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
 import polars as pl
+import pytest
 from PIL import Image
 
 from pipeline_lib.labeling.studio import CHOICES, SHOWN
+from tests.faults.conftest import Workspace
 from tests.pipeline.conftest import Project
 
 ROOT = Path(__file__).parents[2]
@@ -108,3 +112,55 @@ def test_a_table_that_labels_cannot_be_added_to_is_refused(project: Project, tmp
     assert done.returncode == 1
     assert f"{table}: columns ann, bob, file; labels are added to a table" in done.stdout
     assert table.read_text() == "file,ann,bob\na.png,1,2\n"
+
+
+@pytest.fixture
+def flat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """Files in one folder, and answers to two of them as label-next asks."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    workspace = Workspace(tmp_path)
+    for shade in range(20):
+        workspace.add(f"photo {shade:02d}.png", shade)
+    answered = []
+    for name in ("photo 17.png", "photo 18.png"):
+        answer = {"type": "choices", "from_name": CHOICES, "value": {"choices": ["cat"]}}
+        data = {SHOWN: "data:image/png;base64,AAAA", "file": name}
+        answered.append({"data": data, "annotations": [{"completed_by": 1, "result": [answer]}]})
+    (tmp_path / "export.json").write_text(json.dumps(answered))
+    return workspace
+
+
+@pytest.mark.parametrize("truth", [False, True])
+@pytest.mark.parametrize("said", ["label", "candidates"])
+def test_answers_added_to_a_table_are_trained_on_and_its_labels_still_test(
+    flat: Workspace, said: str, truth: bool
+) -> None:
+    named = [(f"photo {shade:02d}.png", "cat" if shade % 2 else "dog") for shade in range(16)]
+    open_ones = ["", ""] if said == "label" else ["cat|dog", "cat|dog"]
+    rows = [*named, ("photo 16.png", open_ones[0]), ("photo 17.png", open_ones[1])]
+    lines = [[file, name, *([dict(named).get(file, "")] if truth else [])] for file, name in rows]
+    header = ["file", said, *(["true_label"] if truth else [])]
+    flat.table("".join(",".join(line) + "\n" for line in [header, *lines]))
+    command = added(flat.root / "export.json", flat.root / "labels.csv")
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+    flat.run("configure", "download", "ingest")
+    answered = ("photo 17.png", "photo 18.png")
+    about = {row["source"]: row for row in flat.read("labels.parquet")}
+    for name in answered:
+        given = about[name]
+        assert (given["candidates"] or [given["label"]]) == [0]
+        assert given["true_label"] is None
+    assert about["photo 16.png"]["candidates"] == (None if said == "label" else [0, 1])
+    if said == "candidates" and not truth:
+        return  # nothing to test with, before and after
+    flat.run("split")
+    test = {row["id"] for row in flat.read("split/test.parquet")}
+    roles = {row["id"]: row["role"] for row in flat.read("split/train.parquet")}
+    known = {file for file, _ in named} | (set() if truth else set(answered))
+    assert test <= {about[name]["id"] for name in known}
+    assert test
+    assert set(roles.values()) == {"labeled", "unlabeled"}

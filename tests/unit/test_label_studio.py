@@ -82,6 +82,101 @@ def test_the_table_is_one_that_the_pipeline_reads(tmp_path: Path):
     assert said["four.jpg"] == Supervision(annotations=())
 
 
+ONE_EACH = [
+    task(
+        "/data/upload/3/1a2b3c4d-one.jpg",
+        annotation(answer("cat"), by=1),
+        annotation(answer("cat"), by=2),
+    ),
+    task("/data/upload/3/9f8e7d6c-two.jpg", annotation(answer("dog"))),
+    task("/data/upload/3/9f8e7d6c-three.jpg"),
+]
+
+
+def test_a_table_of_labels_stays_one(tmp_path: Path):
+    """As it was, labels without annotator would be refused, and would not be known ones any more."""
+    table = tmp_path / "labels.csv"
+    table.write_text("file,label\nfour.jpg,cow\none.jpg,\ntwo.jpg,dog\n")
+    added = imported(tmp_path, ONE_EACH).added_to(table)
+    expected = "file,label\nfour.jpg,cow\none.jpg,cat\nthree.jpg,\ntwo.jpg,dog\n"
+    assert added.as_csv() == expected
+    assert added.summary().startswith("4 images, 1 of them unlabeled; 2 annotators; 3 classes")
+    table.write_text(added.as_csv())
+    assert imported(tmp_path, ONE_EACH).added_to(table).as_csv() == expected
+
+
+def test_a_true_label_is_kept_and_is_not_made_of_an_answer(tmp_path: Path):
+    tables = {
+        "file,candidates,true_label\nfour.jpg,cow|dog,cow\none.jpg,cat|dog|cow,dog\n": (
+            "file,candidates,true_label\nfour.jpg,cow|dog,cow\none.jpg,cat,dog\ntwo.jpg,dog,\n"
+        ),
+        "true_label,file,label\ncow,four.jpg,dog\ndog,one.jpg,\n": (
+            "file,label,true_label\nfour.jpg,dog,cow\none.jpg,cat,dog\nthree.jpg,,\ntwo.jpg,dog,\n"
+        ),
+        "file,annotator,label,true_label\nfour.jpg,,,cow\none.jpg,eve,dog,\none.jpg,eve,cow,dog\n": (
+            "file,annotator,label,true_label\nfour.jpg,,,cow\none.jpg,annotator_1,cat,dog\n"
+            "one.jpg,annotator_2,cat,dog\none.jpg,eve,cow,dog\none.jpg,eve,dog,dog\nthree.jpg,,,\n"
+            "two.jpg,annotator_1,dog,\n"
+        ),
+    }
+    table = tmp_path / "labels.csv"
+    for before, after in tables.items():
+        table.write_text(before)
+        assert imported(tmp_path, ONE_EACH).added_to(table).as_csv() == after
+
+
+CONFLICTS = {
+    "the table and an answer": (
+        "file,label\none.jpg,cat\ntwo.jpg,cat\n",
+        ONE_EACH,
+        ": two.jpg has two labels, 'cat' in the table and 'dog' in the export; correct one of them, or give "
+        "the table a column `annotator`",
+    ),
+    "two annotators": (
+        "file,label\none.jpg,\n",
+        FULL,
+        ": one.jpg has two labels, 'cat' in the export and 'dog' in the export; correct one",
+    ),
+    "two rows": (
+        "file,label\nsix.jpg,cow\nsix.jpg,hen\n",
+        ONE_EACH,
+        ": six.jpg has two labels, 'cow' in the table and 'hen' in the table; correct one",
+    ),
+    "two truths": (
+        "file,annotator,label,true_label\nsix.jpg,ann,cow,cow\nsix.jpg,bob,cow,hen\n",
+        ONE_EACH,
+        ":3: column true_label: 'hen', but 'cow' above, of the same six.jpg; correct one",
+    ),
+    "nobody": (
+        "file,annotator,label\nsix.jpg,,cow\n",
+        ONE_EACH,
+        ":2: 'cow' has no annotator; name whoever said it",
+    ),
+    "a column twice": ("file,label,label\n", ONE_EACH, ": columns file, label, label; labels are added"),
+    "other columns": ("file,ann,true_label\n", ONE_EACH, ": columns ann, file, true_label; labels"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("conflict", CONFLICTS)
+def test_labels_that_contradict_a_table_are_refused(tmp_path: Path, conflict: str):
+    before, export, expected = CONFLICTS[conflict]
+    table = tmp_path / "labels.csv"
+    table.write_text(before)
+    with pytest.raises(UserError) as caught:
+        imported(tmp_path, export).added_to(table)
+    assert str(caught.value).startswith(f"{table}{expected}")
+    assert "\n" not in str(caught.value)
+
+
+def test_answers_that_differ_go_into_a_table_with_annotators(tmp_path: Path):
+    table = tmp_path / "labels.csv"
+    table.write_text("file,annotator,label\none.jpg,eve,cow\n")
+    assert imported(tmp_path, FULL).added_to(table).as_csv() == (
+        "file,annotator,label\nfour.jpg,,\none.jpg,ann@x.org,cat\none.jpg,annotator_9,dog\n"
+        "one.jpg,eve,cow\nthree.jpg,,\ntwo.jpg,annotator_4,cat\ntwo.jpg,annotator_4,dog\n"
+    )
+
+
 def test_an_answer_takes_the_place_of_candidates(tmp_path: Path):
     table = tmp_path / "candidates.csv"
     table.write_text("file,candidates\none.jpg,cat|dog|cow\nfour.jpg,cow|dog\n")
