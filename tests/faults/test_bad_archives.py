@@ -141,6 +141,24 @@ def test_a_name_twice_is_refused(workspace, picture):
     )
 
 
+def test_the_folder_that_holds_all_of_it_is_no_class(workspace, picture, capsys):
+    """As `tar -czf photos.tar.gz -C photos .` and shutil.make_archive pack it."""
+    root, files = (
+        special("./", tarfile.DIRTYPE),
+        [(f"./{n}/1.png", picture) for n in ("cat", "dog")],
+    )
+    for name, content in {
+        "photos.tar": tar((root, b""), *files),
+        "photos.tar.gz": tar((root, b""), *files, mode="w:gz"),
+        "photos.zip": zipped(("./", b""), *files),
+    }.items():
+        use(workspace, content, name)
+        workspace.run("download", "ingest")
+        sources = [row["source"] for row in workspace.read("labels.parquet")]
+        assert sources == ["cat/1.png", "dog/1.png"]
+    assert "ignored" not in capsys.readouterr().out
+
+
 def test_a_name_that_is_no_text_is_refused(workspace, picture):
     use(workspace, tar((os.fsdecode(b"cat/\xff.png"), picture)), "photos.tar")
     assert "the name is not UTF-8" in workspace.refused("ingest", "download")

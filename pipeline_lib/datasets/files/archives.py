@@ -213,7 +213,8 @@ def _tar(file: IO[bytes], shown: str) -> Archive:
             name = safe_name(member.name, shown)
             end = member.offset_data + (-(-member.size // RECORD) * RECORD if member.isreg() else 0)
             if member.isdir():
-                folders.append(name)
+                if name:  # `./` holds all of it
+                    folders.append(name)
                 continue
             if not member.isreg() or member.issparse():
                 msg = f"{shown}: {name}: not a plain file (a link or a device); pack the files themselves"
@@ -240,8 +241,9 @@ def _zip(archive: zipfile.ZipFile, packed: int, shown: str) -> Archive:
     total = 0
     for member in archive.infolist():
         name = safe_name(member.filename.replace("\\", "/"), shown)
-        if name and member.filename.endswith(("/", "\\")):
-            folders.append(name)
+        if member.filename.endswith(("/", "\\")):
+            if name:
+                folders.append(name)
             continue
         if stat.S_IFMT(member.external_attr >> 16) not in {0, stat.S_IFREG}:
             msg = (
