@@ -272,11 +272,12 @@ def _tasks(content: object, shown: str) -> list[Task]:
 def _from_short(task: dict[str, Any]) -> dict[str, Any]:
     """Turn a task of the short export, with one annotation and all on one level, into a full one."""
     data = {key: value for key, value in task.items() if key not in ABOUT}
+    ours = _file_of_embedded(data) is not None
     choices = {
         key: value["choices"] if isinstance(value, dict) else [value]
         for key, value in data.items()
         if (isinstance(value, dict) and "choices" in value)
-        or (isinstance(value, str) and not is_image(_path(value)))
+        or (isinstance(value, str) and not (_is_place(value) or (ours and key == "file")))
     }
     result = [
         {"type": "choices", "from_name": key, "value": {"choices": names}}
@@ -340,9 +341,8 @@ def _files(tasks: Sequence[Task], strip: str, shown: str) -> list[str]:
 
 def _url(task: Task, number: int, shown: str) -> str:
     """Find the image of a task: `image`, else the only text that is the path of one."""
-    image, file = task.data.get("image"), task.data.get("file")
-    if isinstance(image, str) and image.startswith("data:") and isinstance(file, str):
-        return file  # of label-next: the image is in the task
+    if file := _file_of_embedded(task.data):
+        return file
     paths = {
         key: value
         for key, value in task.data.items()
@@ -355,6 +355,18 @@ def _url(task: Task, number: int, shown: str) -> str:
     advice = "name it `image`" if paths else f"paths of images end in {' '.join(SUFFIXES)}"
     msg = f"{shown}: task {number}: {problem} the path of an image ({found or 'it has none'}); {advice}"
     raise UserError(msg)
+
+
+def _file_of_embedded(data: Mapping[str, Any]) -> str | None:
+    """Name the file of a task of label-next that holds the image itself."""
+    image, file = data.get("image"), data.get("file")
+    embedded = isinstance(image, str) and image.startswith("data:")
+    return file if embedded and isinstance(file, str) else None
+
+
+def _is_place(text: str) -> bool:
+    """Whether a text says where something is, so that nobody has chosen it."""
+    return text.startswith("data:") or "://" in text or is_image(_path(text))
 
 
 def _path(url: str) -> str:

@@ -232,6 +232,20 @@ def test_the_short_export_says_the_same(tmp_path: Path):
     assert rows == imported(tmp_path, FULL).rows
 
 
+@pytest.mark.parametrize("file", ["a b.jpg", "00017"])  # some datasets name no files
+def test_in_the_short_export_an_address_is_no_choice(tmp_path: Path, file: str):
+    """A task of label-next holds its image; one of another program may name a page beside it."""
+    ours = {"image": "data:image/png;base64,iVBORw0K", "file": file, "label": "cat", "annotator": 1}
+    assert imported(tmp_path, [ours]).rows == [(file, "annotator_1", "cat")]
+    other = {
+        "image": "https://x.org/1.jpg",
+        "page": "https://x.org/?photo=1",
+        "label": "cat",
+        "annotator": 1,
+    }
+    assert imported(tmp_path, [other]).rows == [("1.jpg", "annotator_1", "cat")]
+
+
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
