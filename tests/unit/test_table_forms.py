@@ -331,6 +331,31 @@ def test_another_folder_in_front_is_refused(tmp_path: Path):
         said(tmp_path, "file,label\npictures/cat/1.png,cat\n", folder="photos")
 
 
+@pytest.mark.parametrize(
+    ("file", "uploaded"),
+    [
+        ("Probe 101.jpg", "Probe_101.jpg"),
+        ("b/Probe (3), rot.jpg", "Probe_3_rot.jpg"),
+        ("Pr\u00e4parat 1.jpg", "Pr\u00e4parat_1.jpg"),
+        ("Pra\u0308parat 1.jpg", "Praparat_1.jpg"),  # of a Mac: the accent is no letter
+    ],
+)
+def test_a_name_that_label_studio_has_changed_is_recognized(
+    tmp_path: Path, file: str, uploaded: str
+):
+    files = [file, "b/other.jpg", "b/another one.jpg"]
+    with pytest.raises(UserError) as caught:
+        said(tmp_path, f"file,label\n{uploaded},cat\n", files=files)
+    assert str(caught.value) == (
+        f"labels.csv:2: {uploaded!r} is not one of the images in data.path; is {file.split('/')[-1]!r} meant? "
+        f"Label Studio renames files (spaces become _); correct the name"
+    )
+    with pytest.raises(UserError, match="names are like"):  # which of both, nobody knows
+        said(
+            tmp_path, f"file,label\n{uploaded},cat\n", files=[*files, file.replace(".jpg", "?.jpg")]
+        )
+
+
 def test_the_table_introduces_classes_where_no_folder_does(tmp_path: Path):
     read = said(tmp_path, "file,candidates\na.png,x|y\n", files=["a.png", "b.png"])
     assert read == {"a.png": candidates("x", "y")}

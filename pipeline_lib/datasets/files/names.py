@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -91,17 +92,28 @@ class Names:
         first, second = self._tails
         tail = name.rsplit("/", 1)[-1]
         if name not in first:
-            hint = (
-                f"did you mean {first[tail]}?"
-                if tail in first
-                else f"names are like {self._example}"
-            )
+            hint = f"names are like {self._example}"
+            if tail in first:
+                hint = f"did you mean {first[tail]}?"
+            elif uploaded := self._uploaded_as(tail):
+                hint = f"is {quoted(uploaded)} meant? Label Studio renames files (spaces become _); correct the name"
             msg = f"{where}: {quoted(cell)} is not one of the images in data.path; {hint}"
             raise UserError(msg)
         if name in second:
             raise self._several(cell, where, first[name], second[name])
         return first[name]
 
+    def _uploaded_as(self, tail: str) -> str | None:
+        """Find the only image that has this name once it was uploaded to Label Studio."""
+        names = (place.source.rsplit("/", 1)[-1] for place in self._places)
+        found = [name for name in names if composed(_as_uploaded(name)) == tail]
+        return found[0] if len(found) == 1 else None
+
     @property
     def _example(self) -> str:
         return next(iter(self._sources))
+
+
+def _as_uploaded(name: str) -> str:
+    """Write a name as Label Studio stores it: by Django's `get_valid_filename` (django.utils.text)."""
+    return re.sub(r"[^-\w.]", "", name.strip().replace(" ", "_"))
