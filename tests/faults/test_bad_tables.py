@@ -263,6 +263,34 @@ def test_what_is_hardly_a_class_is_refused_where_no_folder_names_them(workspace,
     assert "\n" not in message
 
 
+# Table of flat files -> what the message must say, from its beginning.
+ALIKE = {
+    "labels": ("file,label\n0.png,Pollen\n1.png,\n2.png,pollen\n3.png,Pollen\n", ":4: 'pollen', but 'Pollen' on labels.csv:2: they differ in capitals or spaces only; write both alike, or rename one if they are two classes"),
+    "candidates": ("file,candidates\n0.png,cat|Owl\n1.png,dog|owl\n", ":3: 'owl', but 'Owl' on labels.csv:2"),
+    "one set": ("file,candidates\n0.png,cat\n1.png,dog|DOG\n", ":3: 'DOG', but 'dog' on labels.csv:3: they differ"),
+    "the truth": ("file,candidates,true_label\n0.png,cat|dog,Cat\n", ":2: 'Cat', but 'cat' on labels.csv:2"),
+    "annotators": ("file,ann,bob\n0.png,cat,dog\n1.png,Dog,\n", ":3: 'Dog', but 'dog' on labels.csv:2"),
+    "rows": ("file,annotator,label\n0.png,ann,cat\n0.png,bob,dog\n0.png,eve,CAT\n", ":4: 'CAT', but 'cat' on labels.csv:2"),
+    "classes": ("0.png,cat,dog\n1.png,Cat\n", ":2: 'Cat', but 'cat' on labels.csv:1"),
+    "two spaces": ("file,label\n0.png,red owl\n1.png,red  owl\n2.png,cat\n", ":3: 'red  owl', but 'red owl' on"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("table", ALIKE)
+def test_classes_that_look_alike_are_refused_where_no_folder_names_them(workspace, table: str):
+    text, expected = ALIKE[table]
+    for number in range(4):
+        workspace.add(f"{number}.png", number)
+    workspace.table(text)
+    message = workspace.refused("ingest", "download")
+    assert message.startswith(f"labels.csv{expected}")
+    assert "\n" not in message
+    for name in ("cat", "Cat"):
+        workspace.add(f"{name}/{name}.png", 7)
+    workspace.table("file,label\n0.png,Cat\n1.png,cat\n")
+    workspace.run("download", "ingest")
+
+
 @pytest.mark.parametrize(
     ("rows", "classes"),
     [

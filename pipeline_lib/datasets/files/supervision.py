@@ -65,6 +65,8 @@ def read_supervision(
     if not said and next(sheet.rows(), None) is None:
         msg = f"{shown}: no rows; remove data.table if there is nothing to say"
         raise UserError(msg)
+    if not truths.classes:
+        _check_alike(sheet, said.values())
     return said
 
 
@@ -147,6 +149,29 @@ def _check_separators(sheet: Sheet, sayings: Collection[Supervision]) -> None:
                 meant = SEPARATOR.join(parts[name])
                 msg = f"{sheet.where(number)}: column {forms.CANDIDATES}: {quoted(name)}: write {quoted(meant)}"
                 raise UserError(msg)
+
+
+def _check_alike(sheet: Sheet, sayings: Collection[Supervision]) -> None:
+    """Refuse Cat beside cat where no folder says that these are two classes."""
+    spellings: dict[str, set[str]] = {}
+    for one in {id(one): one for one in sayings}.values():  # equal ones are one object
+        for name in (*_names(one), one.true_label or ""):
+            spellings.setdefault(" ".join(name.casefold().split()), set()).add(name)
+    alike = next((names for names in spellings.values() if len(names) > 1), None)
+    if alike is None:
+        return
+    rows: dict[str, int] = {}
+    for number, _, values, true_cell in _rows(sheet):
+        for cell in (*values, true_cell):
+            several = (cell, *cell.split(SEPARATOR)) if isinstance(cell, str) else cell or ()
+            for name in filter(alike.__contains__, several):
+                rows.setdefault(name, number)
+    (first, _), (second, number) = list(rows.items())[:2]
+    msg = (
+        f"{sheet.where(number)}: {quoted(second)}, but {quoted(first)} on {sheet.where(rows[first])}: they differ "
+        f"in capitals or spaces only; write both alike, or rename one if they are two classes"
+    )
+    raise UserError(msg)
 
 
 def _gathered(sheet: Sheet, names: Names, truths: Truths) -> dict[str, Supervision]:
