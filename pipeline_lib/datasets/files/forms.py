@@ -54,7 +54,8 @@ def style_of(sheet: Sheet) -> Style:
         return sheet.form
     others = saying(sheet)
     for name in others:
-        if name.strip().casefold() in TRUE:
+        plain = name.strip().casefold()
+        if plain in TRUE or _is_nearly(plain, TRUTH):
             msg = f"{_place(name, sheet)}: column {brief(name)}: is `{TRUTH}` meant? rename it, or remove it"
             raise UserError(msg)
     if not others:
@@ -78,6 +79,10 @@ def saying(sheet: Sheet) -> list[str]:
     return [name for name in sheet.columns if name not in {FILE, TRUTH}]
 
 
+def _is_nearly(name: str, meant: str) -> bool:
+    return bool(difflib.get_close_matches(name, (meant,), 1, 0.8))
+
+
 def _place(name: str, sheet: Sheet) -> str:
     return sheet.where(sheet.columns[name]) if sheet.is_text else sheet.shown
 
@@ -86,6 +91,10 @@ def _check_alone(style: str, others: Sequence[str], sheet: Sheet) -> None:
     surplus = [name for name in others if name != style]
     if ANNOTATOR in surplus and style == LABEL:
         surplus.remove(ANNOTATOR)
+    for name in surplus:
+        if style == LABEL and ANNOTATOR not in others and _is_nearly(name.casefold(), ANNOTATOR):
+            msg = f"{_place(name, sheet)}: column {brief(name)}: is `{ANNOTATOR}` meant? rename it, or remove it"
+            raise UserError(msg)
     if surplus:
         columns = listed(
             f"{brief(name)} ({sheet.where(sheet.columns[name])})"
