@@ -228,7 +228,9 @@ def _quoted(message: str) -> list[str]:
 
 
 def _closest(given: str, names: list[str]) -> list[str]:
-    return difflib.get_close_matches(given, names, n=1, cutoff=0.5)  # `nb` is half of `bn`
+    plain = {name.casefold(): name for name in names}
+    close = difflib.get_close_matches(given.casefold(), plain, n=1, cutoff=0.5)
+    return [plain[name] for name in close]  # `nb` is half of `bn`
 
 
 def _suggestion(given: object, names: list[str]) -> str:

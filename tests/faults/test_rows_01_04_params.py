@@ -141,7 +141,14 @@ def test_row_2_a_learning_rate_means_what_dvc_records(params, value, number):
 
 
 @pytest.mark.parametrize(
-    ("given_", "meant"), [("cr_dpl", "cr_dpll"), ("pawden", "proden"), ("averge", "average")]
+    ("given_", "meant"),
+    [
+        ("cr_dpl", "cr_dpll"),
+        ("pawden", "proden"),
+        ("averge", "average"),
+        ("FixMatch", "fixmatch"),
+        ("CR-DPLL", "cr_dpll"),
+    ],
 )
 def test_row_3_an_unknown_method(refuse, given_, meant):
     message = refuse(with_value("method", given_))
