@@ -43,6 +43,9 @@ def import_labels(
     if output.resolve() == export.resolve():
         msg = f"{output}: is the export itself; choose another name for the table"
         raise UserError(msg)
+    if output.suffix.lower() != ".csv":
+        msg = f"{output}: the table is CSV; choose a name that ends in .csv"
+        raise UserError(msg)
     imported = read_export(export, control, strip)
     if add_to is not None:
         imported = imported.added_to(add_to)

@@ -376,5 +376,7 @@ def test_the_command_writes_the_table_or_leaves_it_as_it_was(tmp_path: Path):
         assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
     done = run("export.json", "-o", "export.json")
     assert "is the export itself" in done.stderr
+    done = run("export.json", "-o", "labels.xlsx")
+    assert done.stderr.strip() == "labels.xlsx: the table is CSV; choose a name that ends in .csv"
     assert (tmp_path / "labels.csv").read_text() == written
     assert sorted(path.name for path in tmp_path.iterdir()) == ["export.json", "labels.csv"]
