@@ -19,6 +19,7 @@ from pipeline_lib.datasets.files.layout import (
     is_unlabeled,
 )
 from pipeline_lib.datasets.files.sheet import brief
+from pipeline_lib.datasets.load import reading_snapshot
 from pipeline_lib.datasets.progress import say
 from pipeline_lib.errors import UserError, listed
 
@@ -54,7 +55,7 @@ def read(raw: Path, data: Data) -> Iterator[Row]:
     """
     shown = data.path or ""
     verify(raw / ARCHIVE)
-    with archives.open_archive(raw / ARCHIVE, shown) as archive:
+    with reading_snapshot(data), archives.open_archive(raw / ARCHIVE, shown) as archive:
         names = [name for name in archive.names if not is_clutter(name)]
         places = arrange(filter(is_image, names), shown)
         check_folders((name for name in archive.folders if not is_clutter(name)), places)

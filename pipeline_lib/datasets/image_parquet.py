@@ -17,6 +17,7 @@ from pipeline_lib.datasets.files.forms import split_candidates
 from pipeline_lib.datasets.files.layout import SPLITS, composed, is_clutter
 from pipeline_lib.datasets.files.shards import Columns, Said, open_shard, read_rows, read_said
 from pipeline_lib.datasets.files.sheet import brief, quoted
+from pipeline_lib.datasets.load import reading_snapshot
 from pipeline_lib.datasets.progress import progress, say
 from pipeline_lib.errors import UserError, listed
 from pipeline_lib.records import Row
@@ -31,7 +32,6 @@ POLICY = "natural"
 CHANNELS = "rgb"
 ENDING = ".parquet"
 NOTHING = (None, -1, "")
-AGAIN = "once corrected: dvc repro --force download && dvc repro"
 
 
 def download(data: Data, raw: Path) -> None:
@@ -63,18 +63,18 @@ def read(raw: Path, data: Data) -> Iterator[Row]:
     Raises:
         UserError: A file has a mistake (one in a label is said before the first image is given).
     """
-    del data
     shards = {path.relative_to(raw).as_posix(): path for path in raw.rglob(f"*{ENDING}")}
     names = sorted(shards)
     for name in names:
         verify(shards[name])
-    _check(shards, names)
-    for name in names:
-        split = _split(name)
-        with open_shard(shards[name], name) as (file, columns):
-            for number, (image, label, candidates) in enumerate(read_rows(file, columns, name)):
-                source = f"{name}:{number}"
-                yield _row(source, image, label, candidates, columns, split)
+    with reading_snapshot(data):
+        _check(shards, names)
+        for name in names:
+            split = _split(name)
+            with open_shard(shards[name], name) as (file, columns):
+                for number, (image, label, candidates) in enumerate(read_rows(file, columns, name)):
+                    source = f"{name}:{number}"
+                    yield _row(source, image, label, candidates, columns, split)
 
 
 def _sources(data: Data) -> dict[str, Path | str]:
@@ -115,12 +115,12 @@ def _check(shards: dict[str, Path], names: list[str]) -> None:
     if empty:
         msg = (
             f"{len(empty)} rows with an empty candidate set ({listed(empty)}); "
-            f"name all classes there if nothing is known; {AGAIN}"
+            "name all classes there if nothing is known"
         )
         raise UserError(msg)
     if len(forms) > 1:
         places = " and ".join(f"{form} in {place}" for form, place in sorted(forms.items()))
-        msg = f"classes are {places}; write the names of the classes everywhere; {AGAIN}"
+        msg = f"classes are {places}; write the names of the classes everywhere"
         raise UserError(msg)
     if ignored:
         say(f"ignored the columns {listed(map(brief, sorted(ignored)))}")
@@ -163,7 +163,7 @@ def _candidates(said: Said, names: tuple[str, ...] | None, source: str) -> tuple
         for one in ([several] if isinstance(several, int) else several)
     ]
     if None in chosen:
-        msg = f"{source}: column candidates: {quoted(said)}: a hole between the classes; remove it; {AGAIN}"
+        msg = f"{source}: column candidates: {quoted(said)}: a hole between the classes; remove it"
         raise UserError(msg)
     return tuple(dict.fromkeys(name for name in chosen if name is not None))
 
@@ -175,11 +175,11 @@ def _class(said: Said, names: tuple[str, ...] | None, source: str, column: str) 
     if isinstance(said, int):
         if said < 0 or (names is not None and said >= len(names)):
             allowed = f"0 to {len(names) - 1}" if names is not None else "0 and above"
-            msg = f"{source}: column {column}: {said} is not a class; they are {allowed}, -1 is unlabeled; {AGAIN}"
+            msg = f"{source}: column {column}: {said} is not a class; they are {allowed}, -1 is unlabeled"
             raise UserError(msg)
         return str(said) if names is None else names[said]
     if not isinstance(said, str) or said != said.strip():
-        msg = f"{source}: column {column}: {quoted(said)} begins or ends with a space; remove it; {AGAIN}"
+        msg = f"{source}: column {column}: {quoted(said)} begins or ends with a space; remove it"
         raise UserError(msg)
     return composed(said)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pipeline_lib.artifacts import publish_json, read_json, verify
 from pipeline_lib.datasets.files import archives, fetch, official, user_table
 from pipeline_lib.datasets.files.layout import arrange, is_clutter, is_image
+from pipeline_lib.datasets.load import reading_snapshot
 from pipeline_lib.errors import UserError
 
 if TYPE_CHECKING:
@@ -62,16 +63,17 @@ def _official(raw: Path, data: Data) -> Iterator[Row]:
     shown = data.path or ""
     folder = fetch.resolve(shown)
     official.verify(folder, read_json(raw / OFFICIAL), shown)
-    places = (image.place for image in official.images(folder, shown))
-    given = user_table.read(raw, data, places)
-    for image in official.images(folder, shown):
-        yield _row(image.place, image.read(), given)
+    with reading_snapshot(data):
+        places = (image.place for image in official.images(folder, shown))
+        given = user_table.read(raw, data, places)
+        for image in official.images(folder, shown):
+            yield _row(image.place, image.read(), given)
 
 
 def _folders(raw: Path, data: Data) -> Iterator[Row]:
     shown = data.path or ""
     verify(raw / ARCHIVE)
-    with archives.open_archive(raw / ARCHIVE, shown) as archive:
+    with reading_snapshot(data), archives.open_archive(raw / ARCHIVE, shown) as archive:
         names = (name for name in archive.names if is_image(name) and not is_clutter(name))
         places = arrange(names, shown)
         stray = next(

@@ -15,7 +15,7 @@ import pyarrow as pa
 from pipeline_lib.artifacts import publish, publish_json, write_rows
 from pipeline_lib.datasets.decoding import ENLARGED, MAX_SIDE, STRIP, Decoded, Target, decoding
 from pipeline_lib.datasets.files.sheet import brief
-from pipeline_lib.datasets.load import load_dataset
+from pipeline_lib.datasets.load import load_dataset, reading_snapshot
 from pipeline_lib.datasets.progress import progress, say
 from pipeline_lib.datasets.sayings import DIGEST_BYTES, LABELS, Sayings
 from pipeline_lib.errors import UserError, listed
@@ -189,7 +189,8 @@ def ingest(raw: Path, data: Data, out: Path, workers: int | None = None) -> str:
                 write_images(images)
                 write_rejected(rejected)
                 advance(len(rows))
-        intake.check(data.on_bad_image)
+        with reading_snapshot(data):
+            intake.check(data.on_bad_image)
         with write_rows(labels_file, LABELS) as write_labels:
             for table in intake.sayings.tables():
                 write_labels(table)

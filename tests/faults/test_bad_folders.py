@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from pipeline_lib.datasets.files import archives, fetch
+from pipeline_lib.datasets.load import AGAIN
 from pipeline_lib.errors import UserError
 
 
@@ -35,7 +36,7 @@ def test_a_class_folder_without_images_is_named(workspace, form: str, split: str
     (workspace.photos / "val").mkdir()
     packed(workspace, form)
     message = workspace.refused("ingest", "download")
-    assert message == "classes without images: 'emu'; add images or remove the folder"
+    assert message == f"classes without images: 'emu'; add images or remove the folder; {AGAIN}"
     (workspace.photos / split / "emu").rmdir()
     packed(workspace, form)
     workspace.run("download", "ingest")
@@ -122,7 +123,7 @@ def test_a_folder_beside_splits_that_is_none_is_named(workspace):
         workspace.add(name, len(name))
     message = workspace.refused("ingest", "download")
     assert message.startswith("photos: extra/cat/1.png: lies too deep")
-    assert message.endswith("; no split is named 'extra'")
+    assert message.endswith(f"; no split is named 'extra'; {AGAIN}")
 
 
 @pytest.mark.parametrize("name", ["unlabeled", "Unlabelled"])
@@ -217,7 +218,8 @@ def test_folders_that_name_no_two_classes_are_refused(workspace, name: str, foun
     workspace.add(name)
     message = workspace.refused("ingest", "download")
     assert message == (
-        f"photos: {found}; use <class>/<file> with two classes or more, or give labels in data.table"
+        f"photos: {found}; use <class>/<file> with two classes or more, or give labels in data.table; "
+        f"{AGAIN}"
     )
 
 

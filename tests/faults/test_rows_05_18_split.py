@@ -85,7 +85,7 @@ def test_row_7_data_of_one_class(workspace: Workspace):
     workspace.run("configure", "download")
     assert workspace.refused_as_a_user("ingest") == (
         "photos: all images lie in one folder (cat); use <class>/<file> with two classes or more, or give "
-        "labels in data.table"
+        "labels in data.table; once corrected: dvc repro --force download && dvc repro"
     )
 
 

@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 from pipeline_lib.artifacts import read_json, read_table, sha256
 from pipeline_lib.datasets import image_parquet
 from pipeline_lib.datasets.ingest import ingest
-from pipeline_lib.datasets.load import snapshot
+from pipeline_lib.datasets.load import AGAIN, snapshot
 from pipeline_lib.errors import UserError
 from pipeline_lib.params.load import load
 from pipeline_lib.params.sections import Data
@@ -260,6 +260,15 @@ def test_a_mistake_is_one_line_with_its_place(tmp_path: Path, monkeypatch, mista
         rows(tmp_path, Path("x.parquet"))
     assert str(caught.value).startswith(expected)
     assert "\n" not in str(caught.value)
+
+
+def test_a_mistake_in_the_rows_says_how_to_go_on_once(tmp_path: Path):
+    write(tmp_path / "x.parquet", {"image": pictures(2), "label": ["cat", " dog"]})
+    snapshot(data(tmp_path / "x.parquet"), tmp_path / "raw")
+    with pytest.raises(UserError) as caught:
+        list(image_parquet.read(tmp_path / "raw", data(tmp_path / "x.parquet")))
+    assert str(caught.value).endswith(f"a space; remove it; {AGAIN}")
+    assert str(caught.value).count(AGAIN) == 1
 
 
 def test_a_mistake_in_a_label_is_said_before_an_image_is_given(tmp_path: Path):

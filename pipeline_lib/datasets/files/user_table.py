@@ -9,7 +9,6 @@ from pipeline_lib.artifacts import publish, verify
 from pipeline_lib.datasets.files import fetch
 from pipeline_lib.datasets.files.forms import Supervision
 from pipeline_lib.datasets.files.supervision import read_supervision
-from pipeline_lib.errors import UserError
 from pipeline_lib.records import Row
 
 if TYPE_CHECKING:
@@ -43,13 +42,8 @@ def read(raw: Path, data: Data, places: Iterable[Place]) -> dict[str, Supervisio
     if not data.table:
         return {}
     verify(raw / TABLE)
-    try:
-        folder = PurePosixPath(data.path or "").name
-        return read_supervision(raw / TABLE, data.table, list(places), folder)
-    except UserError as error:
-        # What is read is the snapshot: the file that the message names may be correct by now.
-        msg = f"{error}; once corrected: dvc repro --force download && dvc repro"
-        raise UserError(msg) from error
+    folder = PurePosixPath(data.path or "").name
+    return read_supervision(raw / TABLE, data.table, list(places), folder)
 
 
 def supervised(
