@@ -15,7 +15,7 @@ Fix = Annotated[bool, typer.Option("--fix", help="Put right what can be without 
 
 
 def doctor(*, fix: Fix = False) -> None:
-    """Look for what is wrong: environment, damaged files, remotes, locks, experiments that hang.
+    """Look for what is wrong: environment, damaged files, changed images, remotes, locks, hanging experiments.
 
     Exits with 1 if a problem is left. With --fix, damaged copies of what DVC can fetch or make again, stale
     locks and the leftovers of killed runs are deleted.

@@ -41,10 +41,10 @@ def download(data: Data, raw: Path) -> None:
         UserError: Something is not there, not Parquet, has no clear columns, or is not what its sha256 says.
     """
     shown = data.path or ""
-    sources = _sources(data)
-    with progress("copying", "files", len(sources)) as advance:
-        for name, source in sources.items():
-            label = shown if len(sources) == 1 else name
+    files = sources(data)
+    with progress("copying", "files", len(files)) as advance:
+        for name, source in files.items():
+            label = shown if len(files) == 1 else name
             with publish(raw / name) as temporary:
                 if isinstance(source, str):
                     fetch.fetch(source, data.sha256 or "", temporary, raw)
@@ -77,8 +77,12 @@ def read(raw: Path, data: Data) -> Iterator[Row]:
                     yield _row(source, image, label, candidates, columns, split)
 
 
-def _sources(data: Data) -> dict[str, Path | str]:
-    """Name each file as in the snapshot, and say where it comes from."""
+def sources(data: Data) -> dict[str, Path | str]:
+    """Name each file as in the snapshot, and say where it comes from.
+
+    Raises:
+        UserError: A folder holds none, or is given a sha256.
+    """
     shown = data.path or ""
     if shown.startswith("https://"):
         name = PurePosixPath(urlsplit(shown).path).name
@@ -91,11 +95,11 @@ def _sources(data: Data) -> dict[str, Path | str]:
         raise UserError(msg)
     found = {path.relative_to(place).as_posix(): path for path in place.rglob(f"*{ENDING}")}
     # Links to files are followed: the Hub's own cache consists of them, and only Parquet is taken.
-    sources: dict[str, Path | str] = {n: found[n] for n in sorted(found) if not is_clutter(n)}
-    if not sources:
+    files: dict[str, Path | str] = {n: found[n] for n in sorted(found) if not is_clutter(n)}
+    if not files:
         msg = f"{shown}: holds no file that ends in {ENDING}; for folders of images use data.name: image_folder"
         raise UserError(msg)
-    return sources
+    return files
 
 
 def _check(shards: dict[str, Path], names: list[str]) -> None:

@@ -12,6 +12,7 @@ from pipeline_lib.doctor import (
     processes,
     remotes,
     resume_states,
+    snapshot,
     workspace,
 )
 from pipeline_lib.doctor.finding import Checked, Finding
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 CHECKS = {
     "environment": environment.check,
     "workspace": workspace.check,
+    "snapshot": snapshot.check,
     "cache": cache.check,
     "remotes": remotes.check,
     "locks": locks.check,

@@ -53,6 +53,14 @@ def outputs(root: Path) -> set[Path]:
     }
 
 
+def params(root: Path, file: str, stage: str) -> dict[str, Any]:
+    """Values of params.yaml that a stage of the pipeline in `file` ran with; none if it has not run."""
+    found: dict[str, Any] = (
+        _lock(root / file).get(stage, {}).get("params", {}).get("params.yaml", {})
+    )
+    return found
+
+
 def _objects(root: Path, *, in_git: bool = False) -> Iterator[tuple[str, Path]]:
     """Path of each recorded output, and of its object in the cache: of those that Git keeps, or of the others."""
     folder = cache_folder(root) / OBJECTS
