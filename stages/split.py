@@ -36,7 +36,7 @@ def main() -> None:
         for part, file in zip(PARTS, files, strict=True):
             write_table(file, getattr(tables, part))
         summary.write_text(as_json(tables.summary), encoding="utf-8")
-    print(described(tables.summary))
+    print("\n".join([described(tables.summary), *tables.warnings]))
 
 
 def described(summary: dict[str, Any]) -> str:

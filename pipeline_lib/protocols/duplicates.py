@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from pipeline_lib.protocols.parts import Parts
 
 SHOWN = 10
+SHOWN_DIFFERING = 3
+CORRECT = "correct them, then dvc repro --force download && dvc repro"
 
 
 def resolve_rule(params: Split, dataset: str) -> str:
@@ -60,12 +62,7 @@ def describe(labels: Labels, parts: Parts, rule: str) -> dict[str, Any]:
     """
     group_N = _group(labels)
     copied_N = np.isin(group_N, group_N[labels.said.twin_M[labels.row_N] != UNKNOWN])
-    names_P = np.unique(group_N[copied_N])
-    truth_N, index_N = labels.truth_N[copied_N], np.searchsorted(names_P, group_N[copied_N])
-    most_P, least_P = (np.full(len(names_P), start) for start in (UNKNOWN, labels.num_classes))
-    known_N = truth_N != UNKNOWN
-    np.maximum.at(most_P, index_N[known_N], truth_N[known_N])
-    np.minimum.at(least_P, index_N[known_N], truth_N[known_N])
+    differing = _differing(labels)
     across = {
         "train_val": _shared(parts.train, parts.val),
         "train_test": _shared(parts.train, parts.test),
@@ -77,22 +74,68 @@ def describe(labels: Labels, parts: Parts, rule: str) -> dict[str, Any]:
         shown = "; ".join(
             " = ".join(f"{source} ({part})" for source, part in pair) for pair in pairs
         )
-        total = len(np.unique(np.concatenate(list(across.values()))))
-        more = f" and {total - len(pairs)} more" if total > len(pairs) else ""
+        groups = np.unique(np.concatenate(list(across.values())))
+        more = f" and {len(groups) - len(pairs)} more" if len(groups) > len(pairs) else ""
+        many = "1 image is" if len(groups) == 1 else f"{len(groups)} images are"
+        here = np.intersect1d(groups, differing)
+        wrong = (
+            f"labels differ in {len(here)} of these: {_opposed(labels, here)}; "
+            if len(here)
+            else ""
+        )
         msg = (
-            f"{total} images are in two parts, with the same pixels: {shown}{more}; set split.duplicates: "
+            f"{many} in two parts, with the same pixels: {shown}{more}; {wrong}set split.duplicates: "
             f"drop to keep one of each, or allow"
         )
         raise UserError(msg)
     return {
         "rule": rule,
-        "groups": len(names_P),
+        "groups": len(np.unique(group_N[copied_N])),
         "images": int(copied_N.sum()),
-        "differ": int((most_P > least_P).sum()),
+        "differ": len(differing),
         "across": found,
         "first": pairs,
         "dropped": int((~first_copies(labels)).sum()) if rule == "drop" else 0,
     }
+
+
+def warnings(labels: Labels, dataset: str) -> list[str]:
+    """Say in a line which copies have different known labels, in whatever parts: nobody knows which is right.
+
+    Args:
+        labels: all images, before any was dropped: which copy stays does not depend on its label.
+        dataset: its name; nobody is to correct a public one.
+    """
+    differing = _differing(labels)
+    if dataset not in OWN_IMAGES or not len(differing):
+        return []
+    groups = f"{len(differing)} group{'s' * (len(differing) > 1)} of images with the same pixels"
+    return [f"warning: labels differ in {groups}: {_opposed(labels, differing)}"]
+
+
+def _differing(labels: Labels) -> NDArray[np.int64]:
+    """Groups of copies whose known labels are not all the same."""
+    known_N, group_N = labels.truth_N != UNKNOWN, _group(labels).astype(np.int64)
+    said = np.unique(group_N[known_N] * labels.num_classes + labels.truth_N[known_N])
+    groups, counts = np.unique(said // labels.num_classes, return_counts=True)
+    return groups[counts > 1]
+
+
+def _opposed(labels: Labels, groups: NDArray[np.int64]) -> str:
+    """Name, of the first of these groups, two images with different labels, and say what to do."""
+    named = []
+    for group in groups[:SHOWN_DIFFERING]:
+        of_group = labels.where((_group(labels) == group) & (labels.truth_N != UNKNOWN))
+        other = int(np.argmax(of_group.truth_N != of_group.truth_N[0]))
+        named.append(
+            " = ".join(
+                f"{of_group.said.source[int(of_group.row_N[i])].as_py()} "
+                f"({labels.class_names[of_group.truth_N[i]]})"
+                for i in (0, other)
+            )
+        )
+    more = f" and {len(groups) - len(named)} more" if len(groups) > len(named) else ""
+    return f"{'; '.join(named)}{more}; {CORRECT}"
 
 
 def _group(labels: Labels) -> NDArray[np.int32]:

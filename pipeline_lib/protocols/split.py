@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from pipeline_lib.errors import UserError, listed
 from pipeline_lib.protocols import agreement, clean
-from pipeline_lib.protocols.duplicates import describe, first_copies, resolve_rule
+from pipeline_lib.protocols.duplicates import describe, first_copies, resolve_rule, warnings
 from pipeline_lib.protocols.labels import (
     BLOCK,
     ROLES,
@@ -44,13 +44,14 @@ class LabelProtocol(Protocol):
 
 
 class Tables(NamedTuple):
-    """What the stage writes to data/split."""
+    """What the stage writes to data/split, and lines of warning that it prints."""
 
     train: pa.Table
     val: pa.Table
     test: pa.Table
     oracle: pa.Table
     summary: dict[str, Any]
+    warnings: list[str]
 
 
 def split(
@@ -101,7 +102,12 @@ def split(
     if cast_votes is not None and len(cast_votes(task.training, task)):
         summary["annotators"] = agreement.describe(task, cast_votes)
     return Tables(
-        _table(train), _table(val), _test_table(parts.test), _oracle_table(train, val), summary
+        _table(train),
+        _table(val),
+        _test_table(parts.test),
+        _oracle_table(train, val),
+        summary,
+        warnings(known, classes["dataset"]),
     )
 
 

@@ -165,3 +165,14 @@ def test_row_18_the_same_pixels_in_two_parts(workspace: Workspace):
         "train_test": 1,
         "val_test": 0,
     }
+
+
+def test_row_18_copies_with_other_labels_are_seen_when_it_runs(workspace: Workspace, capsys):
+    workspace.two_classes()
+    workspace.add("dog/cat.png", 3)
+    workspace.set(split={"duplicates": "drop"})
+    workspace.run("configure", "download", "ingest", "split")
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "warning: labels differ in 1 group of images with the same pixels: cat/03.png (cat) = dog/cat.png "
+        "(dog); correct them, then dvc repro --force download && dvc repro"
+    )

@@ -34,10 +34,47 @@ def refusal(twins: dict[int, int], **options) -> str:
 
 
 def test_pairs_in_two_parts_are_named_with_what_to_do():
-    assert refusal({13: 0, 20: 1, 21: 14}) == (
-        "3 images are in two parts, with the same pixels: 0.png (train) = 13.png (val); 1.png (train) = "
-        "20.png (test); 14.png (val) = 21.png (test); set split.duplicates: drop to keep one of each, or allow"
+    assert refusal({15: 0, 19: 1, 20: 14}) == (
+        "3 images are in two parts, with the same pixels: 0.png (train) = 15.png (val); 1.png (train) = "
+        "19.png (test); 14.png (val) = 20.png (test); set split.duplicates: drop to keep one of each, or allow"
     )
+
+
+def test_labels_that_differ_are_named_with_the_pairs():
+    """Here not of the first two copies, but of the first and the third; others are not in two parts."""
+    assert refusal({3: 0, 19: 0, 22: 1, 8: 7}) == (
+        "2 images are in two parts, with the same pixels: 0.png (train) = 19.png (test); 1.png (train) = "
+        "22.png (test); labels differ in 1 of these: 0.png (ant) = 19.png (bee); correct them, then "
+        "dvc repro --force download && dvc repro; set split.duplicates: drop to keep one of each, or allow"
+    )
+    assert refusal({12: 0}).startswith(
+        "1 image is in two parts, with the same pixels: 0.png (train)"
+    )
+
+
+@pytest.mark.parametrize("rule", ["error", "drop", "allow"])
+def test_labels_that_differ_are_warned_of_within_a_part_too(rule: str):
+    result = run(rows({1: 0, 2: 0, 4: 3, 13: 12, 9: 6, 19: 18, 11: 10}), OWN, duplicates=rule)
+    assert result.summary["duplicates"]["differ"] == 5
+    assert result.warnings == [
+        "warning: labels differ in 5 groups of images with the same pixels: 0.png (ant) = 1.png (bee); "
+        "3.png (ant) = 4.png (bee); 10.png (bee) = 11.png (cow) and 2 more; correct them, then "
+        "dvc repro --force download && dvc repro"
+    ]
+
+
+def test_labels_that_are_not_known_differ_from_none():
+    unknown = [None, *LABEL[1:]]
+    twins = rows({1: 0, 3: 0}, label=unknown, true_label=unknown)
+    assert run(twins, OWN).warnings == [
+        "warning: labels differ in 1 group of images with the same pixels: 1.png (bee) = 3.png (ant); "
+        "correct them, then dvc repro --force download && dvc repro"
+    ]
+    assert run(rows({9: 6, 4: 1}), OWN).warnings == []
+
+
+def test_nobody_is_told_to_correct_a_public_dataset():
+    assert run(rows({1: 0}), classes(["ant", "bee", "cow"], dataset="cifar10")).warnings == []
 
 
 def test_ten_are_named_and_the_others_counted():
