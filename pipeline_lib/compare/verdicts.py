@@ -29,7 +29,8 @@ def groups(results: Results) -> pl.DataFrame:
 
     Returns:
         contender, budget, seeds, mean, sd (over seeds; null for one), low and high (95 % t-interval over
-        seeds), image_low and image_high (95 % bootstrap interval over test images), and means of `MEASURES`.
+        seeds), image_low and image_high (95 % interval over test images, see `bootstrap_interval`), and means
+        of `MEASURES`.
     """
     rows = []
     for contender, name in results.names.items():

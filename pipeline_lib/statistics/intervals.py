@@ -74,9 +74,30 @@ def resampled_means(
     return means_R
 
 
-def percentiles(means_R: NDArray[np.float64], confidence: float) -> tuple[float, float]:
-    """Percentile interval of bootstrap means (Efron, Annals of Statistics 7, 1979)."""
+def image_bounds(
+    means_R: NDArray[np.float64], images: int, least: int, confidence: float
+) -> tuple[float, float]:
+    """Percentile interval of bootstrap means (Efron, Annals of Statistics 7, 1979), or what stands in for it.
+
+    Where all images have one value, all samples have one mean, and an interval of no width would claim
+    certainty. But images of other values may be as frequent as Wilson's upper bound for none among N,
+    p = z^2 / (N + z^2). For an accuracy of 0 or 1 that is Wilson's interval (1927), for differences of 0, 1
+    or -1 Tango's score interval for paired proportions (Statistics in Medicine 17, 1998): at 0, [-p, p].
+
+    Args:
+        means_R: means of the samples.
+        images: N, how many images were drawn from.
+        least: smallest value that an image can have: 0 of an accuracy, -1 of a difference. The largest is 1.
+        confidence: share of such intervals that hold the true value, about.
+
+    Returns:
+        Lower and upper bound.
+    """
     tail = (1 - confidence) / 2
+    if spread_is_zero(means_R):
+        z2, mean = stats.norm.ppf(tail) ** 2, float(means_R[0])
+        p = float(z2 / (images + z2))
+        return mean - p * (mean - least), mean + p * (1 - mean)
     low, high = np.quantile(means_R, [tail, 1 - tail])
     return float(low), float(high)
 
@@ -99,12 +120,12 @@ def bootstrap_interval(
         confidence: share of such intervals that hold the true accuracy, about.
 
     Returns:
-        Lower and upper bound, in [0, 1]. Both are 1 where every answer is right, as no sample of
-        right answers holds a wrong one; Wilson's interval is better there.
+        Lower and upper bound, in [0, 1]; Wilson's where all answers are right, or all wrong, as no sample
+        of right answers holds a wrong one.
     """
     correct_SN = np.atleast_2d(correct).astype(np.int64)
     if correct_SN.size == 0:
         msg = "no test images"
         raise ValueError(msg)
     means_R = resampled_means(correct_SN.sum(axis=0), generator, resamples)
-    return percentiles(means_R / len(correct_SN), confidence)
+    return image_bounds(means_R / len(correct_SN), correct_SN.shape[1], 0, confidence)

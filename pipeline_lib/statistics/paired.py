@@ -23,7 +23,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from pipeline_lib.statistics.intervals import (
-    percentiles,
+    image_bounds,
     resampled_means,
     spread_is_zero,
     t_interval,
@@ -52,7 +52,7 @@ class Comparison:
     interval: tuple[float, float] | None
     """95 % t-interval of `difference`, over trainings."""
     image_interval: tuple[float, float]
-    """95 % bootstrap interval of the difference of accuracies, over test images."""
+    """95 % bootstrap interval of the difference of accuracies, over test images (see `image_interval`)."""
     sd: float | None
     """Standard deviation of the differences within seeds; None for one seed."""
     effect_size: float | None
@@ -161,7 +161,8 @@ def image_interval(
 
     The two answers to an image are drawn together. If every seed has the same test images, in the
     same order, an image is drawn with the answers of all seeds; else images are drawn within each
-    seed, which takes test sets that partly overlap for separate ones.
+    seed, which takes test sets that partly overlap for separate ones. Where no image tells the methods
+    apart, no sample does, and Tango's score interval stands in (see `intervals.image_bounds`).
 
     Args:
         first: correct_N of the first method, one array per seed.
@@ -185,7 +186,8 @@ def image_interval(
         means_R = resampled_means(np.sum(totals, axis=0), generator, resamples) / len(totals)
     else:
         means_R = np.mean([resampled_means(t_N, generator, resamples) for t_N in totals], axis=0)
-    return percentiles(means_R, 1 - ALPHA)
+    images = len(totals[0]) if same_images else sum(map(len, totals))
+    return image_bounds(means_R, images, -1, 1 - ALPHA)
 
 
 def compare(

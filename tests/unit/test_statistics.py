@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import special, stats
 from sklearn.metrics import cohen_kappa_score
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
@@ -98,10 +98,53 @@ def test_the_bootstrap_repeats_and_takes_its_confidence() -> None:
     assert first == second != other
     wide = intervals.bootstrap_interval(correct_N, np.random.default_rng(1), confidence=0.99)
     assert wide[0] < first[0] < 0.7 < first[1] < wide[1]
-    every = intervals.bootstrap_interval(np.ones(9, bool), np.random.default_rng(1))
-    assert every == (1, 1)
     with pytest.raises(ValueError, match="no test images"):
         intervals.bootstrap_interval(np.ones(0, bool), np.random.default_rng(1))
+
+
+@pytest.mark.parametrize("right_of_9", [0, 9])
+@pytest.mark.parametrize("seeds", [1, 4])
+def test_where_all_answers_are_alike_the_interval_is_wilsons(right_of_9: int, seeds: int) -> None:
+    """Of the images, not of the answers: those of other seeds to the same images are no new images."""
+    correct_SN = np.tile(right(right_of_9, 9), (seeds, 1))
+    for confidence in (0.95, 0.8):
+        found = intervals.bootstrap_interval(
+            correct_SN, np.random.default_rng(1), confidence=confidence
+        )
+        wilson = stats.binomtest(right_of_9, 9).proportion_ci(confidence, "wilson")
+        assert found == pytest.approx((wilson.low, wilson.high))
+        assert 0 <= found[0] < found[1] <= 1
+
+
+def score(difference: float, only_first: int, N: int) -> float:
+    """Tango's statistic, its nuisance parameter by maximum likelihood on a grid; no image is only the second's."""
+    least = max(0.0, -difference)  # q: share of images that only the second one gets right
+    q_G = np.linspace(least, (1 - difference) / 2, 100_001)
+    likelihood_G = special.xlogy(only_first, q_G + difference)
+    likelihood_G += special.xlogy(N - only_first, 1 - 2 * q_G - difference)
+    q = q_G[np.argmax(likelihood_G)]
+    return (only_first - N * difference) / math.sqrt(N * (2 * q + difference * (1 - difference)))
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize("same_images", [True, False])
+def test_where_no_image_differs_the_interval_is_tangos(seeds: int, same_images: bool) -> None:
+    answers = [right(30, 40, seed) for seed in range(seeds)]
+    generator = np.random.default_rng(0)
+    low, high = paired.image_interval(answers, answers, generator, same_images=same_images)
+    N = 40 if same_images else 40 * seeds
+    assert score(high, 0, N) == pytest.approx(-stats.norm.ppf(0.975))
+    assert (low, high) == pytest.approx((-high, 3.8415 / (N + 3.8415)), abs=1e-4)
+
+
+def test_where_all_images_differ_alike_the_interval_is_tangos() -> None:
+    right_N, wrong_N = np.ones(40, bool), np.zeros(40, bool)
+    generator = np.random.default_rng(0)
+    low, high = paired.image_interval([right_N], [wrong_N], generator, same_images=True)
+    assert score(low, 40, 40) == pytest.approx(stats.norm.ppf(0.975))
+    assert high == 1
+    less, more = paired.image_interval([wrong_N], [right_N], generator, same_images=True)
+    assert (less, more) == pytest.approx((-high, -low))
 
 
 @few
