@@ -143,6 +143,15 @@ def _right(row: Mapping[str, Any]) -> int:
     return right
 
 
+def _twins(across: Mapping[str, int]) -> list[str]:
+    """What of the test set was seen before; a group that is in all three parts is in both counts."""
+    return [
+        f"{groups:,} partly in the test set and partly in the {words} set"
+        for pair, words in (("train_test", "training"), ("val_test", "validation"))
+        if (groups := across[pair])
+    ]
+
+
 def limits(
     metrics: Mapping[str, Any], summary: Mapping[str, Any], classes: list[dict[str, Any]]
 ) -> list[str]:
@@ -166,10 +175,9 @@ def limits(
         said.append(f"{missing:,} classes have no test image: nothing is known of them.")
     if few:
         said.append(f"{few:,} classes have fewer than {FEW} test images: little is known of each.")
-    if twins := sum(summary["duplicates"]["across"].values()):
+    if twins := _twins(summary["duplicates"]["across"]):
         said.append(
-            f"{twins:,} images are in two parts of the data with the same pixels; so the accuracy "
-            f"is too good by up to as many."
+            f"Groups of images with the same pixels: {' and '.join(twins)}; so the accuracy may be too good."
         )
     if summary["candidates"]["train"]["holds_truth"] is None:
         said.append("How many training labels are wrong is unknown: no true label of them is.")

@@ -67,17 +67,43 @@ def test_the_weakest_classes_come_first_with_their_intervals():
 
 
 def test_limits_name_what_was_not_tested():
-    test = {"images": 60, "accuracy_ci95": [0.8, 0.9], "ece": 0.05}
-    twins = {"train_val": 0, "train_test": 3, "val_test": 0}
-    summary = {"duplicates": {"across": twins}, "candidates": {"train": {"holds_truth": None}}}
-    classes = [{"images": n} for n in (0, 10, 50)]
-    said = " ".join(limits({"test": test, "seed": 7}, summary, classes))
+    said = " ".join(limits_with({"train_val": 0, "train_test": 3, "val_test": 0}))
     for words in (
         *("Tested on 60 images", "within 5.0 points", "one seed (7)", "knows 3 classes"),
         *("1 classes have no test image", "1 classes have fewer than 30", "off by 5.0 points"),
-        *("3 images are in two parts", "How many training labels are wrong is unknown"),
+        "How many training labels are wrong is unknown",
     ):
         assert words in said
+
+
+def limits_with(across: dict[str, int]) -> list[str]:
+    """Of a run whose images with the same pixels are across these parts."""
+    test = {"images": 60, "accuracy_ci95": [0.8, 0.9], "ece": 0.05}
+    summary = {"duplicates": {"across": across}, "candidates": {"train": {"holds_truth": None}}}
+    return limits({"test": test, "seed": 7}, summary, [{"images": n} for n in (0, 10, 50)])
+
+
+@pytest.mark.parametrize(
+    ("train_test", "val_test", "words"),
+    [
+        (3, 0, "3 partly in the test set and partly in the training set; so the accuracy"),
+        (
+            0,
+            1,
+            "pixels: 1 partly in the test set and partly in the validation set; so the accuracy",
+        ),
+        (1200, 4, "1,200 partly in the test set and partly in the training set and 4 partly in"),
+    ],
+)
+def test_groups_of_twins_count_where_the_test_set_has_one(train_test, val_test, words):
+    said = limits_with({"train_val": 99, "train_test": train_test, "val_test": val_test})
+    assert words in " ".join(said)
+    assert "99" not in " ".join(said)
+
+
+def test_twins_outside_of_the_test_set_say_nothing_of_the_accuracy():
+    said = limits_with({"train_val": 99, "train_test": 0, "val_test": 0})
+    assert "pixels" not in " ".join(said)
 
 
 def test_hostile_names_are_text(hostile_run):
