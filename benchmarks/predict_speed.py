@@ -87,7 +87,7 @@ def save_model(folder: Path) -> None:
     predictor = Predictor(build(architecture))
     about = {"method": "none", "variant": "none", "dataset": "cifar", "seed": 0, "snapshots": {}}
     about |= {"classes": [str(k) for k in range(CLASSES)], "resize": "stretch"}
-    about["selected_epoch"] = None
+    about["selected_epoch"] = 0
     save_predictor(folder, predictor.state_dict(), predictor.description, architecture, about)
 
 

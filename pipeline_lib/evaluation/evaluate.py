@@ -170,7 +170,7 @@ def _supervision(summary: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _val(curve: Sequence[Mapping[str, Any]], epoch: int | None, images: int) -> dict[str, Any]:
+def _val(curve: Sequence[Mapping[str, Any]], epoch: int, images: int) -> dict[str, Any]:
     """Accuracy on the validation images of known class after the epoch whose weights were kept."""
     found = [row["val_accuracy"] for row in curve if row["epoch"] == epoch]
     return {"accuracy": found[0] if found else None, "images": images, "epoch": epoch}

@@ -97,7 +97,7 @@ class Description(Section, extra="ignore"):
     seed: int
     classes: list[str]
     resize: Literal["stretch", "center_crop", "pad"]
-    selected_epoch: int | None
+    selected_epoch: int
     architecture: Stored
     predictor: Kind
     snapshots: dict[Name, Snapshot]

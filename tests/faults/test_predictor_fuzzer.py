@@ -147,6 +147,16 @@ def test_row_22_what_a_file_says_cannot_move_the_terminal(
     check_message(caught.value)
 
 
+def test_row_22_a_predictor_of_no_epoch_is_none_of_ours(whole: list[Path], tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    shutil.copytree(whole[0], folder)
+    path = folder / FILES[0]
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"selected_epoch": None}))
+    seal(path)
+    with pytest.raises(UserError, match="'selected_epoch': Input should be a valid integer"):
+        read_description(folder)
+
+
 @counts(quick=400, full=5000)
 def test_row_22_a_strangers_predictor_is_what_it_says_or_refused(
     whole: list[Path], tmp_path: Path, capsys, cases: int

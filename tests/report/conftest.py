@@ -215,7 +215,7 @@ def _write_model(run: FakeRun, shape: tuple[int, int, int]) -> None:
     network |= {"mean": [0.5] * channels, "std": [0.2] * channels}
     about = {"schema_version": SCHEMA_VERSION, "method": "cr_dpll", "variant": "official"}
     about |= {"dataset": "digits", "seed": 1, "classes": list(run.classes), "resize": "stretch"}
-    about |= {"epochs": 6, "steps": 1200, "select": "last", "selected_epoch": None}
+    about |= {"epochs": 6, "steps": 1200, "select": "last", "selected_epoch": 6}
     about |= {"architecture": network, "predictor": {"kind": "softmax"}, "snapshots": {}}
     publish_json(run.root / "models/predictor.json", about)
     names = [f"data/split/{part}.parquet" for part in ("train", "val", "test")]

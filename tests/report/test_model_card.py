@@ -9,7 +9,7 @@ import pytest
 
 from pipeline_lib.artifacts import publish_text, sha256
 from pipeline_lib.card.content import limits, weakest
-from pipeline_lib.card.write import plain
+from pipeline_lib.card.write import as_markdown, plain
 from pipeline_lib.errors import UserError
 from pipeline_lib.evaluation.intervals import wilson_95
 from tests.report.conftest import HOSTILE
@@ -52,6 +52,17 @@ def test_the_supervision_is_told_in_words_and_numbers(digits_run):
     assert "Each wrong label joined the candidates with probability 0.3" in text
     assert f"{told['partial']} several candidates" in text
     assert "The labels of the validation images were as weak as these." in text
+
+
+def test_a_run_without_validation_kept_its_last_weights_by_no_image(digits_run):
+    assert "| kept | the weights of epoch 6 (rule `last`) |" in text_of(digits_run)
+
+
+def test_a_rule_that_looks_at_validation_images_is_said_to(digits_run):
+    card = card_of(digits_run)
+    card["model"] |= {"select": "covering_rate", "selected_epoch": 3}
+    kept = "| kept | the weights of epoch 3 (rule `covering_rate`, on validation images) |"
+    assert kept in as_markdown(card)
 
 
 def test_the_weakest_classes_come_first_with_their_intervals():
