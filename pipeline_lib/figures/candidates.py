@@ -40,16 +40,16 @@ def data(labels: pl.DataFrame, num_classes: int) -> pl.DataFrame:
         num_classes: K.
 
     Returns:
-        Columns candidates (1 to K), kind (labeled, partial, unlabeled), images (int64), share (of all
+        Columns candidates (1 to K), kind (one, several, all), images (int64), share (of all
         images): K rows, or none without images.
     """
     sizes = labels["candidates"].list.len().cast(pl.Int64).to_numpy()
     images = np.bincount(sizes, minlength=num_classes + 1)[1 : num_classes + 1]
     size = pl.col("candidates")
-    kind = pl.when(size == 1).then(pl.lit("labeled")).when(size == num_classes)
+    kind = pl.when(size == 1).then(pl.lit("one")).when(size == num_classes)
     frame = pl.DataFrame({"candidates": np.arange(1, num_classes + 1), "images": images}).select(
         size,
-        kind.then(pl.lit("unlabeled")).otherwise(pl.lit("partial")).alias("kind"),
+        kind.then(pl.lit("all")).otherwise(pl.lit("several")).alias("kind"),
         pl.col("images").cast(pl.Int64),
         (pl.col("images") / max(len(labels), 1)).round(6).alias("share"),
     )
@@ -94,8 +94,8 @@ def _bars(rows: Sequence[tuple[int, str, int]]) -> list[Bar]:
     size = len(rows)
     if size <= BARS:
         return [Bar(lower, lower, lower, kind, images) for lower, kind, images in rows]
-    bars = [Bar(0, 1, 1, "labeled", rows[0][2])]
-    occur = [candidates for candidates, kind, images in rows if kind == "partial" and images]
+    bars = [Bar(0, 1, 1, "one", rows[0][2])]
+    occur = [candidates for candidates, kind, images in rows if kind == "several" and images]
     if occur:
         low, high = occur[0], occur[-1]
         width = -(-(high - low + 1) // (BARS - 4))
@@ -103,9 +103,9 @@ def _bars(rows: Sequence[tuple[int, str, int]]) -> list[Bar]:
         for number, lower in enumerate(range(low, high + 1, width)):
             upper = min(lower + width - 1, high)
             images = sum(row[2] for row in rows[lower - 1 : upper])
-            bars.append(Bar(first + number, lower, upper, "partial", images))
+            bars.append(Bar(first + number, lower, upper, "several", images))
     last = bars[-1].place + (1 if bars[-1].upper == size - 1 else 2)
-    return [*bars, Bar(last, size, size, "unlabeled", rows[-1][2])]
+    return [*bars, Bar(last, size, size, "all", rows[-1][2])]
 
 
 def _draw_bars(axes: Axes, bars: Sequence[Bar], theme: style.Theme) -> None:

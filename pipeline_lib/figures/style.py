@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 WIDTH = 4.4
 HEIGHT = 3.1
 PNG_DPI = 144
-KINDS = ("labeled", "partial", "unlabeled")
+KINDS = ("one", "several", "all")  # candidates of an image
 DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (3, 1)), (0, (8, 2)))
 # A name may hold anything: what is not printable would break the SVG or turn its text around.
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"

@@ -25,7 +25,10 @@ class Measure:
 
 @dataclass(frozen=True)
 class Supervision:
-    """How many training images came with one candidate, with some, and with all classes."""
+    """How many training images have the part of a labeled one, of a partial one, and of an unlabeled one.
+
+    One that is in the labeled and in the unlabeled set counts as labeled.
+    """
 
     labeled: int
     partial: int
@@ -39,13 +42,15 @@ class Supervision:
 
 
 def supervision(inputs: Inputs) -> Supervision:
-    """Count the training images by their candidates. `mean_candidates` is over all of them."""
+    """Count the training images by the part they play. `mean_candidates` is over all of them."""
+    roles = inputs.summary["roles"]["train"]
     sizes = inputs.labels["candidates"].list.len().cast(pl.Int64)
-    labeled = int((sizes == 1).sum())
-    unlabeled = int((sizes >= len(inputs.classes)).sum())
-    total = int(sizes.sum())
-    mean = total / len(sizes) if len(sizes) else None
-    return Supervision(labeled, len(sizes) - labeled - unlabeled, unlabeled, mean)
+    return Supervision(
+        labeled=roles.get("labeled", 0) + roles.get("labeled_and_unlabeled", 0),
+        partial=roles.get("partial", 0),
+        unlabeled=roles.get("unlabeled", 0),
+        mean_candidates=int(sizes.sum()) / len(sizes) if len(sizes) else None,
+    )
 
 
 def facts(inputs: Inputs) -> list[tuple[str, str]]:

@@ -263,7 +263,8 @@ def _size_words(sizes: pl.DataFrame) -> str:
     if sizes.is_empty():
         return ""
     kinds = [
-        f"{int(sizes.filter(sizes['kind'] == kind)['images'].sum()):,} {kind}" for kind in KINDS
+        f"{int(sizes.filter(sizes['kind'] == kind)['images'].sum()):,} with {kind}"
+        for kind in KINDS
     ]
     most, _, images, _ = sizes.sort("images", descending=True, maintain_order=True).row(0)
     return (

@@ -225,8 +225,11 @@ def _write_model(run: FakeRun, shape: tuple[int, int, int]) -> None:
 
 def _write_summary(run: FakeRun, changes: Mapping[str, object]) -> None:
     """What the split stage tells that the report reads, and no rejected images."""
+    sets = pl.read_parquet(run.reports / "labels.parquet")["candidates"].list.len().to_list()
+    kinds = [{1: "labeled", len(run.classes): "unlabeled"}.get(size, "partial") for size in sets]
     content = {
         "protocol": "uniform_candidates",
+        "roles": {"train": {kind: kinds.count(kind) for kind in sorted(set(kinds))}},
         "val_labels": "like_train",
         "images": {"train": 40, "val": 10, "test": 60},
         "parameters": {"rate": 0.3, "force_ambiguous": True},

@@ -273,13 +273,13 @@ def truth_table(*names):
 def test_candidates_are_counted_by_size_and_kind():
     frame = candidates.data(sets_table("a", "ab", "bc", "b", "abcd", "c"), 4)
     assert frame.rows() == [
-        (1, "labeled", 3, 0.5),
-        (2, "partial", 2, 0.333333),
-        (3, "partial", 0, 0.0),
-        (4, "unlabeled", 1, 0.166667),
+        (1, "one", 3, 0.5),
+        (2, "several", 2, 0.333333),
+        (3, "several", 0, 0.0),
+        (4, "all", 1, 0.166667),
     ]
     of_two = candidates.data(sets_table("a", "ab", "ab"), 2)
-    assert of_two["kind"].to_list() == ["labeled", "unlabeled"]
+    assert of_two["kind"].to_list() == ["one", "all"]
     assert candidates.data(sets_table(), 3).is_empty()
 
 

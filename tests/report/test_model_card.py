@@ -50,7 +50,7 @@ def test_the_supervision_is_told_in_words_and_numbers(digits_run):
     told = card["supervision"]
     assert told["labeled"] + told["partial"] + told["unlabeled"] == 40
     assert "Each wrong label joined the candidates with probability 0.3" in text
-    assert f"{told['partial']} several candidates" in text
+    assert f"{told['partial']} a set of candidates" in text
     assert "The labels of the validation images were as weak as these." in text
 
 

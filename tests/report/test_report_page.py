@@ -1,6 +1,7 @@
 """The page and the files beside it, built from a made-up run."""
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline_lib.artifacts import publish_table, publish_text, verify
+from pipeline_lib.card.content import content
 from pipeline_lib.errors import UserError
 from pipeline_lib.evaluation import tables
 from pipeline_lib.params.load import load
@@ -110,6 +112,20 @@ def test_images_are_counted_by_their_candidates(digits_run):
     assert f"{40 - labeled - unlabeled} partial" in text
     assert f"{unlabeled} unlabeled" in text
     assert f"{sizes.mean():.2f} candidate labels each" in text
+
+
+def test_labeled_means_on_page_and_card_what_it_means_in_metrics_json(make_run):
+    """A drawn set of one class is no label, and an image of both sets has one."""
+    roles = {"labeled": 3, "labeled_and_unlabeled": 2, "partial": 30, "unlabeled": 5}
+    options = load().split.mixed.model_dump()
+    run = make_run(summary={"protocol": "mixed", "parameters": options, "roles": {"train": roles}})
+    path = run.reports / "metrics.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"protocol": "mixed"}))
+    text = undrawn(run).text
+    for words in ("5 labeled", "30 partial", "5 unlabeled", "happens to hold one class or all"):
+        assert words in text
+    card = content(run.data, run.root / "models", run.reports)["supervision"]
+    assert [card[kind] for kind in ("labeled", "partial", "unlabeled")] == [5, 30, 5]
 
 
 def test_sections_come_in_the_order_of_interest(digits_run):
