@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -96,28 +97,41 @@ def _damage(root: Path, path: Path, why: str, made: bool) -> Finding:
 
 def _half_written(root: Path) -> Iterator[Finding]:
     quiet = not working_in(root)
-    for path in _temporaries(root):
-        if quiet and time.time() - path.stat().st_mtime > SETTLED:
+    for path in _temporaries(root) if quiet else ():
+        if _settled(path):
 
             def repair(path: Path = path) -> str:
-                path.unlink(missing_ok=True)
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
                 return f"removed {path}"
 
             what = "half-written by a run that was killed"
             yield Finding(str(path), what, "delete it", repair, problem=False)
 
 
+def _settled(path: Path) -> bool:
+    """Whether it has not changed for a while; what is gone meanwhile has not."""
+    try:
+        return time.time() - path.stat().st_mtime > SETTLED
+    except FileNotFoundError:
+        return False
+
+
 def _temporaries(root: Path) -> Iterator[Path]:
+    """Files and folders that are written under a name for the time being."""
     for start in {root.resolve(), resume_root().resolve()}:
         for folder, inner, names in os.walk(start):
-            inner[:] = sorted(set(inner) - SKIPPED)
-            yield from (Path(folder, n) for n in sorted(names) if n.startswith(TEMPORARY_PREFIX))
+            found = sorted(n for n in {*inner, *names} if n.startswith(TEMPORARY_PREFIX))
+            inner[:] = sorted(set(inner) - SKIPPED - set(found))
+            yield from (Path(folder, name) for name in found)
 
 
 def _untracked(root: Path) -> Iterator[Finding]:
     """Files that an experiment in a folder of its own would not find there."""
     names = git_lines(root, "ls-files", "--others", "--exclude-standard")
-    names = [name for name in names if not Path(name).name.startswith(TEMPORARY_PREFIX)]
+    names = [n for n in names if not any(p.startswith(TEMPORARY_PREFIX) for p in Path(n).parts)]
     if names:
         yield Finding(
             listed(names, 5),

@@ -11,7 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from stages import compare
+from pipeline_lib.cells.cell import CELLS, PAGES
+from stages import cell_page, compare
 from tests.signals import as_at_a_terminal
 
 ROOT = Path(__file__).parents[2]
@@ -111,6 +112,29 @@ def test_a_second_signal_does_not_wait(started):
     runner.communicate(timeout=60)
     assert runner.returncode != 0
     assert trainings(folder) == []
+
+
+def test_what_a_killed_page_of_a_cell_left_goes_with_the_next(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    for part in ("data", "reports"):
+        (CELLS / KEYS[0] / part).mkdir(parents=True)
+    works = []
+
+    def build(data, reports, report):
+        works.append(data.parent)
+        for made in ("index.html", "figures", "tables"):
+            (reports / made).touch()
+
+    monkeypatch.setattr(cell_page, "build_report", build)
+    asked = ("supervised", "standard", "labels_20", 1)
+    cell_page.main(*asked)
+    (killed,) = works
+    (killed / "data").mkdir(parents=True)
+    (killed / "data/images.parquet").symlink_to(tmp_path / "params.yaml")
+    cell_page.main(*asked)
+    assert [path.name for path in PAGES.iterdir()] == [KEYS[0]]
+    assert (tmp_path / "params.yaml").is_file()
 
 
 def test_a_status_that_fails_is_told_in_a_line(monkeypatch, tmp_path):

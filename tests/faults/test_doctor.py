@@ -280,6 +280,17 @@ def test_an_unfinished_merge_of_the_lock_file_is_one_line(toy: Toy) -> None:
         recorded.outputs(toy.root)
 
 
+def test_a_half_written_folder_goes_as_a_whole(toy: Toy) -> None:
+    inside = toy.write("reports/compare/pages/.tmp-cr_dpll-a-b-1/reports/metrics.json", "{}")
+    folder = inside.parents[1]
+    os.utime(folder, (0, 0))
+    finding = only(workspace.check(toy.root).findings)
+    assert (finding.where, finding.problem) == (str(folder), False)
+    assert finding.repair is not None
+    finding.repair()
+    assert not folder.exists()
+
+
 def test_half_written_files_go_once_nobody_can_be_writing_them(toy: Toy) -> None:
     left = [toy.write("data/.tmp-x.0a", "h"), toy.write(".dvc/tmp/resume/f/.tmp-step.0b", "h")]
     assert workspace.check(toy.root).findings == ()
