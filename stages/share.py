@@ -14,7 +14,7 @@ def push() -> None:
     from pipeline_lib.doctor import recorded, remotes
     from pipeline_lib.doctor.remote_objects import push_kept_by_git
 
-    root = Path.cwd()
+    root = _checkout()
     _show_what_is_recorded(root)
     if damaged := recorded.damaged(root):
         msg = (
@@ -37,7 +37,7 @@ def pull() -> None:
     from pipeline_lib.doctor import recorded
     from pipeline_lib.doctor.remote_objects import why_missing
 
-    root = Path.cwd()
+    root = _checkout()
     _show_what_is_recorded(root)
     targets = [target for file in recorded.PIPELINES for target in _targets(root, file)]
     if not targets:
@@ -49,6 +49,19 @@ def pull() -> None:
         if why := why_missing(root):
             raise UserError(why) from error
         raise
+
+
+def _checkout() -> Path:
+    """The working directory.
+
+    Raises:
+        UserError: It is in no repository of Git and DVC.
+    """
+    from pipeline_lib.doctor.cache import cache_folder
+
+    root = Path.cwd()
+    cache_folder(root)  # before DVC is started, whose complaint would come first
+    return root
 
 
 def _show_what_is_recorded(root: Path) -> None:

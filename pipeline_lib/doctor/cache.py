@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline_lib.doctor.finding import Checked, Finding, counted, human
+from pipeline_lib.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,11 +48,20 @@ def _shared_links(root: Path) -> Iterator[Finding]:
 
 
 def cache_folder(root: Path) -> Path:
-    """Where DVC keeps its objects: within .dvc, or where cache.dir says."""
+    """Where DVC keeps its objects: within .dvc, or where cache.dir says.
+
+    Raises:
+        UserError: `root` is in no repository of Git and DVC.
+    """
+    from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
-    with Repo(str(root)) as repo:
-        return Path(repo.cache.local_cache_dir)
+    try:
+        with Repo(str(root)) as repo:
+            return Path(repo.cache.local_cache_dir)
+    except DvcException as error:
+        msg = f"run it in a Git repository with DVC, such as a clone of the project: {error}"
+        raise UserError(msg) from error
 
 
 def _is_object(path: Path) -> bool:

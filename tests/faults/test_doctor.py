@@ -280,6 +280,26 @@ def test_an_unfinished_merge_of_the_lock_file_is_one_line(toy: Toy) -> None:
         recorded.outputs(toy.root)
 
 
+@pytest.mark.parametrize("command", ["push", "pull"])
+@pytest.mark.parametrize("folder", [".dvc", "elsewhere"])
+def test_sharing_outside_of_a_repository_is_one_clear_line(
+    tmp_path: Path, command: str, folder: str
+) -> None:
+    (tmp_path / folder).mkdir()
+    (tmp_path / "dvc.lock").write_bytes((ROOT / "dvc.lock").read_bytes())
+    done = subprocess.run(
+        [sys.executable, "-m", "stages.app", command],
+        cwd=tmp_path,
+        env=ENVIRONMENT | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("run it in a Git repository with DVC")
+
+
 def test_a_half_written_folder_goes_as_a_whole(toy: Toy) -> None:
     inside = toy.write("reports/compare/pages/.tmp-cr_dpll-a-b-1/reports/metrics.json", "{}")
     folder = inside.parents[1]
