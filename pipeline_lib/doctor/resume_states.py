@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import json
 import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline_lib.artifacts import SIDECAR, verify
 from pipeline_lib.doctor.finding import Checked, Finding, counted, human
 from pipeline_lib.errors import UserError
-from pipeline_lib.training.resume import DESCRIPTION, resume_root
+from pipeline_lib.training.resume import (
+    DESCRIPTION,
+    LOCK,
+    claimed,
+    files_of,
+    identity_in,
+    resume_root,
+    steps_in,
+    user_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 DAY = 24 * 60 * 60
-LOCK = "lock"
-STEPS = "step-*.safetensors"
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ class State:
         folder: it.
         what: the training, in words.
         step: the last one saved, if any.
-        saved: when that was, or when the folder was made, in seconds since 1970.
+        saved: when that was, or when the training began, in seconds since 1970.
         size: of all its files, in bytes.
         user: the process that trains it now.
     """
@@ -52,17 +57,16 @@ class State:
 
 def states(root: Path) -> list[State]:
     """All resume states below `root` (see `resume_root`), the newest first."""
-    folders = {
-        path.parent for name in (DESCRIPTION, LOCK, STEPS) for path in root.glob(f"*/{name}")
-    }
-    return sorted((_state(folder) for folder in folders), key=lambda state: -state.saved)
+    found = [state for folder in sorted(root.glob("*")) if (state := _state(folder))]
+    return sorted(found, key=lambda state: -state.saved)
 
 
 def remove(state: State) -> bool:
     """Delete a state, unless a training has come to use it."""
-    with _claimed(state.folder) as user:
+    with claimed(state.folder) as user:
         if user is None:
-            shutil.rmtree(state.folder)
+            with contextlib.suppress(FileNotFoundError):  # its training has ended
+                shutil.rmtree(state.folder)
     return user is None
 
 
@@ -75,44 +79,27 @@ def check(root: Path) -> Checked:
     return Checked("resume", f"{counted(len(found), 'resume state')}, {size}", tuple(damaged))
 
 
-def _state(folder: Path) -> State:
-    saved = sorted(folder.glob(STEPS))
-    files = [path.stat() for path in folder.iterdir() if path.is_file()]
-    with _claimed(folder) as user:
-        pass
+def _state(folder: Path) -> State | None:
+    """None if it is none, or gone meanwhile, as that of a training that has ended."""
+    files = files_of(folder)
+    steps = steps_in(files)
+    if not steps and files.keys().isdisjoint((DESCRIPTION, LOCK)):
+        return None
     return State(
         folder=folder,
         what=_described(folder / DESCRIPTION),
-        step=int(saved[-1].name.removeprefix("step-").partition(".")[0]) if saved else None,
-        saved=(saved[-1] if saved else folder).stat().st_mtime,
-        size=sum(stat.st_size for stat in files),
-        user=user,
+        step=int(steps[-1].removeprefix("step-").partition(".")[0]) if steps else None,
+        saved=max(files[name].st_mtime for name in steps[-1:] or files),
+        size=sum(stat.st_size for stat in files.values()),
+        user=user_of(folder),
     )
 
 
-@contextlib.contextmanager
-def _claimed(folder: Path) -> Iterator[str | None]:
-    """Hold the lock of a training, as `Slot.held` does, or yield the number of the process that has it."""
-    try:
-        lock = (folder / LOCK).open()
-    except FileNotFoundError:
-        yield None
-        return
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield lock.read().strip() or "unknown"
-        else:
-            yield None
-
-
 def _described(path: Path) -> str:
-    try:
-        identity: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
-        params, inputs = identity["params"], identity["inputs"]
-    except (OSError, ValueError, KeyError):
+    identity = identity_in(path)
+    if not identity.keys() >= {"params", "inputs"}:
         return "unknown"
+    params, inputs = identity["params"], identity["inputs"]
     method, seed = params.get("method."), params.get("seed.")
     split = "this split" if _here(inputs.items()) else "another split"
     return f"{method}, {params.get('model.name')}, seed {seed}, {split}"
@@ -122,16 +109,21 @@ def _here(inputs: Iterable[tuple[str, str]]) -> bool:
     """Whether the data that it learns from are those in this workspace."""
     for name, digest in inputs:
         sidecar = Path(name + SIDECAR)
-        if not sidecar.is_file() or sidecar.read_text().split()[:1] != [digest]:
+        try:
+            if sidecar.read_text().split()[:1] != [digest]:
+                return False
+        except (OSError, ValueError):
             return False
     return True
 
 
 def _damaged(state: State) -> Iterator[Finding]:
-    for path in sorted(state.folder.glob(STEPS)):
+    for path in (state.folder / name for name in steps_in(files_of(state.folder))):
         try:
             verify(path)
         except UserError:
+            if user_of(state.folder) or not path.exists():
+                continue  # a training has gone on from it meanwhile
 
             def drop(path: Path = path) -> str:
                 path.unlink(missing_ok=True)

@@ -9,24 +9,31 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import fnmatch
 import hashlib
 import json
 import os
 import shutil
 import sys
+import time
 from pathlib import Path
+from stat import S_ISREG
 from typing import TYPE_CHECKING, Any
 
 from pipeline_lib.artifacts import SIDECAR, publish_bytes, publish_json, verify
 from pipeline_lib.errors import UserError, in_one_line, listed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from typing import TextIO
 
     from torch import Tensor
 
 KEPT = 2  # states; the older one serves if the newer one is damaged
 DESCRIPTION = "run.json"
+LOCK = "lock"
+STEPS = "step-*.safetensors"
+TRIES, PAUSE = 5, 0.02  # s; of who would train, while another process looks at the lock
 
 
 def resume_root() -> Path:
@@ -72,13 +79,11 @@ class Slot:
         except OSError as error:
             msg = f"{self.folder}: {error.strerror}; set PIPELINE_RESUME_DIR to a folder that can be written to"
             raise UserError(msg) from error
-        with (self.folder / "lock").open("a+") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
+        with (self.folder / LOCK).open("a+") as lock:
+            if not _locked(lock):
                 lock.seek(0)
                 msg = f"{self.folder}: process {lock.read().strip()} trains this configuration already; wait for it or stop it"
-                raise UserError(msg) from error
+                raise UserError(msg)
             lock.truncate(0)
             lock.write(str(os.getpid()))
             lock.flush()
@@ -113,22 +118,83 @@ class Slot:
         return None
 
     def _states(self) -> list[Path]:
-        return sorted(self.folder.glob("step-*.safetensors"), reverse=True)
+        return sorted(self.folder.glob(STEPS), reverse=True)
 
     def remove(self) -> None:
         """Forget the state, once the outputs are written."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def strangers(self) -> list[str]:
-        """One line for each state in the same place that belongs to another configuration."""
-        lines = []
-        for path in sorted(self.folder.parent.glob(f"*/{DESCRIPTION}")):
-            if path.parent != self.folder and any(path.parent.glob("step-*.safetensors")):
-                other = _identity_in(path)
-                lines.append(
-                    f"resume state {path.parent} ignored: other {listed(_differences(self.identity, other), 5)}"
-                )
-        return lines
+        """What to say of the states in the same place that belong to other configurations.
+
+        A line on the one that was begun last, which also counts the others; nothing where there is none. Those
+        that a training uses do not count: it is a neighbour, as in a comparison.
+        """
+        begun = {
+            path: files[DESCRIPTION].st_mtime
+            for path in sorted(self.folder.parent.glob("*"))
+            if path != self.folder
+            and DESCRIPTION in (files := files_of(path))
+            and steps_in(files)
+            and user_of(path) is None
+        }
+        if not begun:
+            return []
+        last = max(begun, key=lambda path: begun[path])
+        other = listed(_differences(self.identity, identity_in(last / DESCRIPTION)), 5)
+        rest = len(begun) - 1
+        more = f"; {rest} more: `python -m stages.app resume list`" if rest else ""
+        return [f"resume state {last} ignored: other {other}{more}"]
+
+
+def files_of(folder: Path) -> dict[str, os.stat_result]:
+    """The files of a folder by name, but those that cannot be seen, or vanish meanwhile: its training may end."""
+    found = {}
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            with contextlib.suppress(OSError):
+                stat = path.stat()
+                if S_ISREG(stat.st_mode):
+                    found[path.name] = stat
+    return found
+
+
+def steps_in(names: Iterable[str]) -> list[str]:
+    """Which names are of saved states, the last one at the end."""
+    return sorted(fnmatch.filter(names, STEPS))
+
+
+@contextlib.contextmanager
+def claimed(folder: Path, how: int = fcntl.LOCK_EX) -> Iterator[str | None]:
+    """Hold the lock of a training, as `Slot.held` does, or yield the number of the process that has it."""
+    try:
+        lock = (folder / LOCK).open()
+    except OSError:  # there is none, or it is another user's
+        yield None
+        return
+    with lock:
+        try:
+            fcntl.flock(lock, how | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield lock.read().strip() or "unknown"
+        else:
+            yield None
+
+
+def user_of(folder: Path) -> str | None:
+    """The number of the process that trains in a folder; any number of processes may ask at once."""
+    with claimed(folder, fcntl.LOCK_SH) as user:
+        return user
+
+
+def _locked(lock: TextIO) -> bool:
+    """Lock a file, unless another process keeps it locked; who only asks, in `user_of`, is done in a moment."""
+    for _ in range(TRIES):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        time.sleep(PAUSE)
+    return False
 
 
 def _name(step: int) -> str:
@@ -160,7 +226,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return {name: file.get_tensor(name) for name in file.keys()}, notes  # noqa: SIM118
 
 
-def _identity_in(path: Path) -> dict[str, dict[str, Any]]:
+def identity_in(path: Path) -> dict[str, dict[str, Any]]:
     """What another run said of itself; of an unreadable file, nothing."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -173,7 +239,7 @@ def _identity_in(path: Path) -> dict[str, dict[str, Any]]:
 def _differences(ours: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     return [
         f"{section} {name}"
-        for section in sorted(ours)
+        for section in sorted(ours, key=lambda name: (name == "code", name))  # which has the most
         for name in sorted({*ours[section], *other.get(section, {})})
         if ours[section].get(name) != other.get(section, {}).get(name)
     ]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from typer.testing import CliRunner
 from pipeline_lib.artifacts import publish_text
 from pipeline_lib.doctor import resume_states
 from pipeline_lib.doctor.resume_states import states
-from pipeline_lib.training.resume import Slot, packed, unpacked
+from pipeline_lib.training.resume import LOCK, Slot, packed, unpacked, user_of
 from stages.app import app
 
 ROOT = Path(__file__).parents[2]
@@ -136,6 +138,67 @@ def test_after_damaged_states_new_ones_are_kept(root: Path) -> None:
         assert loaded[1]["step"] == step
     assert kept == [[10], [10, 20], [20, 30]]
     assert len(list(slot.folder.glob("*.sha256"))) == 3, "of both, and of the description"
+
+
+def test_looking_at_states_goes_on_while_trainings_begin_and_end(root: Path) -> None:
+    stays = saved(root, 1)
+    over = threading.Event()
+
+    def train_and_train() -> None:
+        while not over.is_set():
+            for seed in range(2, 6):
+                Slot(root, identity(seed)).folder.mkdir(parents=True, exist_ok=True)
+                for name in ("lock", "run.json", "step-000000000001.safetensors"):
+                    (Slot(root, identity(seed)).folder / name).touch()
+            for seed in range(2, 6):
+                Slot(root, identity(seed)).remove()
+
+    trainings = threading.Thread(target=train_and_train)
+    trainings.start()
+    try:
+        for _ in range(100):
+            assert stays.folder in {state.folder for state in states(root)}
+            resume_states.check(root)
+            stays.strangers()
+    finally:
+        over.set()
+        trainings.join()
+
+
+def test_a_state_that_is_gone_by_itself_can_be_deleted(root: Path) -> None:
+    slot = saved(root, 1)
+    (state,) = states(root)
+    slot.remove()
+    assert resume_states.remove(state)
+
+
+def test_of_other_trainings_one_is_named_the_others_counted_and_neighbours_left_out(
+    root: Path,
+) -> None:
+    ours = Slot(root, identity(1) | {"code": {"a": "1"}})
+    assert ours.strangers() == []
+    old, last, running = (saved(root, seed) for seed in (2, 3, 4))
+    age(old, 2)
+    with running.held():
+        (line,) = ours.strangers()
+        assert line == (
+            f"resume state {last.folder} ignored: other params seed., code a; 1 more: "
+            "`python -m stages.app resume list`"
+        )
+        old.remove()
+        assert ours.strangers() == [line.partition(";")[0]]
+        last.remove()
+        assert ours.strangers() == []
+
+
+def test_a_training_begins_though_its_lock_is_being_looked_at(root: Path) -> None:
+    slot = saved(root, 1)
+    lock = (slot.folder / LOCK).open()
+    fcntl.flock(lock, fcntl.LOCK_SH)
+    assert user_of(slot.folder) is None
+    threading.Timer(0.03, lock.close).start()
+    with slot.held():
+        assert user_of(slot.folder) == str(os.getpid())
 
 
 def test_other_things_in_the_folder_of_states_stay(root: Path) -> None:
