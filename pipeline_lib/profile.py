@@ -102,10 +102,10 @@ def profile(params: Params, steps: int, say: Callable[[str], None]) -> Profile:
     Args:
         params: all of them.
         steps: how many.
-        say: see `train.prepare`.
+        say: see `training.prepare.prepare`.
 
     Raises:
-        UserError: See `train.prepare`.
+        UserError: See `training.prepare.prepare`.
     """
     ready = prepare(params, say)
     method, pool, device = ready.method.train(), ready.pool, ready.device
