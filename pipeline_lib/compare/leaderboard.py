@@ -50,7 +50,9 @@ def of_groups(groups: pl.DataFrame, budget: str | None = None, method: str | Non
 
 
 def _spread(row: Mapping[str, Any]) -> tuple[str, str]:
-    interval = NONE if row["low"] is None else f"{row['low']:.4f} to {row['high']:.4f}"
+    """Interval, cut where accuracies end, and deviation."""
+    low, high = row["low"], row["high"]
+    interval = NONE if low is None else f"{max(low, 0):.4f} to {min(high, 1):.4f}"
     return interval, NONE if row["sd"] is None else f"{row['sd']:.4f}"
 
 

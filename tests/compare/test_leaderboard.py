@@ -4,10 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from pipeline_lib.compare.leaderboard import of_experiments
+from pipeline_lib.compare.leaderboard import of_experiments, of_groups
 from pipeline_lib.errors import UserError
 from stages.app import app
 
@@ -50,6 +51,18 @@ def test_names_that_no_other_file_has_stand_alone():
     for name in ("method", "seed"):
         del alone[f"params.yaml:{name}"], alone[f"reports/metrics.json:{name}"]
     assert of_experiments([alone])[1][:4] == ("workspace", "paws", "digits", "3")
+
+
+def test_an_interval_of_few_seeds_ends_where_accuracies_end():
+    means = {"budget": "all", "mean": 0.9111, "sd": 0.1257, "seeds": 2}
+    groups = pl.DataFrame(
+        [
+            {"contender": "wide", "low": -0.2183, "high": 2.0406, **means},
+            {"contender": "narrow", "low": 0.9, "high": 0.95, **means, "mean": 0.9},
+            {"contender": "alone", "low": None, "high": None, **means, "mean": 0.8, "sd": None},
+        ]
+    )
+    assert [row[3] for row in of_groups(groups)[1:]] == ["0.0000 to 1.0000", "0.9000 to 0.9500", "-"]
 
 
 def test_part_of_a_method_is_enough_as_in_the_comparison():
