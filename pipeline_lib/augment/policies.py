@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-DataPolicy = Literal["digits", "natural", "characters", "numbers"]
 Strength = Literal["weak", "strong", "global", "small"]
 
 SMALLEST_SIDE = 4

@@ -23,7 +23,7 @@ MEASURES = {
     "seconds": "of training, on the machine whose times are in params.yaml",
 }
 MEASURED = {"steps": "steps", "images": "views", "seconds": "seconds"}
-UNITS = {"steps": "steps", "images": "views", "seconds": "seconds"}
+"""The measure of each value of compare.equal."""
 
 
 def notes(results: Results, groups: pl.DataFrame) -> list[Note]:
@@ -44,14 +44,14 @@ def notes(results: Results, groups: pl.DataFrame) -> list[Note]:
 def asked(results: Results) -> str:
     """What params.yaml says about the lengths, and what came of it."""
     compare = results.compare
-    unit = UNITS[compare.equal]
+    measure = MEASURED[compare.equal]
     if compare.amount is None:
         return (
             f"compare.amount is not set, so every training is as long as its own parameters say; "
             f"compare.equal, {compare.equal}, changes nothing."
         )
-    lengths = results.cells[MEASURED[compare.equal]]
-    wanted = f"{compare.amount:,.6g} {unit} (compare.equal: {compare.equal})"
+    lengths = results.cells[measure]
+    wanted = f"{compare.amount:,.6g} {measure} (compare.equal: {compare.equal})"
     if lengths.null_count():
         return f"Every training was to be stretched to {wanted}; how long they were is not known."
     if ((lengths / compare.amount - 1).abs() <= ALIKE).all():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from pipeline_lib.compare.figures.accuracy import p_words
-from pipeline_lib.report.page import percent
+from pipeline_lib.report.numbers import NARROW, percent
 from pipeline_lib.statistics.paired import ALPHA
 from pipeline_lib.statistics.power import MOST_SEEDS
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 MOST_NAMED = 5  # contenders in one sentence
-NARROW = "\N{NARROW NO-BREAK SPACE}"
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,7 @@ from pipeline_lib.figures import style, tiles
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
     from matplotlib.figure import Figure
-    from numpy.typing import NDArray
 
     from pipeline_lib.figures.style import Theme
 
@@ -42,11 +40,6 @@ def choose(predictions: pl.DataFrame, classes: Sequence[str], count: int) -> pl.
         "confidence",
         "true_probability",
     )
-
-
-def data(chosen: pl.DataFrame, images_NHWC: NDArray[np.uint8]) -> pl.DataFrame:
-    """The chosen rows with their pixels: uint8 (N, H, W, C), in the same order."""
-    return pl.concat([chosen, tiles.pixel_columns(images_NHWC)], how="horizontal")
 
 
 def draw(frame: pl.DataFrame, theme: Theme) -> Figure:

@@ -33,18 +33,18 @@ class Tile:
     right: bool | None
 
 
-def pixel_columns(images_NHWC: NDArray[np.uint8]) -> pl.DataFrame:
-    """N rows of `pixels` and `shape`, from uint8 images."""
+def with_pixels(chosen: pl.DataFrame, images_NHWC: NDArray[np.uint8]) -> pl.DataFrame:
+    """N rows with their images, uint8 in the same order, as `pixels` and `shape`."""
     shape = list(images_NHWC.shape[1:])
     content = {
         "pixels": [image.tobytes() for image in images_NHWC],
         "shape": [shape] * len(images_NHWC),
     }
-    return pl.DataFrame(content, schema=PIXELS)
+    return pl.concat([chosen, pl.DataFrame(content, schema=PIXELS)], how="horizontal")
 
 
 def image_of(row: dict[str, object]) -> NDArray[np.uint8]:
-    """The image (H, W, C) in a row of a frame with `pixel_columns`."""
+    """The image (H, W, C) in a row of `with_pixels`."""
     pixels, shape = row["pixels"], row["shape"]
     if not isinstance(pixels, bytes) or not isinstance(shape, list):
         msg = "a row without an image"

@@ -12,9 +12,7 @@ from pipeline_lib.rng import generator
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
     from matplotlib.figure import Figure
-    from numpy.typing import NDArray
 
     from pipeline_lib.figures.style import Theme
 
@@ -49,11 +47,6 @@ def choose(labels: pl.DataFrame, truth: pl.DataFrame, count: int, seed: int) -> 
     first = min(len(wrong), max(fair, count // 4))
     first = max(first, min(count, len(rows)) - len(others))
     return pl.concat([wrong.head(first).sort("id"), others.head(count - first).sort("id")])
-
-
-def data(chosen: pl.DataFrame, images_NHWC: NDArray[np.uint8]) -> pl.DataFrame:
-    """The chosen rows with their pixels: uint8 (N, H, W, C), in the same order."""
-    return pl.concat([chosen, tiles.pixel_columns(images_NHWC)], how="horizontal")
 
 
 def draw(frame: pl.DataFrame, theme: Theme) -> Figure:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline_lib.figures.cells import NAMES_UP_TO
 from pipeline_lib.figures.co_occurrence import KNOWN
+from pipeline_lib.report.numbers import percent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -133,7 +134,7 @@ def _truth(summary: Mapping[str, Any]) -> list[Note]:
     if holds is None:
         unknown = "no true label is known, so nobody can count them"
         return [Note("Sets without the true label", "unknown", unknown)]
-    share = f"{_share(holds)} of the training sets of known class hold it"
+    share = f"{percent(holds)} of the training sets of known class hold it"
     return [Note("Sets without the true label", f"{missed:,}", share)]
 
 
@@ -177,7 +178,7 @@ def annotator_notes(summary: Mapping[str, Any]) -> list[Note]:
     truth = (
         "no true labels to compare with"
         if actual is None
-        else f"by the true labels {_share(actual)}"
+        else f"by the true labels {percent(actual)}"
     )
     per_image = annotators["votes"] / annotators["images"] if annotators["images"] else 0
     votes = (
@@ -187,8 +188,8 @@ def annotator_notes(summary: Mapping[str, Any]) -> list[Note]:
     chance = f"of the pairs of labels; {alpha} {_number(annotators['krippendorff_alpha'])}"
     return [
         Note("Annotators", f"{annotators['count']:,}", votes),
-        Note("Agreement", _share(annotators["agreement"]), chance),
-        Note("Majority wrong, estimated", _share(wrong["expected"]), truth),
+        Note("Agreement", percent(annotators["agreement"]), chance),
+        Note("Majority wrong, estimated", percent(wrong["expected"]), truth),
     ]
 
 
@@ -208,10 +209,6 @@ def co_occurrence_words(frame: pl.DataFrame, num_classes: int) -> str:
     if shown > NAMES_UP_TO:
         said.append("Those that go together are side by side.")
     return " ".join(said)
-
-
-def _share(share: float | None) -> str:
-    return "\N{EN DASH}" if share is None else f"{100 * share:.1f}\N{NARROW NO-BREAK SPACE}%"
 
 
 def _number(value: float | None) -> str:

@@ -15,6 +15,7 @@ from pipeline_lib.records import CONFIDENT
 from pipeline_lib.report.cards import mistake_cards, training_cards
 from pipeline_lib.report.facts import facts, made_with, measures, supervision
 from pipeline_lib.report.labels import annotator_notes, co_occurrence_words, notes, protocol_words
+from pipeline_lib.report.numbers import number, percent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from pipeline_lib.report.panels import Panel
 
 TEMPLATES = Path(__file__).parent
-NARROW = "\N{NARROW NO-BREAK SPACE}"
 NAME_LIMIT = 48  # characters of a class name on the page; the rest is in its tooltip
 PAIRS = 2  # of candidates, named beside their chart
 ROWS_OPEN = 20  # a per-class table of more rows starts folded
@@ -94,18 +94,6 @@ def class_name(name: str, limit: int = NAME_LIMIT) -> Markup:
     short = style.shortened(whole, limit)
     tooltip = Markup(' title="{}"').format(whole) if short != whole else Markup("")
     return Markup("<bdi{}>{}</bdi>").format(tooltip, short)
-
-
-def percent(share: float | None, digits: int = 1) -> str:
-    """A share in percent, or a dash."""
-    return "\N{EN DASH}" if share is None else f"{100 * share:.{digits}f}{NARROW}%"
-
-
-def number(value: float | None) -> str:
-    """A count with thousands separators, another number with four digits, or a dash."""
-    if value is None:
-        return "\N{EN DASH}"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
 
 
 def data_uri(content: bytes, kind: str) -> str:

@@ -20,6 +20,7 @@ from pipeline_lib.figures import (
     pseudo_labels,
     range_test,
     reliability,
+    tiles,
     training_images,
 )
 from pipeline_lib.figures.style import KINDS, label, percent
@@ -180,7 +181,7 @@ def _training_images(inputs: Inputs, count: int) -> Panel:
         if count == 0
         else f"Left out: {inputs.metrics['method']} keeps no labels for its training images."
     )
-    frame = training_images.data(chosen, inputs.pixels(chosen["id"]))
+    frame = tiles.with_pixels(chosen, inputs.pixels(chosen["id"]))
     return Panel("training_images", frame, training_images.draw, missing)
 
 
@@ -191,7 +192,7 @@ def _mistakes(inputs: Inputs, count: int) -> Panel:
         if count == 0
         else "There are none: every test image was recognised."
     )
-    frame = mistakes.data(chosen, inputs.pixels(chosen["id"]))
+    frame = tiles.with_pixels(chosen, inputs.pixels(chosen["id"]))
     return Panel("mistakes", frame, mistakes.draw, missing)
 
 

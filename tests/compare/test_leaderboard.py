@@ -62,7 +62,11 @@ def test_an_interval_of_few_seeds_ends_where_accuracies_end():
             {"contender": "alone", "low": None, "high": None, **means, "mean": 0.8, "sd": None},
         ]
     )
-    assert [row[3] for row in of_groups(groups)[1:]] == ["0.0000 to 1.0000", "0.9000 to 0.9500", "-"]
+    assert [row[3] for row in of_groups(groups)[1:]] == [
+        "0.0000 to 1.0000",
+        "0.9000 to 0.9500",
+        "-",
+    ]
 
 
 def test_part_of_a_method_is_enough_as_in_the_comparison():

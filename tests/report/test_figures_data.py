@@ -479,6 +479,6 @@ def test_no_training_images_without_a_label_table():
 
 def test_pixels_travel_through_a_frame():
     images = np.random.default_rng(0).integers(0, 256, (3, 4, 5, 3)).astype(np.uint8)
-    frame = mistakes.data(pl.DataFrame({"id": [3, 1, 2]}), images)
+    frame = tiles.with_pixels(pl.DataFrame({"id": [3, 1, 2]}), images)
     found = [tiles.image_of(row) for row in frame.iter_rows(named=True)]
     np.testing.assert_array_equal(np.stack(found), images)

@@ -27,6 +27,7 @@ from pipeline_lib.figures import (
     range_test,
     reliability,
     style,
+    tiles,
     training_images,
 )
 
@@ -315,7 +316,7 @@ def test_image_grids_of_any_size(shape, count):
         },
         schema_overrides={"true_label": pl.String, "right": pl.Boolean},
     )
-    frame = training_images.data(chosen, np.full((count, *shape), 200, np.uint8))
+    frame = tiles.with_pixels(chosen, np.full((count, *shape), 200, np.uint8))
     png = style.as_png(training_images.draw(frame, style.LIGHT), style.LIGHT)
     with Image.open(BytesIO(png)) as image:
         assert image.width > 100

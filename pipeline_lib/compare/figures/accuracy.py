@@ -12,6 +12,7 @@ import polars as pl
 from matplotlib.ticker import MaxNLocator
 
 from pipeline_lib.figures import style
+from pipeline_lib.statistics.paired import ALPHA
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -30,7 +31,6 @@ SCHEMA = pl.Schema(
         "high": pl.Float64,
     }
 )
-ALPHA = 0.05
 MOST_BRACKETS = 4
 PITCH = 0.46  # inches per contender
 LANE = 0.27  # inches per lane of brackets
