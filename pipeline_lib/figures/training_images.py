@@ -33,9 +33,9 @@ def choose(labels: pl.DataFrame, truth: pl.DataFrame, count: int, seed: int) -> 
 
     Returns:
         Columns id, source, candidates, label, confidence, true_label, right (null where the true
-        label is unknown); no rows where the method keeps no labels.
+        label is unknown).
     """
-    rows = labels.drop_nulls("label").join(truth, on="id", how="left", maintain_order="left")
+    rows = labels.join(truth, on="id", how="left", maintain_order="left")
     rows = rows.with_columns((pl.col("label") == pl.col("true_label")).alias("right"))
     ambiguous = rows.filter(pl.col("candidates").list.len() > 1)
     rows = rows if ambiguous.is_empty() else ambiguous

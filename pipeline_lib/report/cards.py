@@ -34,7 +34,7 @@ class TrainingCard:
     more: int  # candidates that are not shown
     any_class: bool
     label: str
-    confidence: float | None
+    confidence: float
     true_label: str | None
     right: bool | None
 

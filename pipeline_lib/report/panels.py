@@ -179,7 +179,7 @@ def _training_images(inputs: Inputs, count: int) -> Panel:
     missing = (
         "Left out: report.grid_images is 0."
         if count == 0
-        else f"Left out: {inputs.metrics['method']} keeps no labels for its training images."
+        else "Left out: there are no training images."
     )
     frame = tiles.with_pixels(chosen, inputs.pixels(chosen["id"]))
     return Panel("training_images", frame, training_images.draw, missing)

@@ -131,7 +131,7 @@ def write_run(
     run = FakeRun(root, classes)
     truth_N = np.arange(train + test) % len(classes)
     _write_images(run, rng, truth_N, shape, train)
-    chosen = _write_labels(run, rng, truth_N[:train], keeps_labels=keeps_labels)
+    chosen = _write_labels(run, rng, truth_N[:train])
     _write_curves(run, epochs, keeps_labels=keeps_labels, method=method)
     _write_phases(run, epochs, method)
     measured = _write_test(run, rng, truth_N[train:], first_id=train, accuracy=accuracy)
@@ -278,9 +278,7 @@ def people(*names: str) -> dict[str, object]:
     }
 
 
-def _write_labels(
-    run: FakeRun, rng: np.random.Generator, truth_N: np.ndarray, *, keeps_labels: bool
-) -> np.ndarray:
+def _write_labels(run: FakeRun, rng: np.random.Generator, truth_N: np.ndarray) -> np.ndarray:
     """Two images with one candidate, two with all, the rest between; every eighth label is wrong."""
     size = len(run.classes)
     candidates_NK = rng.random((len(truth_N), size)) < 0.3
@@ -296,12 +294,8 @@ def _write_labels(
         "id": pa.array(range(count), pa.int32()),
         "source": [f"digits/{i}" for i in range(count)],
         "candidates": pa.array(names, pa.list_(pa.string())),
-        "label": pa.array(
-            [run.classes[k] if keeps_labels else None for k in chosen_N], pa.string()
-        ),
-        "confidence": pa.array(
-            rng.uniform(0.6, 1, count).round(6) if keeps_labels else [None] * count, pa.float32()
-        ),
+        "label": [run.classes[k] for k in chosen_N],
+        "confidence": pa.array(rng.uniform(0.6, 1, count).round(6), pa.float32()),
     }
     publish_table(run.reports / "labels.parquet", pa.table(columns))
     return chosen_N

@@ -471,12 +471,6 @@ def test_training_images_depend_on_the_seed_alone():
     assert draws[0] == draws[1] != draws[2]
 
 
-def test_no_training_images_without_a_label_table():
-    labels, truth = labels_table(2, 2)
-    labels = labels.with_columns(pl.lit(None, pl.String).alias("label"))
-    assert training_images.choose(labels, truth, 12, seed=1).is_empty()
-
-
 def test_pixels_travel_through_a_frame():
     images = np.random.default_rng(0).integers(0, 256, (3, 4, 5, 3)).astype(np.uint8)
     frame = tiles.with_pixels(pl.DataFrame({"id": [3, 1, 2]}), images)

@@ -247,20 +247,23 @@ def test_recovered_labels_are_marked_right_or_wrong(digits_run):
 
 
 def test_a_method_without_labels_of_its_own(make_run):
-    """Its figures are left out with a sentence, and those of an earlier run do not stay behind."""
+    """The figure of them is left out with a sentence, and that of an earlier run does not stay behind.
+
+    The training images have labels all the same: those of its predictor.
+    """
     run = make_run(keeps_labels=False)
     (run.reports / "figures").mkdir()
     (run.reports / "figures/disambiguation.svg").write_text("<svg/>")
     (run.reports / "tables").mkdir()
-    (run.reports / "tables/training_images.csv").write_text("id\n")
-    sentences = run.build()
-    assert len(sentences) == 2
+    (run.reports / "tables/disambiguation.csv").write_text("id\n")
+    (sentence,) = run.build()
     text = read(run).text
-    for sentence in sentences:
-        assert sentence in text
-    assert "supervised keeps no labels" in text
+    assert sentence in text
+    assert "supervised keeps no labels of its own" in sentence
+    assert text.count(" sure") > 20
     assert not (run.reports / "figures/disambiguation.svg").exists()
-    assert not (run.reports / "tables/training_images.csv").exists()
+    assert not (run.reports / "tables/disambiguation.csv").exists()
+    assert (run.reports / "tables/training_images.csv").exists()
 
 
 def test_nothing_trained_nothing_wrong_nothing_asked_for(make_run):
