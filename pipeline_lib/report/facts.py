@@ -44,7 +44,7 @@ class Supervision:
 def supervision(inputs: Inputs) -> Supervision:
     """Count the training images by the part they play. `mean_candidates` is over all of them."""
     roles = inputs.summary["roles"]["train"]
-    sizes = inputs.labels["candidates"].list.len().cast(pl.Int64)
+    sizes = inputs.labels["candidates"].list.len().fill_null(len(inputs.classes)).cast(pl.Int64)
     return Supervision(
         labeled=roles.get("labeled", 0) + roles.get("labeled_and_unlabeled", 0),
         partial=roles.get("partial", 0),
