@@ -284,6 +284,29 @@ def read_table(path: Path) -> pa.Table:
         raise _unusable(path, f"no Parquet ({error})") from error
 
 
+def read_row_groups(path: Path) -> Iterator[pa.Table]:
+    """Verify a Parquet table and read it some rows at a time: whole, long lists take several times their memory.
+
+    Yields:
+        Tables; at least one, that may have no rows.
+
+    Raises:
+        UserError: See `read_table`.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    verify(path)
+    try:
+        with pq.ParquetFile(path) as file:
+            for group in range(file.num_row_groups):
+                yield file.read_row_group(group)
+            if not file.num_row_groups:
+                yield file.schema_arrow.empty_table()
+    except (pa.ArrowException, OSError) as error:
+        raise _unusable(path, f"no Parquet ({error})") from error
+
+
 def _unusable(path: Path, problem: str) -> UserError:
     """The sidecar fits, so it was not damaged on the way: something else wrote it."""
     return UserError(f"{path}: {in_one_line(problem)}; delete it, then `dvc repro`")

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline_lib.artifacts import read_table
+from pipeline_lib.artifacts import read_row_groups, read_table
 from pipeline_lib.errors import UserError, listed
 from pipeline_lib.records import NO_GUESS
 
@@ -37,7 +37,7 @@ class TrainingLabels:
     Attributes:
         ids_N: in the order of data/split/train.parquet.
         sources: what the user calls the images.
-        candidates: one list of class numbers per image, in Arrow: of many images without label they are many.
+        candidates: one list of class numbers per image, in Arrow; null where it may be of any class.
         true_N: true class, or UNKNOWN.
         probabilities_NK: the method's soft labels, or its predictor's within the candidates.
         val_true_V: true class of the validation images, or UNKNOWN.
@@ -57,10 +57,8 @@ def read_training_labels(data: Path, num_classes: int) -> TrainingLabels:
     Raises:
         UserError: A file is missing or damaged, or they are not of the same images.
     """
-    train, oracle = (
-        read_table(data / "split/train.parquet"),
-        read_table(data / "split/oracle.parquet"),
-    )
+    train = _read_train(data / "split/train.parquet", num_classes)
+    oracle = read_table(data / "split/oracle.parquet")
     ids_N = train["id"].to_numpy()
     hidden = oracle.filter(pc.equal(oracle["part"], "train"))
     position_N = pc.index_in(train["id"], value_set=hidden["id"].combine_chunks())
@@ -78,18 +76,34 @@ def read_training_labels(data: Path, num_classes: int) -> TrainingLabels:
     )
 
 
+def _read_train(path: Path, num_classes: int) -> pa.Table:
+    """Columns id and candidates; sets of all classes become null: listed, they would outgrow all else."""
+    pieces = []
+    for piece in read_row_groups(path):
+        few = pc.less(pc.list_value_length(piece["candidates"]), num_classes)
+        lists = pc.if_else(few, piece["candidates"], None)
+        pieces.append(pa.table({"id": piece["id"], "candidates": lists}))
+    return pa.concat_tables(pieces)
+
+
 def _labels(column: pa.ChunkedArray) -> Integers:
     known: Integers = pc.fill_null(column.cast(pa.int64()), UNKNOWN).to_numpy()
     return known
 
 
 def _read_state(path: Path, ids_N: Integers, num_classes: int) -> NDArray[np.float32]:
-    state = read_table(path)
-    if not np.array_equal(state["id"].to_numpy(), ids_N):
-        msg = f"{path}: not of the images in data/split/train.parquet; run `dvc repro train`"
-        raise UserError(msg)
-    flat: NDArray[np.float32] = state["probabilities"].combine_chunks().values.to_numpy()
-    return flat.reshape(len(ids_N), num_classes)
+    others = f"{path}: not of the images in data/split/train.parquet; run `dvc repro train`"
+    probabilities_NK, start = np.empty((len(ids_N), num_classes), np.float32), 0
+    for piece in read_row_groups(path):
+        stop = start + piece.num_rows
+        if not np.array_equal(piece["id"].to_numpy(), ids_N[start:stop]):
+            raise UserError(others)
+        flat = pc.list_flatten(piece["probabilities"]).to_numpy()
+        probabilities_NK[start:stop] = flat.reshape(piece.num_rows, num_classes)
+        start = stop
+    if start < len(ids_N):
+        raise UserError(others)
+    return probabilities_NK
 
 
 def agreement(labels_N: Integers, true_N: Integers) -> float | None:
@@ -104,7 +118,8 @@ def disambiguation(labels: TrainingLabels) -> dict[str, Any]:
     Over all training images, and over the ambiguous ones: those with more than one candidate. Images
     of unknown class do not count; None where nothing is left.
     """
-    ambiguous_N = pc.list_value_length(labels.candidates).to_numpy() > 1
+    several = pc.greater(pc.list_value_length(labels.candidates), 1)
+    ambiguous_N = pc.fill_null(several, True).to_numpy()
     chosen_N = labels.probabilities_NK.argmax(axis=1)
     return {
         "disambiguation_accuracy": agreement(chosen_N, labels.true_N),
@@ -134,12 +149,10 @@ def label_curve(path: Path, labels: TrainingLabels) -> list[dict[str, Any]]:
         UserError: An epoch has another number of labels than the split has images.
     """
     history = read_table(path)
-    num_classes = labels.probabilities_NK.shape[1]
-    unlabeled_N = pc.list_value_length(labels.candidates).to_numpy() == num_classes
     truth = {
         "train": labels.true_N,
         "val": labels.val_true_V,
-        "unlabeled": labels.true_N[unlabeled_N],
+        "unlabeled": labels.true_N[labels.candidates.is_null().to_numpy()],
     }
     rows: dict[int, dict[str, Any]] = {}
     for epoch, part, chosen in zip(*(history[name] for name in history.column_names), strict=True):
@@ -181,13 +194,13 @@ def guess_quality(guesses_U: Integers, true_U: Integers) -> dict[str, float | No
 
 
 def _named(candidates: pa.ChunkedArray, classes: Sequence[str]) -> pa.ChunkedArray:
-    """The same lists with the names of the classes, piece by piece: one piece holds 2 GiB of text at most."""
+    """The same lists, or null, with the names of the classes, piece by piece: one holds 2 GiB of text at most."""
     names, pieces = pa.array(classes, pa.string()), []
     for start in range(0, len(candidates), BLOCK):
         lists = candidates.slice(start, BLOCK).combine_chunks()
-        ends = pc.list_value_length(lists).to_numpy(zero_copy_only=False).cumsum()
-        offsets = pa.array([0, *ends], pa.int32())
-        pieces.append(pa.ListArray.from_arrays(offsets, names.take(pc.list_flatten(lists))))
+        ends = pc.fill_null(pc.list_value_length(lists), 0).to_numpy().cumsum()
+        offsets, named = pa.array([0, *ends], pa.int32()), names.take(pc.list_flatten(lists))
+        pieces.append(pa.ListArray.from_arrays(offsets, named, mask=lists.is_null()))
     return pa.chunked_array(pieces, pa.list_(pa.string()))
 
 
@@ -203,7 +216,12 @@ CLEANED_SCHEMA = pa.schema(
 
 
 def cleaned_labels(labels: TrainingLabels, classes: Sequence[str]) -> pa.Table:
-    """The most probable class of every training image, for the user; `confidence` is its weight."""
+    """The most probable class of every training image, for the user; `confidence` is its weight.
+
+    Returns:
+        As CLEANED_SCHEMA: `candidates` are null of an image that may be of any class, as they are in a `data.table`
+        in Parquet; of many such images the names of all classes would be most of what a run writes.
+    """
     chosen_N = labels.probabilities_NK.argmax(axis=1)
     return pa.table(
         {

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import io
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from pipeline_lib.artifacts import publish_table, publish_text
+from pipeline_lib.artifacts import publish, publish_table
 from pipeline_lib.evaluation.labels import MEASURED
 
 if TYPE_CHECKING:
@@ -44,11 +44,13 @@ def publish_csv(
     path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]], *, sidecar: bool = True
 ) -> None:
     """Write rows as CSV with line feeds; None becomes an empty cell."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rounded(dict(row)) for row in rows)
-    publish_text(path, text.getvalue(), sidecar=sidecar)
+    with (
+        publish(path, sidecar=sidecar) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rounded(dict(row)) for row in rows)
 
 
 def publish_predictions(
@@ -98,11 +100,20 @@ def publish_label_curve(path: Path, curve: Sequence[Mapping[str, Any]]) -> None:
 
 
 def publish_cleaned_labels(reports: Path, table: pa.Table) -> None:
-    """Write labels.parquet, and labels.csv for people, which no stage reads and has no sidecar."""
+    """Write labels.parquet, and labels.csv for people, which no stage reads and has no sidecar.
+
+    Args:
+        reports: the folder.
+        table: of `labels.CLEANED_SCHEMA`; candidates that are null, any class, become an empty cell.
+    """
     publish_table(reports / "labels.parquet", table)
     rows = (
-        row | {"candidates": BETWEEN_CANDIDATES.join(row["candidates"])}
+        row | {"candidates": candidates}
         for batch in table.to_batches(max_chunksize=1024)
-        for row in batch.to_pylist()
+        for row, candidates in zip(
+            batch.drop_columns("candidates").to_pylist(),
+            pc.binary_join(batch["candidates"], BETWEEN_CANDIDATES).to_pylist(),
+            strict=True,
+        )
     )
     publish_csv(reports / "labels.csv", table.column_names, rows, sidecar=False)

@@ -36,14 +36,14 @@ def data(labels: pl.DataFrame, num_classes: int) -> pl.DataFrame:
     """Count the images by the size of their candidate sets.
 
     Args:
-        labels: a column `candidates` of lists; reports/labels.parquet.
+        labels: a column `candidates` of lists, null for all classes; reports/labels.parquet.
         num_classes: K.
 
     Returns:
         Columns candidates (1 to K), kind (one, several, all), images (int64), share (of all
         images): K rows, or none without images.
     """
-    sizes = labels["candidates"].list.len().cast(pl.Int64).to_numpy()
+    sizes = labels["candidates"].list.len().fill_null(num_classes).cast(pl.Int64).to_numpy()
     images = np.bincount(sizes, minlength=num_classes + 1)[1 : num_classes + 1]
     size = pl.col("candidates")
     kind = pl.when(size == 1).then(pl.lit("one")).when(size == num_classes)

@@ -28,7 +28,7 @@ def data(labels: pl.DataFrame, truth: pl.DataFrame, classes: Sequence[str]) -> p
     sets of several classes; else those that hold it. Sets of all classes say nothing and are left out.
 
     Args:
-        labels: id, candidates (names); reports/labels.parquet.
+        labels: id, candidates (names, null for all of them); reports/labels.parquet.
         truth: id, true_label (name or null).
         classes: K names.
 

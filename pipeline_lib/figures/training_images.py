@@ -19,15 +19,19 @@ if TYPE_CHECKING:
 MARKS = {True: "\N{CHECK MARK}", False: "\N{BALLOT X}", None: "?"}
 
 
-def choose(labels: pl.DataFrame, truth: pl.DataFrame, count: int, seed: int) -> pl.DataFrame:
+def choose(
+    labels: pl.DataFrame, truth: pl.DataFrame, classes: Sequence[str], count: int, seed: int
+) -> pl.DataFrame:
     """Draw the training images to show: ambiguous ones, and at least a quarter of them wrong ones.
 
     Images with one candidate are drawn only where there are no others. Wrong ones come first; within
     both groups the order is that of the ids.
 
     Args:
-        labels: id, source, candidates (names), label (name), confidence; reports/labels.parquet.
+        labels: id, source, candidates (names, null for all of them), label (name), confidence;
+            reports/labels.parquet.
         truth: id, true_label (name or null).
+        classes: K names.
         count: images to draw, or fewer where there are fewer.
         seed: of the run.
 
@@ -37,7 +41,7 @@ def choose(labels: pl.DataFrame, truth: pl.DataFrame, count: int, seed: int) -> 
     """
     rows = labels.join(truth, on="id", how="left", maintain_order="left")
     rows = rows.with_columns((pl.col("label") == pl.col("true_label")).alias("right"))
-    ambiguous = rows.filter(pl.col("candidates").list.len() > 1)
+    ambiguous = rows.filter((pl.col("candidates").list.len() > 1).fill_null(value=True))
     rows = rows if ambiguous.is_empty() else ambiguous
     order = generator(seed, "report_images").permutation(len(rows))
     rows = rows[order]
@@ -46,7 +50,8 @@ def choose(labels: pl.DataFrame, truth: pl.DataFrame, count: int, seed: int) -> 
     fair = round(count * len(wrong) / max(len(rows), 1))
     first = min(len(wrong), max(fair, count // 4))
     first = max(first, min(count, len(rows)) - len(others))
-    return pl.concat([wrong.head(first).sort("id"), others.head(count - first).sort("id")])
+    chosen = pl.concat([wrong.head(first).sort("id"), others.head(count - first).sort("id")])
+    return chosen.with_columns(pl.col("candidates").fill_null(pl.lit(list(classes))))
 
 
 def draw(frame: pl.DataFrame, theme: Theme) -> Figure:

@@ -175,7 +175,9 @@ def _label_charts(inputs: Inputs) -> list[Panel]:
 
 
 def _training_images(inputs: Inputs, count: int) -> Panel:
-    chosen = training_images.choose(inputs.labels, inputs.truth, count, inputs.metrics["seed"])
+    chosen = training_images.choose(
+        inputs.labels, inputs.truth, inputs.classes, count, inputs.metrics["seed"]
+    )
     missing = (
         "Left out: report.grid_images is 0."
         if count == 0

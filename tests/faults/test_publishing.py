@@ -19,7 +19,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline_lib import artifacts
-from pipeline_lib.artifacts import publish, publish_json, publish_rows, publish_text, verify
+from pipeline_lib.artifacts import (
+    publish,
+    publish_json,
+    publish_rows,
+    publish_table,
+    publish_text,
+    read_row_groups,
+    verify,
+)
 from pipeline_lib.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -255,6 +263,23 @@ def test_the_same_rows_in_other_pieces_are_the_same_bytes(count, cuts, row_group
         assert read.read() == rows_between(0, count)
         sizes = [read.metadata.row_group(n).num_rows for n in range(read.num_row_groups)]
         assert all(size == row_group_size for size in sizes[:-1])
+
+
+@pytest.mark.parametrize("count", [0, 1, 9000, 20_000])
+def test_a_table_is_read_row_group_by_row_group(tmp_path, count):
+    publish_table(tmp_path / "a.parquet", rows_between(0, count))
+    pieces = list(read_row_groups(tmp_path / "a.parquet"))
+    assert pa.concat_tables(pieces) == rows_between(0, count)
+    assert max(piece.num_rows for piece in pieces) <= artifacts.ROW_GROUP_SIZE
+
+
+def test_a_table_that_is_none_is_refused_in_one_line(tmp_path):
+    publish_text(tmp_path / "a.parquet", "no table")
+    with pytest.raises(UserError, match=r"^.*a\.parquet: no Parquet \(.*\); delete it, .*$"):
+        next(read_row_groups(tmp_path / "a.parquet"))
+    (tmp_path / "a.parquet").write_text("no tab1e")
+    with pytest.raises(UserError, match=r"a\.parquet: damaged"):
+        next(read_row_groups(tmp_path / "a.parquet"))
 
 
 FILES = pa.schema([("id", pa.int32()), ("file", pa.binary())])

@@ -288,7 +288,10 @@ def _write_labels(run: FakeRun, rng: np.random.Generator, truth_N: np.ndarray) -
     for n in range(5, len(truth_N), 8):
         chosen_N[n] = (truth_N[n] + 1) % size
         candidates_NK[n, chosen_N[n]] = True
-    names = [[run.classes[k] for k in np.flatnonzero(row)] for row in candidates_NK]
+    names = [
+        None if row.all() else [run.classes[k] for k in np.flatnonzero(row)]
+        for row in candidates_NK
+    ]
     count = len(truth_N)
     columns = {
         "id": pa.array(range(count), pa.int32()),

@@ -283,6 +283,30 @@ def test_candidates_are_counted_by_size_and_kind():
     assert candidates.data(sets_table(), 3).is_empty()
 
 
+def test_no_candidates_are_all_classes():
+    """As evaluate writes them: where nothing is known, no names are listed."""
+    listed, truth = sets_table("a", "ab", "abc", "bc", "abc"), truth_table(*"aabbc")
+    nulls = listed.with_columns(
+        pl.when(pl.col("candidates").list.len() < 3).then(pl.col("candidates"))
+    )
+    assert nulls["candidates"].null_count() == 2
+    classes = ["a", "b", "c"]
+    told = {"label": list("abcba"), "confidence": [0.5] * 5}
+    for make in (
+        lambda sets: candidates.data(sets, 3),
+        lambda sets: co_occurrence.data(sets, truth, classes),
+        lambda sets: training_images.choose(
+            sets.with_columns(**{name: pl.Series(of) for name, of in told.items()}),
+            truth,
+            classes,
+            4,
+            seed=1,
+        ),
+    ):
+        assert make(nulls).equals(make(listed))
+        assert len(make(nulls)) >= 3
+
+
 def test_co_occurrence_by_true_class():
     """Sets of all classes do not count; one set of class b misses b; c has none."""
     labels = sets_table("ab", "ac", "a", "bc", "ac", "abc", "b")
@@ -430,7 +454,7 @@ def labels_table(wrong, right, single=0, unknown=0):
     truth = pl.DataFrame(
         {"id": range(count), "true_label": true}, schema_overrides={"true_label": pl.String}
     )
-    return labels, truth
+    return labels, truth, ["a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -466,8 +490,8 @@ def test_training_images_of_unknown_class_are_neither_right_nor_wrong():
 
 
 def test_training_images_depend_on_the_seed_alone():
-    labels, truth = labels_table(5, 95)
-    draws = [training_images.choose(labels, truth, 12, seed)["id"].to_list() for seed in (1, 1, 2)]
+    tables = labels_table(5, 95)
+    draws = [training_images.choose(*tables, 12, seed)["id"].to_list() for seed in (1, 1, 2)]
     assert draws[0] == draws[1] != draws[2]
 
 

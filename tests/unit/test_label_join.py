@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline_lib.artifacts import publish_table
+from pipeline_lib.artifacts import publish_table, read_table
+from pipeline_lib.datasets.files.forms import Supervision
+from pipeline_lib.datasets.files.layout import arrange
+from pipeline_lib.datasets.files.supervision import read_supervision
 from pipeline_lib.errors import UserError
-from pipeline_lib.evaluation import labels
+from pipeline_lib.evaluation import labels, tables
 
 CLASSES = ["cat", "dog", "eel"]
 
@@ -145,10 +150,54 @@ def test_cleaned_labels_name_classes_and_sources(tmp_path, monkeypatch, block) -
     assert table.column_names == ["id", "source", "candidates", "label", "confidence"]
     assert table["source"].to_pylist() == ["7.png", "3.png", "5.png", "9.png"]
     assert table["label"].to_pylist() == ["cat", "dog", "cat", "eel"]
-    sets = [["cat", "dog"], ["dog"], ["cat", "dog", "eel"], ["dog", "eel"]]
+    sets = [["cat", "dog"], ["dog"], None, ["dog", "eel"]]  # 5.png may be of any class
     assert table["candidates"].to_pylist() == sets
     assert table["confidence"].to_pylist() == pytest.approx([0.9, 1, 0.5, 0.6])
     assert table["id"].to_pylist() == [7, 3, 5, 9]
+
+
+def test_candidates_of_any_class_are_blank_and_read_back_as_unlabeled(tmp_path) -> None:
+    write(tmp_path)
+    known = labels.read_training_labels(tmp_path, 3)
+    tables.publish_cleaned_labels(tmp_path, labels.cleaned_labels(known, CLASSES))
+    rows = (tmp_path / "labels.csv").read_text().splitlines()
+    assert [row.split(",")[2] for row in rows[1:]] == ["cat|dog", "dog", "", "dog|eel"]
+    written = read_table(tmp_path / "labels.parquet").select(["source", "candidates"])
+    publish_table(tmp_path / "table", written.rename_columns(["file", "candidates"]))
+    places = arrange(["3.png", "5.png", "7.png", "9.png"], "photos")
+    said = read_supervision(tmp_path / "table", "labels.parquet", places)
+    assert said["5.png"] == Supervision()
+    assert said["7.png"] == Supervision(candidates=("cat", "dog"))
+
+
+def test_images_of_any_class_take_no_room_for_every_class(tmp_path) -> None:
+    """With the names of 1,000 classes each row would take 10 kB."""
+    ids, classes = range(200), [f"n{k:08d}" for k in range(1000)]
+    train = {"id": pa.array(ids, pa.int32()), "candidates": [list(range(1000))] * 200}
+    oracle = {"id": train["id"], "source": [f"{i}.png" for i in ids], "label": [5] * 200}
+    state = {"id": train["id"], "probabilities": [[1.0] + [0.0] * 999] * 200}
+    publish_table(tmp_path / "split/train.parquet", pa.table(train))
+    publish_table(tmp_path / "split/oracle.parquet", pa.table(oracle | {"part": ["train"] * 200}))
+    publish_table(tmp_path / "label_state.parquet", pa.table(state))
+    known = labels.read_training_labels(tmp_path, 1000)
+    table = labels.cleaned_labels(known, classes)
+    tables.publish_cleaned_labels(tmp_path, table)
+    for size in (
+        known.candidates.nbytes,
+        table.nbytes,
+        *((tmp_path / f"labels.{kind}").stat().st_size for kind in ("csv", "parquet")),
+    ):
+        assert size < 100 * 200
+    assert labels.disambiguation(known)["images_ambiguous"] == 200
+
+
+def test_rows_of_a_csv_are_not_gathered_before_they_are_written(tmp_path) -> None:
+    tracemalloc.start()
+    tables.publish_csv(tmp_path / "a.csv", ["name"], ({"name": "x" * 1000} for _ in range(4000)))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (tmp_path / "a.csv").stat().st_size == 5 + 4000 * 1001
+    assert peak < 1 << 20
 
 
 @pytest.mark.parametrize(
