@@ -8,10 +8,12 @@ object without a word, and a flipped bit in Parquet or safetensors can load sile
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +34,7 @@ COMPRESSION_LEVEL = 1
 
 SIDECAR = ".sha256"
 TEMPORARY_PREFIX = ".tmp-"
+SETTLED_NS = 2_000_000_000  # after a change; sooner, another may bear the same time
 
 
 @contextlib.contextmanager
@@ -318,6 +321,21 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _sha256_once(path: Path) -> str:
+    """The same, once per process as long as nothing touches the file: stages read large ones several times."""
+    about = path.stat()
+    if time.time_ns() - about.st_ctime_ns < SETTLED_NS:
+        return sha256(path)
+    times = about.st_mtime_ns, about.st_ctime_ns  # the second cannot be set back
+    return _remembered(path, (about.st_dev, about.st_ino, about.st_size, *times))
+
+
+@functools.cache
+def _remembered(path: Path, state: tuple[int, ...]) -> str:
+    del state
+    return sha256(path)
+
+
 def verify(path: Path) -> None:
     """Check `path` against its sidecar.
 
@@ -333,7 +351,7 @@ def verify(path: Path) -> None:
     try:
         with sidecar.open("rb") as file:
             expected = file.read(64).decode("ascii", "replace")
-        actual = sha256(path)
+        actual = _sha256_once(path)
     except OSError as error:
         msg = f"{path}: cannot be read ({error.strerror}); give yourself the right to, or mend the disk"
         raise UserError(msg) from error

@@ -210,6 +210,29 @@ def test_sha256sum_accepts_the_sidecar(target):
         verify(target)
 
 
+def flip(path: Path) -> None:
+    """Change a byte in place, and set the time of the last write back."""
+    before = path.stat()
+    with path.open("r+b") as file:
+        file.write(b"?")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize("settled", [0, artifacts.SETTLED_NS])
+def test_a_change_after_a_check_is_found_in_the_same_process(target, monkeypatch, settled):
+    monkeypatch.setattr(artifacts, "SETTLED_NS", settled)
+    time.sleep(0 if settled else 0.1)  # clocks of file systems tick every few milliseconds
+    verify(target)
+    flip(target)
+    with pytest.raises(UserError, match=r"file\.bin: damaged"):
+        verify(target)
+    publish_text(target, "again")
+    verify(target)
+    target.with_name("file.bin.sha256").write_text(f"{SHA256[OLD]}  file.bin\n")
+    with pytest.raises(UserError, match=r"file\.bin: damaged"):
+        verify(target)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), [1, -float("inf")]])
 def test_row_31_json_holds_no_nan(tmp_path, value):
     path = tmp_path / "a.json"

@@ -11,6 +11,8 @@ from typing import get_args
 import pytest
 from ruamel.yaml import YAML
 
+from pipeline_lib import artifacts
+from pipeline_lib.artifacts import sha256
 from pipeline_lib.errors import UserError
 from pipeline_lib.params.split import Split
 
@@ -68,6 +70,17 @@ def test_each_protocol_runs_without_pixels_unless_it_looks_at_the_images(
     )
     assert ("annotators" in summary) == (protocol == "annotators")
     assert sum(summary["candidates"]["train"]["sizes"].values()) == summary["images"]["train"]
+
+
+def test_images_that_are_read_several_times_are_hashed_once(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """They are many gigabytes, and a small model is trained on them and asked."""
+    hashed: list[str] = []
+    monkeypatch.setattr(artifacts, "SETTLED_NS", 0)
+    monkeypatch.setattr(artifacts, "sha256", lambda path: hashed.append(path.name) or sha256(path))
+    split(workspace, "instance_candidates")
+    assert hashed.count("images.parquet") == 1
 
 
 def test_damaged_images_are_noticed_and_nothing_is_written(workspace: Path):

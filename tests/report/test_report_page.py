@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import get_args
@@ -16,7 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline_lib.artifacts import publish_table, publish_text, verify
+from pipeline_lib import artifacts
+from pipeline_lib.artifacts import publish_table, publish_text, sha256, verify
 from pipeline_lib.card.content import content
 from pipeline_lib.errors import UserError
 from pipeline_lib.evaluation import tables
@@ -238,6 +240,20 @@ def test_every_figure_is_a_file_and_its_data_a_table(digits_run):
         for row in labels.to_dicts()
     }
     assert dict(shown.select("id", "candidates").rows()).items() <= expected.items()
+
+
+def test_a_file_that_is_read_several_times_is_hashed_once(make_run, monkeypatch):
+    """The page and the card show images, and read the same tables."""
+    run, hashed = make_run(), []
+    inputs = {
+        path for path in run.root.rglob("*") if path.with_name(f"{path.name}.sha256").exists()
+    }
+    monkeypatch.setattr(artifacts, "SETTLED_NS", 0)
+    monkeypatch.setattr(artifacts, "sha256", lambda path: hashed.append(path) or sha256(path))
+    run.build()
+    counts = Counter(path for path in hashed if path in inputs)
+    assert counts[run.data / "images.parquet"] == 1
+    assert set(counts.values()) == {1}
 
 
 def test_recovered_labels_are_marked_right_or_wrong(digits_run):
