@@ -12,6 +12,7 @@ from pipeline_lib.cells.cell import CELLS, PAGES, Cell
 from pipeline_lib.cells.workspace import emptied, linked
 from pipeline_lib.params.load import load
 from pipeline_lib.report.build import build_report
+from pipeline_lib.report.inputs import read_inputs
 from stages.cli import run
 
 Seed = Annotated[int, typer.Argument()]
@@ -28,7 +29,9 @@ def main(method: str, variant: str, budget: str, seed: Seed) -> None:
         for part in ("data", "reports"):
             shutil.copytree(CELLS / key / part, work / part)
         with linked(work / "data"):
-            build_report(work / "data", work / "reports", load().report)
+            build_report(
+                read_inputs(work / "data", work / "reports"), work / "reports", load().report
+            )
         for made in ("index.html", "figures", "tables"):
             (work / "reports" / made).replace(out / made)
     finally:

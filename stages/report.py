@@ -7,6 +7,7 @@ from pathlib import Path
 from pipeline_lib.card.write import write_card
 from pipeline_lib.params.load import load
 from pipeline_lib.report.build import build_report
+from pipeline_lib.report.inputs import read_inputs
 from stages.cli import run
 
 DATA, MODELS, REPORTS = Path("data"), Path("models"), Path("reports")
@@ -14,9 +15,10 @@ DATA, MODELS, REPORTS = Path("data"), Path("models"), Path("reports")
 
 def main() -> None:
     """Write reports/index.html, reports/figures/, reports/tables/ and reports/model_card.*."""
-    for sentence in build_report(DATA, REPORTS, load().report):
+    inputs = read_inputs(DATA, REPORTS)
+    for sentence in build_report(inputs, REPORTS, load().report):
         print(sentence)
-    write_card(DATA, MODELS, REPORTS)
+    write_card(inputs, DATA, MODELS, REPORTS)
     print(f"open {REPORTS / 'index.html'}")
 
 

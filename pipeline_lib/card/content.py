@@ -11,7 +11,6 @@ from pipeline_lib.errors import UserError
 from pipeline_lib.evaluation.intervals import wilson_95
 from pipeline_lib.models.description import DESCRIPTION, read_description
 from pipeline_lib.report.facts import supervision
-from pipeline_lib.report.inputs import read_inputs
 from pipeline_lib.report.labels import protocol_words
 
 if TYPE_CHECKING:
@@ -30,18 +29,17 @@ WEAKEST = 5  # classes that are named
 FEW = 30  # test images of a class, fewer of which tell little
 
 
-def content(data: Path, models: Path, reports: Path) -> dict[str, Any]:
+def content(inputs: Inputs, data: Path, models: Path) -> dict[str, Any]:
     """Everything on the card.
 
     Args:
+        inputs: what the earlier stages found out.
         data: what ingest and split wrote.
         models: the predictor.
-        reports: what train and evaluate wrote.
 
     Raises:
         UserError: An input is missing or damaged.
     """
-    inputs = read_inputs(data, reports)
     about = read_description(models)
     classes = _classes(inputs.per_class)
     return {

@@ -17,6 +17,8 @@ from pipeline_lib.report.page import environment
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pipeline_lib.report.inputs import Inputs
+
 TEMPLATES = Path(__file__).parent
 NAMED = 12  # classes
 NAME_LIMIT = 48  # characters of a name in a sentence or a cell
@@ -31,13 +33,13 @@ MEASURED = (
 )
 
 
-def write_card(data: Path, models: Path, reports: Path) -> None:
+def write_card(inputs: Inputs, data: Path, models: Path, reports: Path) -> None:
     """Write reports/model_card.md and reports/model_card.json.
 
     Raises:
         UserError: See `content`.
     """
-    card = content(data, models, reports)
+    card = content(inputs, data, models)
     publish_text(reports / "model_card.md", as_markdown(card), sidecar=False)
     publish_json(reports / "model_card.json", card, sidecar=False)
 

@@ -8,7 +8,6 @@ import polars as pl
 
 from pipeline_lib.artifacts import SIDECAR, publish_bytes, publish_text
 from pipeline_lib.figures import style
-from pipeline_lib.report.inputs import read_inputs
 from pipeline_lib.report.page import render
 from pipeline_lib.report.panels import Panel, panels
 
@@ -17,25 +16,25 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pipeline_lib.params.sections import Report
+    from pipeline_lib.report.inputs import Inputs
 
 IMAGE_GRIDS = frozenset({"training_images", "mistakes"})  # on the page these are HTML, not figures
 
 
-def build_report(data: Path, reports: Path, report: Report) -> list[str]:
+def build_report(inputs: Inputs, reports: Path, report: Report) -> list[str]:
     """Write reports/index.html, reports/figures/ and reports/tables/.
 
     Args:
-        data: what ingest and split wrote.
-        reports: what train and evaluate wrote; gets the page.
+        inputs: what the earlier stages found out.
+        reports: gets the page.
         report: the section `report` of the params.
 
     Returns:
         For every figure that is left out, the sentence that says why.
 
     Raises:
-        UserError: An input is missing or damaged.
+        UserError: The images are missing or damaged.
     """
-    inputs = read_inputs(data, reports)
     found = panels(inputs, report)
     shown = {name: panel for name, panel in found.items() if panel.shown}
     charts = {name: publish_figure(reports / "figures", panel) for name, panel in shown.items()}

@@ -17,6 +17,7 @@ from pipeline_lib.evaluation.intervals import wilson_95
 from pipeline_lib.models.description import SCHEMA_VERSION
 from pipeline_lib.params.load import load
 from pipeline_lib.report.build import build_report
+from pipeline_lib.report.inputs import read_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -47,8 +48,9 @@ class FakeRun:
     def build(self, **report: int) -> list[str]:
         """As the stage does."""
         params = load().report.model_copy(update=report)
-        missing = build_report(self.data, self.reports, params)
-        write_card(self.data, self.root / "models", self.reports)
+        inputs = read_inputs(self.data, self.reports)
+        missing = build_report(inputs, self.reports, params)
+        write_card(inputs, self.data, self.root / "models", self.reports)
         return missing
 
 
