@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline_lib.protocols.annotations import candidate_sets
-from pipeline_lib.protocols.labels import Weakened, roles, with_labeled_ones
+from pipeline_lib.protocols.labels import Weakened, roles
 
 if TYPE_CHECKING:
     from pipeline_lib.protocols.labels import Labels, Part, Task, Votes
@@ -21,6 +21,7 @@ def weaken(labels: Labels, task: Task, part: Part) -> Weakened:
     Raises:
         UserError: See `candidate_sets`.
     """
+    del part
     candidates_NK = labels.candidates()
     silent_N = candidates_NK.sum(axis=1) == 0
     asked = labels.where(silent_N)
@@ -31,10 +32,7 @@ def weaken(labels: Labels, task: Task, part: Part) -> Weakened:
     label = labels.said.label_M[labels.row_N[silent]]
     candidates_NK[silent[label < 0]] = True
     candidates_NK[silent[label >= 0], label[label >= 0]] = True
-    role_N = roles(candidates_NK)
-    if part == "train":
-        role_N = with_labeled_ones(role_N, task.params)
-    return Weakened(labels, candidates_NK, role_N)
+    return Weakened(labels, candidates_NK, roles(candidates_NK))
 
 
 def cast_votes(labels: Labels, task: Task) -> Votes:

@@ -204,14 +204,6 @@ def roles(candidates_NK: NDArray[np.bool_]) -> NDArray[np.int8]:
     return role_N
 
 
-def with_labeled_ones(role_N: NDArray[np.int8], params: Split) -> NDArray[np.int8]:
-    """Put labeled images into the unlabeled set too, if there is one and `labeled_in_unlabeled` says so."""
-    labeled, unlabeled = ROLES.index("labeled"), ROLES.index("unlabeled")
-    if not params.labeled_in_unlabeled or unlabeled not in role_N:
-        return role_N
-    return np.where(role_N == labeled, ROLES.index("labeled_and_unlabeled"), role_N).astype(np.int8)
-
-
 def singletons(labels: Labels) -> NDArray[np.bool_]:
     """Mask of the true label only, (N, K)."""
     mask_NK: NDArray[np.bool_] = labels.truth_N[:, None] == np.arange(

@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline_lib.errors import UserError
 from pipeline_lib.protocols.flips import flip
-from pipeline_lib.protocols.labels import ROLES, Weakened, singletons, with_labeled_ones
+from pipeline_lib.protocols.labels import ROLES, Weakened, singletons
 from pipeline_lib.protocols.shares import allot, ranks, rounded, sizes, strata
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def weaken(labels: Labels, task: Task, part: Part) -> Weakened:
     Raises:
         UserError: More images are to keep something than have a label.
     """
+    del part
     options = task.params.mixed
     labeled = rounded(options.labeled * len(labels))
     telling = rounded((options.labeled + options.partial) * len(labels))
@@ -45,6 +46,4 @@ def weaken(labels: Labels, task: Task, part: Part) -> Weakened:
     candidates_NK[partial_N] = flip(labels.where(partial_N), options.rate * wrong_KK, task.seed)
     role_N = np.full(len(labels), ROLES.index("unlabeled"), np.int8)
     role_N[labeled_N], role_N[partial_N] = ROLES.index("labeled"), ROLES.index("partial")
-    if part == "train":
-        role_N = with_labeled_ones(role_N, task.params)
     return Weakened(labels, candidates_NK, role_N)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 import numpy as np
@@ -91,6 +92,8 @@ def split(
     task = Task(params, seed, parts.unlimited, classes["superclasses"], pixels)
     protocol = load_protocol(name)
     train = protocol.weaken(parts.train, task, "train")
+    if kind == "few_shot" and params.labeled_in_unlabeled:
+        train = _with_labeled_ones(train)
     val_protocol = clean if params.val_labels == "clean" else protocol
     has_truth_N = parts.val.truth_N != UNKNOWN
     measurable = parts.val.where(has_truth_N) if val_protocol is clean else parts.val
@@ -109,6 +112,15 @@ def split(
         summary,
         warnings(known, classes["dataset"]),
     )
+
+
+def _with_labeled_ones(train: Weakened) -> Weakened:
+    """Put labeled images into the unlabeled set too, if there is one."""
+    labeled, unlabeled, both = map(ROLES.index, ("labeled", "unlabeled", "labeled_and_unlabeled"))
+    if unlabeled not in train.role_N:
+        return train
+    role_N = np.where(train.role_N == labeled, both, train.role_N).astype(np.int8)
+    return replace(train, role_N=role_N)
 
 
 def resolve_protocol(kind: Kind, params: Split, labels: Labels) -> str:

@@ -121,11 +121,12 @@ def test_what_a_killed_page_of_a_cell_left_goes_with_the_next(monkeypatch, tmp_p
         (CELLS / KEYS[0] / part).mkdir(parents=True)
     works = []
 
-    def build(data, reports, report):
-        works.append(data.parent)
+    def build(_, reports, __):
+        works.append(reports.parent)
         for made in ("index.html", "figures", "tables"):
             (reports / made).touch()
 
+    monkeypatch.setattr(cell_page, "read_inputs", lambda *_: None)
     monkeypatch.setattr(cell_page, "build_report", build)
     asked = ("supervised", "standard", "labels_20", 1)
     cell_page.main(*asked)

@@ -20,6 +20,7 @@ from pipeline_lib.datasets.files.layout import arrange
 from pipeline_lib.datasets.files.shards import open_shard
 from pipeline_lib.datasets.files.supervision import read_supervision
 from pipeline_lib.errors import UserError
+from pipeline_lib.params.load import load
 from tests.faults.broken_tables import (
     CSV,
     FILES,
@@ -36,6 +37,7 @@ CASES = 500  # of each of the four kinds
 SECONDS = 10  # for one table, on a machine that is busy with others
 GIB = 1 << 30
 LONGEST = 1000
+DATA = load(Path(__file__).parents[2] / "params.yaml").data
 FOLDERS = arrange(FILES, "photos")
 FLAT = arrange(["1.png", "2.png", "3.png"], "photos")
 
@@ -76,7 +78,7 @@ def read_shard(content: bytes, folder: Path) -> int:
     path.with_name("train.parquet.sha256").write_text(hashlib.sha256(content).hexdigest())
     with open_shard(path, "train.parquet"):
         pass
-    rows = list(image_parquet.read(path.parent, None))
+    rows = list(image_parquet.read(path.parent, DATA))
     assert all(isinstance(row.image, bytes) and row.split == "train" for row in rows)
     return len(rows)
 

@@ -157,7 +157,9 @@ class Clone:
         test = pl.read_parquet(self.root / "data/split/test.parquet")
         ids = list(itertools.chain(test["id"], *(part["id"] for part in parts)))
         assert len(ids) == len(set(ids))
-        roles = Counter(itertools.chain(*(part["role"] for part in parts)))
+        # Labeled, whether or not a method for few labels has them in its unlabeled set too.
+        told = itertools.chain(*(part["role"] for part in parts))
+        roles = Counter(role.removesuffix("_and_unlabeled") for role in told)
         about = json.loads((self.root / "data/classes.json").read_text())
         return Seen(dict(roles), len(test), about)
 

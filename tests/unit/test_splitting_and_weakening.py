@@ -141,6 +141,8 @@ class TestProtocol:
         mixed = {"labeled": 0.5, "partial": 0.2, "rate": 0.2}
         result = run(folders(), "few_shot", protocol="mixed", mixed=mixed, **options)
         assert set(result.summary["roles"]["train"]) == {labeled, "partial", "unlabeled"}
+        result = run(table, "partial", **options)  # such a method has no unlabeled set
+        assert "labeled_and_unlabeled" not in result.summary["roles"]["train"]
 
     def test_labels_of_all_images_make_no_unlabeled_set(self):
         table = rows(*[{"label": k, "count": 20} for k in range(3)])
@@ -161,7 +163,7 @@ class TestProtocol:
             {},
             *[{"class": k, "split": "test"} for k in range(3)],
         )
-        result = run(table, val_fraction=0.0, labeled_in_unlabeled=False)
+        result = run(table, val_fraction=0.0)
         assert [(row["candidates"], row["role"]) for row in result.train.to_pylist()] == [
             ([0, 2], "partial"),
             ([1, 2], "partial"),
