@@ -227,7 +227,8 @@ def _write_model(run: FakeRun, shape: tuple[int, int, int]) -> None:
 
 def _write_summary(run: FakeRun, changes: Mapping[str, object]) -> None:
     """What the split stage tells that the report reads, and no rejected images."""
-    sets = pl.read_parquet(run.reports / "labels.parquet")["candidates"].list.len().to_list()
+    candidates = pl.read_parquet(run.reports / "labels.parquet")["candidates"]
+    sets = candidates.list.len().fill_null(len(run.classes)).to_list()
     kinds = [{1: "labeled", len(run.classes): "unlabeled"}.get(size, "partial") for size in sets]
     content = {
         "protocol": "uniform_candidates",

@@ -127,7 +127,7 @@ def test_labeled_means_on_page_and_card_what_it_means_in_metrics_json(make_run):
     text = undrawn(run).text
     for words in ("5 labeled", "30 partial", "5 unlabeled", "happens to hold one class or all"):
         assert words in text
-    card = content(run.data, run.root / "models", run.reports)["supervision"]
+    card = content(read_inputs(run.data, run.reports), run.data, run.root / "models")["supervision"]
     assert [card[kind] for kind in ("labeled", "partial", "unlabeled")] == [5, 30, 5]
 
 

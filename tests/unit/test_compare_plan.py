@@ -295,6 +295,7 @@ def test_push_and_pull_see_a_comparison_whose_lock_alone_is_in_git(tmp_path, mon
     pipeline.WRITTEN.parent.mkdir(parents=True)
     pipeline.WRITTEN.write_text("stages: {plan: {cmd: 'true'}}\n")
     monkeypatch.setattr(share, "dvc", lambda *arguments: None)
+    monkeypatch.setattr(share, "_checkout", Path.cwd)  # in a folder that is none
     with pytest.raises(UserError, match="nothing is recorded"):
         share.pull()
     assert not pipeline.SEEN.exists()
