@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from pipeline_lib.doctor import examine, recorded, snapshot
 from tests.faults.conftest import Workspace, png
 
-TODO = "take a new one: `dvc repro --force download && dvc repro`"
+ADVICE = "take a new one: `dvc repro --force download && dvc repro`"
 TABLE = "file,label\ncat/00.png,cat\n"
 
 
@@ -37,7 +37,7 @@ def test_a_table_that_changed_is_named(workspace: Workspace) -> None:
         "compared with photos, labels.csv (a folder of images by names and sizes)",
     )
     workspace.table("quatsch")
-    assert said(workspace) == [f"labels.csv: changed since its snapshot was taken; {TODO}"]
+    assert said(workspace) == [f"labels.csv: changed since its snapshot was taken; {ADVICE}"]
     assert examine.CHECKS["snapshot"] is snapshot.check
     workspace.run("download")
     assert said(workspace) == []
@@ -57,7 +57,7 @@ def test_images_in_a_folder_are_compared_by_name_and_size(workspace: Workspace) 
     (workspace.photos / "dog/01.png").rename(workspace.photos / "cat/dog\n01.png")
     assert said(workspace) == [
         "photos: changed since its snapshot was taken: 1 new (cat/dog 01.png), 2 gone (dog/01.png, fox/), 1 changed "
-        f"(cat/00.png); {TODO}"
+        f"(cat/00.png); {ADVICE}"
     ]
 
 
@@ -69,7 +69,7 @@ def test_an_archive_is_compared_by_its_sha256(workspace: Workspace) -> None:
     assert said(workspace) == []
     path = workspace.root / "photos.zip"
     path.write_bytes(path.read_bytes().replace(b"cat/00.png", b"cat/xx.png"))
-    assert said(workspace) == [f"photos.zip: changed since its snapshot was taken; {TODO}"]
+    assert said(workspace) == [f"photos.zip: changed since its snapshot was taken; {ADVICE}"]
 
 
 def test_parquet_is_compared_by_its_sha256(workspace: Workspace) -> None:
@@ -84,7 +84,7 @@ def test_parquet_is_compared_by_its_sha256(workspace: Workspace) -> None:
     path.unlink()
     assert said(workspace) == [
         "photos: changed since its snapshot was taken: 1 gone (test.parquet), 1 changed (train.parquet); "
-        f"{TODO}"
+        f"{ADVICE}"
     ]
 
 
