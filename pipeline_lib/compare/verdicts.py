@@ -17,7 +17,7 @@ from pipeline_lib.statistics.power import detectable, seeds_needed
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pipeline_lib.compare.read import Predictions, Results
+    from pipeline_lib.compare.read import Results
 
 POINT = 0.01  # of accuracy: the difference that seeds are counted for
 MEASURES = ("labeled", "partial", "candidate_rate", "val_accuracy", "steps", "views", "seconds")
@@ -59,17 +59,13 @@ def groups(results: Results) -> pl.DataFrame:
 
 
 def _over_images(results: Results, contender: str, budget: str) -> tuple[float, float]:
-    """95 % interval of the mean accuracy over test images."""
-    draw = generator(0, "bootstrap", contender, budget)
+    """95 % interval of the mean accuracy over test images; the same draws for all, so that equal answers have equal ones."""
     of_seeds = results.of(contender, budget)
-    correct = [predictions.right_N for predictions in of_seeds]
-    # Of the same images all seeds are drawn together, else every answer is an image of its own.
-    joined = np.stack(correct) if _same_images(of_seeds) else np.concatenate(correct)
-    return bootstrap_interval(joined, draw)
-
-
-def _same_images(of_seeds: Sequence[Predictions]) -> bool:
-    return all(np.array_equal(p.id_N, of_seeds[0].id_N) for p in of_seeds)
+    return bootstrap_interval(
+        [p.right_N for p in of_seeds],
+        [p.id_N for p in of_seeds],
+        generator(0, "bootstrap", budget),
+    )
 
 
 def pairs(contenders: Sequence[str], which: str) -> list[tuple[str, str]]:
@@ -149,8 +145,8 @@ def _compared(results: Results, budget: str, first: str, second: str) -> Compari
         [p.right_N.mean() for p in of_second],
         [p.right_N for p in of_first],
         [p.right_N for p in of_second],
+        [p.id_N for p in of_first],
         generator(0, "bootstrap", budget, first, second),
-        same_images=_same_images(of_first),
     )
 
 

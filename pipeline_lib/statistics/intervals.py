@@ -51,26 +51,58 @@ def t_interval(
     return float(low), float(high)
 
 
-def resampled_means(
-    totals_N: NDArray[np.int64], generator: np.random.Generator, resamples: int
-) -> NDArray[np.float64]:
-    """Means of bootstrap samples of the images.
-
-    Images of equal value are interchangeable, so that drawing how often each *value* comes up is the
-    same as drawing images with replacement, at the cost of a few values instead of all images.
+def per_image(
+    values: Sequence[NDArray[np.int64]], ids: Sequence[NDArray[np.int64]]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """What the answers of several trainings to one and the same image come to.
 
     Args:
-        totals_N: a whole number per image.
+        values: a whole number per answer: values_N, one array per seed.
+        ids: of the image of each answer: ids_N, likewise. Test sets of seeds may be the same, or overlap in part.
+
+    Returns:
+        totals_I and counts_I: for each image the sum of its values, and how many there are.
+
+    Raises:
+        ValueError: There is no answer.
+    """
+    joined = np.concatenate(values).astype(np.int64)
+    if not len(joined):
+        msg = "no test images"
+        raise ValueError(msg)
+    _, place, counts_I = np.unique(np.concatenate(ids), return_inverse=True, return_counts=True)
+    totals_I = np.bincount(place, weights=joined).round().astype(np.int64)
+    return totals_I, counts_I
+
+
+def resampled_means(
+    totals_I: NDArray[np.int64],
+    counts_I: NDArray[np.int64],
+    generator: np.random.Generator,
+    resamples: int,
+) -> NDArray[np.float64]:
+    """Mean values of an answer in bootstrap samples of the images.
+
+    An image is drawn with all its answers: those to one image go together, and drawing them apart would make
+    intervals too narrow, the more so the more seeds there are. Images of equal total and count are
+    interchangeable, so that drawing how often each *kind* comes up is the same as drawing images with
+    replacement, at the cost of a few kinds instead of all images.
+
+    Args:
+        totals_I: of the I images, see `per_image`.
+        counts_I: likewise.
         generator: what draws.
-        resamples: R, how many samples to draw, each of N images.
+        resamples: R, how many samples to draw, each of I images.
 
     Returns:
         means_R.
     """
-    N = len(totals_N)
-    values_V, counts_V = np.unique(totals_N, return_counts=True)
-    drawn_RV = generator.multinomial(N, counts_V / N, size=resamples)
-    means_R: NDArray[np.float64] = drawn_RV @ values_V / N
+    kinds_V2, often_V = np.unique(
+        np.stack([totals_I, counts_I], axis=1), axis=0, return_counts=True
+    )
+    drawn_RV = generator.multinomial(len(totals_I), often_V / len(totals_I), size=resamples)
+    sums_R2 = drawn_RV @ kinds_V2
+    means_R: NDArray[np.float64] = sums_R2[:, 0] / sums_R2[:, 1]
     return means_R
 
 
@@ -103,18 +135,17 @@ def image_bounds(
 
 
 def bootstrap_interval(
-    correct: NDArray[np.bool_],
+    correct: Sequence[NDArray[np.bool_]],
+    ids: Sequence[NDArray[np.int64]],
     generator: np.random.Generator,
     resamples: int = 2000,
     confidence: float = 0.95,
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of an accuracy over test images, for the trainings as they are.
 
-    With several trainings an image is drawn with all its answers: right or wrong answers to one
-    image go together, and drawing them apart would make the interval too narrow.
-
     Args:
-        correct: correct_N of one training, or correct_SN of several on the same images.
+        correct: correct_N of each training.
+        ids: of its test images, see `per_image`.
         generator: what draws; the same state gives the same interval.
         resamples: bootstrap samples.
         confidence: share of such intervals that hold the true accuracy, about.
@@ -122,10 +153,10 @@ def bootstrap_interval(
     Returns:
         Lower and upper bound, in [0, 1]; Wilson's where all answers are right, or all wrong, as no sample
         of right answers holds a wrong one.
+
+    Raises:
+        ValueError: There are no images.
     """
-    correct_SN = np.atleast_2d(correct).astype(np.int64)
-    if correct_SN.size == 0:
-        msg = "no test images"
-        raise ValueError(msg)
-    means_R = resampled_means(correct_SN.sum(axis=0), generator, resamples)
-    return image_bounds(means_R / len(correct_SN), correct_SN.shape[1], 0, confidence)
+    totals_I, counts_I = per_image([c_N.astype(np.int64) for c_N in correct], ids)
+    means_R = resampled_means(totals_I, counts_I, generator, resamples)
+    return image_bounds(means_R, len(totals_I), 0, confidence)

@@ -24,6 +24,7 @@ from statsmodels.stats.multitest import multipletests
 
 from pipeline_lib.statistics.intervals import (
     image_bounds,
+    per_image,
     resampled_means,
     spread_is_zero,
     t_interval,
@@ -91,8 +92,8 @@ def refusal(difference_S: NDArray[np.float64]) -> str | None:
             "a larger test set or more seeds in compare.seeds could show one"
         )
     return (
-        f"the same difference of {difference_S[0]:.4f} with each of {S} seeds: no spread to measure it "
-        "against; a larger test set or more seeds in compare.seeds could show it"
+        f"the same difference of {100 * abs(difference_S[0]):.2f} points with each of {S} seeds: no spread to "
+        "measure it against; a larger test set or more seeds in compare.seeds could show it"
     )
 
 
@@ -152,23 +153,22 @@ def mcnemar_exact(first_N: NDArray[np.bool_], second_N: NDArray[np.bool_]) -> fl
 def image_interval(
     first: Sequence[NDArray[np.bool_]],
     second: Sequence[NDArray[np.bool_]],
+    ids: Sequence[NDArray[np.int64]],
     generator: np.random.Generator,
     *,
-    same_images: bool,
     resamples: int = 2000,
 ) -> tuple[float, float]:
     """95 % bootstrap interval of the mean difference of accuracies, over test images.
 
-    The two answers to an image are drawn together. If every seed has the same test images, in the
-    same order, an image is drawn with the answers of all seeds; else images are drawn within each
-    seed, which takes test sets that partly overlap for separate ones. Where no image tells the methods
-    apart, no sample does, and Tango's score interval stands in (see `intervals.image_bounds`).
+    The two answers to an image are drawn together, and with those of all other seeds that were tested on it.
+    Where no image tells the methods apart, no sample does, and Tango's score interval stands in (see
+    `intervals.image_bounds`).
 
     Args:
         first: correct_N of the first method, one array per seed.
         second: the same of the second method, on the same images.
+        ids: of these images, ids_N, likewise.
         generator: what draws.
-        same_images: whether all seeds were tested on the same images.
         resamples: bootstrap samples.
 
     Returns:
@@ -177,17 +177,14 @@ def image_interval(
     Raises:
         ValueError: The two methods were tested on different images, or on none.
     """
-    pairs = list(zip(first, second, strict=True))
-    if any(len(a_N) != len(b_N) or not len(a_N) for a_N, b_N in pairs):
+    answers = list(zip(first, second, ids, strict=True))
+    if any(not len(a_N) == len(b_N) == len(ids_N) or not len(a_N) for a_N, b_N, ids_N in answers):
         msg = "the methods need the same test images, at least one"
         raise ValueError(msg)
-    totals = [a_N.astype(np.int64) - b_N.astype(np.int64) for a_N, b_N in pairs]
-    if same_images:
-        means_R = resampled_means(np.sum(totals, axis=0), generator, resamples) / len(totals)
-    else:
-        means_R = np.mean([resampled_means(t_N, generator, resamples) for t_N in totals], axis=0)
-    images = len(totals[0]) if same_images else sum(map(len, totals))
-    return image_bounds(means_R, images, -1, 1 - ALPHA)
+    differences = [a_N.astype(np.int64) - b_N.astype(np.int64) for a_N, b_N, _ in answers]
+    totals_I, counts_I = per_image(differences, ids)
+    means_R = resampled_means(totals_I, counts_I, generator, resamples)
+    return image_bounds(means_R, len(totals_I), -1, 1 - ALPHA)
 
 
 def compare(
@@ -195,9 +192,8 @@ def compare(
     second_S: Sequence[float] | NDArray[np.float64],
     first_correct: Sequence[NDArray[np.bool_]],
     second_correct: Sequence[NDArray[np.bool_]],
+    ids: Sequence[NDArray[np.int64]],
     generator: np.random.Generator,
-    *,
-    same_images: bool,
 ) -> Comparison:
     """Compare two methods that were trained with the same seeds.
 
@@ -209,8 +205,8 @@ def compare(
         second_S: accuracy of the second method for the same seeds, in the same order.
         first_correct: which test images the first method gets right, one array per seed.
         second_correct: the same of the second method, on the same images.
+        ids: of these images, one array per seed.
         generator: what draws the bootstrap samples.
-        same_images: whether all seeds were tested on the same images, in the same order.
 
     Returns:
         The comparison, `p_holm` still open.
@@ -233,9 +229,7 @@ def compare(
         seeds=S,
         difference=mean,
         interval=t_interval(difference_S),
-        image_interval=image_interval(
-            first_correct, second_correct, generator, same_images=same_images
-        ),
+        image_interval=image_interval(first_correct, second_correct, ids, generator),
         sd=sd,
         effect_size=mean / sd if sd else None,
         p_t=p,

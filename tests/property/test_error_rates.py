@@ -80,8 +80,8 @@ def test_the_simulated_rules_are_those_of_the_library(seeds, images) -> None:
                 accuracies_SM[:, b],
                 correct[a],
                 correct[b],
+                [np.arange(images) + images * s for s in range(seeds)],
                 generator,
-                same_images=False,
             )
             for a, b in PAIRS
         ]
@@ -162,14 +162,15 @@ def answers(generator, runs, seeds, images):
 
 def test_95_percent_of_image_intervals_hold_the_true_value() -> None:
     runs, generator = 500, np.random.default_rng(3)
+    together, apart = [np.arange(400)] * 4, list(np.arange(1600).reshape(4, 400))
     correct_R2SN = answers(generator, runs, 4, 400)
     held = {"one": [], "two": [], "apart": []}
     for correct_2SN in correct_R2SN:
-        low, high = intervals.bootstrap_interval(correct_2SN[0], generator, 1000)
+        low, high = intervals.bootstrap_interval(correct_2SN[0], together, generator, 1000)
         held["one"].append(low <= 0.8 <= high)
-        for name, same in (("two", True), ("apart", False)):
+        for name, ids in (("two", together), ("apart", apart)):
             low, high = paired.image_interval(
-                *map(list, correct_2SN), generator, same_images=same, resamples=1000
+                *map(list, correct_2SN), ids, generator, resamples=1000
             )
             held[name].append(low <= 0 <= high)
     # a percentile interval of finitely many images and resamples is a little too narrow
@@ -177,6 +178,27 @@ def test_95_percent_of_image_intervals_hold_the_true_value() -> None:
     assert np.mean(held["one"]) == pytest.approx(0.95, abs=tolerance)
     assert np.mean(held["two"]) == pytest.approx(0.95, abs=tolerance)
     assert np.mean(held["apart"]) < 0.95 - tolerance, "shared images must be drawn together"
+
+
+@pytest.mark.parametrize("seeds", [3, 10])
+def test_95_percent_of_image_intervals_hold_where_test_sets_overlap(seeds) -> None:
+    """Each seed tests on a quarter of 1,600 images, a tenth of which is hard."""
+    runs, generator, images = 400, np.random.default_rng([9, seeds]), 1600
+    held, apart = [], []
+    for _ in range(runs):
+        hard_2I = generator.random((2, images)) < 0.1
+        ids = [generator.permutation(images)[: images // 4] for _ in range(seeds)]
+        first, second = (
+            [generator.random(images // 4) < np.where(hard_I[i_N], 0.3, 0.97) for i_N in ids]
+            for hard_I in hard_2I
+        )
+        disjoint = [i_N + images * s for s, i_N in enumerate(ids)]
+        for found, named in ((held, ids), (apart, disjoint)):
+            low, high = paired.image_interval(first, second, named, generator, resamples=1000)
+            found.append(low <= 0 <= high)
+    assert np.mean(held) == pytest.approx(0.95, abs=0.005 + error(0.95, runs))
+    if seeds == 10:
+        assert np.mean(apart) < 0.95 - error(0.95, runs), "an image is no other in another set"
 
 
 def test_with_one_test_set_for_all_seeds_the_t_test_speaks_of_its_images_only() -> None:
@@ -191,7 +213,7 @@ def test_with_one_test_set_for_all_seeds_the_t_test_speaks_of_its_images_only() 
         both = 0
         for correct_2SN in correct_R2SN[rejected_R]:
             low, high = paired.image_interval(
-                *map(list, correct_2SN), generator, same_images=True, resamples=1000
+                *map(list, correct_2SN), [np.arange(300)] * seeds, generator, resamples=1000
             )
             both += not low <= 0 <= high
         assert both / runs <= ALPHA + error(ALPHA, runs)

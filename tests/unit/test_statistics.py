@@ -34,11 +34,17 @@ def right(correct: int, images: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).permutation(images) < correct
 
 
-def compare(first_S, second_S, images=1000, same_images=False):
+def numbered(sets, *, same_images: bool) -> list[np.ndarray]:
+    """Ids of the images of each seed: the same ones, or other ones each."""
+    return [np.arange(len(a_N)) + (0 if same_images else 1000 * s) for s, a_N in enumerate(sets)]
+
+
+def compare(first_S, second_S, images=1000):
     first = [right(round(a * images), images, s) for s, a in enumerate(first_S)]
     second = [right(round(a * images), images, s + 99) for s, a in enumerate(second_S)]
     generator = np.random.default_rng(7)
-    return paired.compare(first_S, second_S, first, second, generator, same_images=same_images)
+    ids = numbered(first, same_images=False)
+    return paired.compare(first_S, second_S, first, second, ids, generator)
 
 
 def test_students_own_example() -> None:
@@ -69,9 +75,15 @@ def test_without_spread_there_is_no_t_interval(values) -> None:
     assert intervals.t_interval(values) is None
 
 
+def alone(correct_N, generator, **options):
+    """The interval of one training."""
+    ids = [np.arange(len(correct_N))]
+    return intervals.bootstrap_interval([correct_N], ids, generator, **options)
+
+
 def test_the_bootstrap_of_one_training_is_binomial() -> None:
     correct_N = right(830, 1000)
-    found = intervals.bootstrap_interval(correct_N, np.random.default_rng(1), resamples=200_000)
+    found = alone(correct_N, np.random.default_rng(1), resamples=200_000)
     assert found == pytest.approx(stats.binom.ppf([0.025, 0.975], 1000, 0.83) / 1000, abs=1.1e-3)
 
 
@@ -79,7 +91,8 @@ def test_the_bootstrap_is_that_of_drawing_images_one_by_one() -> None:
     generator = np.random.default_rng(2)
     ease_N = generator.beta(2, 0.5, 300)
     correct_SN = generator.random((4, 300)) < ease_N
-    found = intervals.bootstrap_interval(correct_SN, np.random.default_rng(3), 100_000)
+    ids = numbered(correct_SN, same_images=True)
+    found = intervals.bootstrap_interval(correct_SN, ids, np.random.default_rng(3), 100_000)
     drawn = np.random.default_rng(4).integers(300, size=(20_000, 300))
     expected = np.quantile(correct_SN.mean(axis=0)[drawn].mean(axis=1), [0.025, 0.975])
     assert found == pytest.approx(expected, abs=2e-3)
@@ -92,14 +105,12 @@ def test_the_bootstrap_is_that_of_drawing_images_one_by_one() -> None:
 
 def test_the_bootstrap_repeats_and_takes_its_confidence() -> None:
     correct_N = right(700, 1000)
-    first, second, other = (
-        intervals.bootstrap_interval(correct_N, np.random.default_rng(s)) for s in (1, 1, 2)
-    )
+    first, second, other = (alone(correct_N, np.random.default_rng(s)) for s in (1, 1, 2))
     assert first == second != other
-    wide = intervals.bootstrap_interval(correct_N, np.random.default_rng(1), confidence=0.99)
+    wide = alone(correct_N, np.random.default_rng(1), confidence=0.99)
     assert wide[0] < first[0] < 0.7 < first[1] < wide[1]
     with pytest.raises(ValueError, match="no test images"):
-        intervals.bootstrap_interval(np.ones(0, bool), np.random.default_rng(1))
+        alone(np.ones(0, bool), np.random.default_rng(1))
 
 
 @pytest.mark.parametrize("right_of_9", [0, 9])
@@ -107,9 +118,10 @@ def test_the_bootstrap_repeats_and_takes_its_confidence() -> None:
 def test_where_all_answers_are_alike_the_interval_is_wilsons(right_of_9: int, seeds: int) -> None:
     """Of the images, not of the answers: those of other seeds to the same images are no new images."""
     correct_SN = np.tile(right(right_of_9, 9), (seeds, 1))
+    ids = numbered(correct_SN, same_images=True)
     for confidence in (0.95, 0.8):
         found = intervals.bootstrap_interval(
-            correct_SN, np.random.default_rng(1), confidence=confidence
+            correct_SN, ids, np.random.default_rng(1), confidence=confidence
         )
         wilson = stats.binomtest(right_of_9, 9).proportion_ci(confidence, "wilson")
         assert found == pytest.approx((wilson.low, wilson.high))
@@ -131,7 +143,8 @@ def score(difference: float, only_first: int, N: int) -> float:
 def test_where_no_image_differs_the_interval_is_tangos(seeds: int, same_images: bool) -> None:
     answers = [right(30, 40, seed) for seed in range(seeds)]
     generator = np.random.default_rng(0)
-    low, high = paired.image_interval(answers, answers, generator, same_images=same_images)
+    ids = numbered(answers, same_images=same_images)
+    low, high = paired.image_interval(answers, answers, ids, generator)
     N = 40 if same_images else 40 * seeds
     assert score(high, 0, N) == pytest.approx(-stats.norm.ppf(0.975))
     assert (low, high) == pytest.approx((-high, 3.8415 / (N + 3.8415)), abs=1e-4)
@@ -140,10 +153,11 @@ def test_where_no_image_differs_the_interval_is_tangos(seeds: int, same_images: 
 def test_where_all_images_differ_alike_the_interval_is_tangos() -> None:
     right_N, wrong_N = np.ones(40, bool), np.zeros(40, bool)
     generator = np.random.default_rng(0)
-    low, high = paired.image_interval([right_N], [wrong_N], generator, same_images=True)
+    ids = [np.arange(40)]
+    low, high = paired.image_interval([right_N], [wrong_N], ids, generator)
     assert score(low, 40, 40) == pytest.approx(stats.norm.ppf(0.975))
     assert high == 1
-    less, more = paired.image_interval([wrong_N], [right_N], generator, same_images=True)
+    less, more = paired.image_interval([wrong_N], [right_N], ids, generator)
     assert (less, more) == pytest.approx((-high, -low))
 
 
@@ -195,7 +209,7 @@ def test_wilcoxon_is_scipys_up_to_the_seeds_that_are_gone_through_and_beyond(S) 
 def test_one_seed_gives_mcnemar_of_this_pair_of_models_and_no_p_value() -> None:
     first_N, second_N = right(900, 1000, 1), right(870, 1000, 2)
     found = paired.compare(
-        [0.9], [0.87], [first_N], [second_N], np.random.default_rng(0), same_images=True
+        [0.9], [0.87], [first_N], [second_N], [np.arange(1000)], np.random.default_rng(0)
     )
     b, c = int(np.sum(first_N & ~second_N)), int(np.sum(~first_N & second_N))
     assert found.p_mcnemar == pytest.approx(stats.binomtest(b, b + c).pvalue)
@@ -233,7 +247,7 @@ def test_differences_without_spread_are_refused_and_say_so() -> None:
     assert equal.refused is not None
     assert equal.refused.startswith("identical accuracies with each of 3 seeds")
     assert constant.refused is not None
-    assert constant.refused.startswith("the same difference of 0.1000 with each of 3 seeds")
+    assert constant.refused.startswith("the same difference of 10.00 points with each of 3 seeds")
     for found in (equal, constant):
         assert found.p is found.test is found.interval is found.effect_size is None
 
@@ -244,7 +258,10 @@ def test_images_shared_by_all_seeds_are_drawn_with_all_their_answers() -> None:
     correct_2SN = generator.random((2, 5, 400)) < ease_2N[:, None]
     found = {
         same: paired.image_interval(
-            *map(list, correct_2SN), np.random.default_rng(6), same_images=same, resamples=50_000
+            *map(list, correct_2SN),
+            numbered(correct_2SN[0], same_images=same),
+            np.random.default_rng(6),
+            resamples=50_000,
         )
         for same in (True, False)
     }
@@ -263,17 +280,35 @@ def test_images_shared_by_all_seeds_are_drawn_with_all_their_answers() -> None:
     assert np.ptp(found[True]) > 1.3 * np.ptp(found[False])
 
 
+def test_images_shared_by_some_seeds_are_drawn_with_the_answers_that_they_have() -> None:
+    """Test sets of 200 out of 500 images, as those of digits overlap."""
+    generator = np.random.default_rng(8)
+    ease_2I = generator.beta(2, 0.5, (2, 500))
+    ids = [generator.permutation(500)[:200] for _ in range(4)]
+    first, second = ([generator.random(200) < ease_I[i_N] for i_N in ids] for ease_I in ease_2I)
+    totals_I, counts_I = np.zeros(500), np.zeros(500)
+    for a_N, b_N, ids_N in zip(first, second, ids, strict=True):
+        totals_I[ids_N] += a_N.astype(float) - b_N
+        counts_I[ids_N] += 1
+    tested = np.flatnonzero(counts_I)
+    drawn = tested[np.random.default_rng(7).integers(len(tested), size=(20_000, len(tested)))]
+    means_R = totals_I[drawn].sum(axis=1) / counts_I[drawn].sum(axis=1)
+    found = paired.image_interval(first, second, ids, np.random.default_rng(6), resamples=50_000)
+    assert found == pytest.approx(np.quantile(means_R, [0.025, 0.975]), abs=2e-3)
+
+
 def test_test_sets_of_different_sizes_may_differ_between_seeds_only() -> None:
     sets = [right(50, 100), right(70, 90)]
     generator = np.random.default_rng(0)
-    low, high = paired.image_interval(sets, [~a_N for a_N in sets], generator, same_images=False)
+    ids = numbered(sets, same_images=False)
+    low, high = paired.image_interval(sets, [~a_N for a_N in sets], ids, generator)
     assert low < np.mean([0, 50 / 90]) < high
     with pytest.raises(ValueError, match="same test images"):
-        paired.image_interval(sets, sets[::-1], generator, same_images=False)
+        paired.image_interval(sets, sets[::-1], ids, generator)
     with pytest.raises(ValueError, match="same seeds"):
-        paired.compare([0.5], [0.5, 0.6], sets[:1], sets[:1], generator, same_images=False)
+        paired.compare([0.5], [0.5, 0.6], sets[:1], sets[:1], ids[:1], generator)
     with pytest.raises(ValueError, match="same seeds"):
-        paired.compare([], [], [], [], generator, same_images=False)
+        paired.compare([], [], [], [], [], generator)
 
 
 def test_holm_by_hand() -> None:
