@@ -62,18 +62,20 @@ def verdicts(
 def _verdict(groups: pl.DataFrame, comparisons: pl.DataFrame, title: str, tested: int) -> Verdict:
     top = groups.filter(pl.col("mean") == pl.col("mean").max()).rows(named=True)
     leaders = tuple(row["contender"] for row in top)
-    leader = leaders[0]
-    about = [_from(row, leader) for row in comparisons.rows(named=True)]
-    own = [row for row in about if row and row["other"] not in leaders]
     others = [name for name in groups["contender"] if name not in leaders]
-    sentences = [
-        _lead(top, title, alone=len(groups) == 1),
-        _better(own, tested),
-        _undecided(own),
-        *_refused(own),
-        _not_asked([name for name in others if name not in {row["other"] for row in own}]),
-        _elsewhere(comparisons.rows(named=True), leaders),
-    ]
+    sentences = [_lead(top, title, alone=len(groups) == 1)]
+    for leader in leaders:
+        about = [_from(row, leader) for row in comparisons.rows(named=True)]
+        own = [row for row in about if row and row["other"] not in leaders]
+        asked = {row["other"] for row in own}
+        who = leader if len(leaders) > 1 else ""
+        sentences += [
+            _better(own, tested, who),
+            _undecided(own, who),
+            *_refused(own, who),
+            _not_asked([name for name in others if name not in asked], who),
+        ]
+    sentences.append(_elsewhere(comparisons.rows(named=True), leaders))
     return Verdict(
         groups["budget"][0], title, leaders, top[0]["mean"], tuple(filter(None, sentences))
     )
@@ -123,13 +125,13 @@ def _lead(top: Sequence[Mapping[str, Any]], title: str, *, alone: bool) -> str:
         )
         luck = "; what another seed would change is not known"
     else:
-        found = interval(row["low"], row["high"])
         of_seeds = f"over {row['seeds']} seeds"
-        about = (
-            f"{accuracy} {of_seeds}"
-            if found is None
-            else f"{accuracy} (95{NARROW}% interval {found} {of_seeds})"
-        )
+        found = [interval(row["low"], row["high"]) or "none" for row in top]
+        about = f"{accuracy} {of_seeds}"
+        if len(top) > 1 and any(row["low"] is not None for row in top):
+            about = f"{accuracy} (95{NARROW}% intervals {joined(found)}, {of_seeds})"
+        elif row["low"] is not None:
+            about = f"{accuracy} (95{NARROW}% interval {found[0]} {of_seeds})"
         luck = ""
     if alone:
         return f"With {title} {names} gets {about}{luck}; there is nothing to compare it with."
@@ -150,7 +152,12 @@ def _named(rows: Sequence[Mapping[str, Any]]) -> str:
     return joined([*said, f"{more} more"] if more > 0 else said)
 
 
-def _better(own: Sequence[Mapping[str, Any]], tested: int) -> str:
+def _begun(who: str, verb: str, words: str) -> str:
+    """The beginning of a sentence about the leader, who is named where there are several."""
+    return f"{who} {verb} {words}" if who else f"{words[0].upper()}{words[1:]}"
+
+
+def _better(own: Sequence[Mapping[str, Any]], tested: int, who: str) -> str:
     """Whom the leader beats, and whether other test images could undo that."""
     rows = [row for row in own if row["p_holm"] is not None and row["p_holm"] <= ALPHA]
     if not rows:
@@ -162,16 +169,17 @@ def _better(own: Sequence[Mapping[str, Any]], tested: int) -> str:
     caveat = (
         f" On other test images the lead over {joined(fragile)} could be gone." if fragile else ""
     )
-    return f"Better than {_named(rows)} {corrected if tested > 1 else ''}".rstrip() + f".{caveat}"
+    better = f"{_begun(who, 'is', 'better than')} {_named(rows)}"
+    return f"{better} {corrected if tested > 1 else ''}".rstrip() + f".{caveat}"
 
 
-def _undecided(own: Sequence[Mapping[str, Any]]) -> str:
+def _undecided(own: Sequence[Mapping[str, Any]], who: str) -> str:
     rows = [row for row in own if row["p_holm"] is not None and row["p_holm"] > ALPHA]
     if not rows:
         return ""
     needed = sorted({row["seeds_for_a_point"] for row in rows}, key=lambda n: (n is None, n))
     said = [seeds_words(seeds) for seeds in dict.fromkeys((needed[0], needed[-1]))]
-    return f"Not told apart from {_named(rows)}; to see a difference of one point takes {' to '.join(said)} seeds."
+    return f"{_begun(who, 'is', 'not told apart from')} {_named(rows)}; to see a difference of one point takes {' to '.join(said)} seeds."
 
 
 def seeds_words(seeds: int | None) -> str:
@@ -179,28 +187,30 @@ def seeds_words(seeds: int | None) -> str:
     return f"more than {MOST_SEEDS:,}" if seeds is None else f"{seeds:,}"
 
 
-def _refused(own: Sequence[Mapping[str, Any]]) -> list[str]:
+def _refused(own: Sequence[Mapping[str, Any]], who: str) -> list[str]:
     """One sentence per reason."""
     by_reason: dict[str, list[Mapping[str, Any]]] = {}
     for row in own:
         if row["refused"] is not None:
             by_reason.setdefault(row["refused"], []).append(row)
     return [
-        f"Not tested against {_named(rows)}. {reason[0].upper()}{reason[1:]}."
+        f"{_begun(who, 'was', 'not tested against')} {_named(rows)}. {reason[0].upper()}{reason[1:]}."
         for reason, rows in by_reason.items()
     ]
 
 
-def _not_asked(names: Sequence[str]) -> str:
-    return f"No test against {joined(names)} was asked for (compare.pairs)." if names else ""
+def _not_asked(names: Sequence[str], who: str) -> str:
+    if not names:
+        return ""
+    return f"No test {f'of {who} ' if who else ''}against {joined(names)} was asked for (compare.pairs)."
 
 
 def _elsewhere(rows: Iterable[Mapping[str, Any]], leaders: Sequence[str]) -> str:
-    """The tested pairs without the leader, counted."""
+    """The tested pairs without a leader, counted."""
     others = [
         row["p_holm"]
         for row in rows
-        if row["p_holm"] is not None and leaders[0] not in {row["first"], row["second"]}
+        if row["p_holm"] is not None and not {row["first"], row["second"]} & set(leaders)
     ]
     if not others:
         return ""

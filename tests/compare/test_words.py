@@ -84,8 +84,26 @@ def test_only_the_closest_of_many_are_named():
 
 
 def test_a_tie_has_two_leaders():
-    sentences = said(groups(0.9, 0.9, 0.8), pairs({"first": "c", "second": "a"}))
-    assert sentences[0].startswith("With 20 labels a and b share the best mean, 90.0 %")
+    """Each with an interval and tests of its own: what holds of one does not of the other."""
+    comparisons = pairs(
+        {"first": "c", "second": "a", "difference": -0.1, "image_low": -0.15, "image_high": -0.05},
+        {"first": "c", "second": "b", "difference": -0.1, "p_holm": 0.14},
+    )
+    found = groups(0.9, 0.9, 0.8).with_columns(high=pl.Series([0.92, 1.2, 0.82]))
+    assert said(found, comparisons) == [
+        "With 20 labels a and b share the best mean, 90.0 % (95 % intervals 88.0 to 92.0 % and 88.0 to 100.0 %, "
+        "over 3 seeds).",
+        "a is better than c (+10.0 points, p = .003) after Holm\u2019s correction for 2 tests.",
+        "b is not told apart from c (+10.0 points, p = .140); to see a difference of one point takes 9 seeds.",
+    ]
+
+
+def test_leaders_of_whom_one_was_not_tested_are_named():
+    sentences = said(
+        groups(0.9, 0.9, 0.8), pairs({"first": "c", "second": "a", "difference": -0.1})
+    )
+    assert sentences[1].startswith("a is better than c")
+    assert sentences[2:] == ["No test of b against c was asked for (compare.pairs)."]
 
 
 def test_what_was_not_asked_is_not_called_equal():
