@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline_lib.cells.cell import too_short
 from pipeline_lib.errors import UserError
+from pipeline_lib.methods.phases import SEARCH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,16 +32,17 @@ def stretched(
     Args:
         params: of the training as it would be.
         course: its phases, each with the views that one of its steps looks at.
-        length: `unit` (steps, images or seconds), `amount`, and for seconds `ms_per_step`.
+        length: `unit` (steps, images or seconds), `amount`, and for seconds `ms_per_step`, by phase.
 
     Raises:
-        UserError: A phase would be left without a step, or an epoch.
+        UserError: A phase would be left without a step, or an epoch; the time of a phase is not known.
     """
-    total = sum(phase.steps * _cost(views, length) for phase, views in course)
+    total = sum(phase.steps * _cost(phase, views, length) for phase, views in course)
     if not total:
         msg = f"{params.method} has no steps, which no compare.amount can stretch; see train and methods"
         raise UserError(msg)
-    factor = length["amount"] / total
+    amount = length["amount"] - length.get("ms_per_step", {}).get(SEARCH, 0) / 1000
+    factor = max(amount, 0) / total
     content = params.model_dump()
     own = OWN_LENGTHS.get(params.method, ())
     section = content["methods"][params.method]
@@ -54,8 +56,8 @@ def stretched(
         steps = round(main.steps * factor / epochs)
         content["train"]["steps_per_epoch"] = steps
         if own and later:  # what epochs of whole steps leave over
-            left = length["amount"] - epochs * steps * _cost(views, length)
-            section[own[0]] = max(round(left / _cost(later[0][1], length)), 0)
+            left = amount - epochs * steps * _cost(main, views, length)
+            section[own[0]] = max(round(left / _cost(*later[0], length)), 0)
     _refuse_lost(params, section, length)
     return content
 
@@ -71,8 +73,14 @@ def _refuse_lost(params: Params, section: Mapping[str, Any], length: Mapping[str
             raise UserError(msg)
 
 
-def _cost(views: int, length: Mapping[str, Any]) -> float:
+def _cost(phase: Phase, views: int, length: Mapping[str, Any]) -> float:
     """Of one step, in the unit of the length."""
     if length["unit"] == "seconds":
-        return float(length["ms_per_step"]) / 1000
+        if phase.name not in length["ms_per_step"]:
+            msg = (
+                f"compare.ms_per_step: does not say how long a step of the phase {phase.name} takes; run the "
+                f"comparison with equal: steps first, then `python -m stages.app compare-times`"
+            )
+            raise UserError(msg)
+        return float(length["ms_per_step"][phase.name]) / 1000
     return float(views) if length["unit"] == "images" else 1.0

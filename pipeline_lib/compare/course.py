@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from pipeline_lib.artifacts import verify
+from pipeline_lib.methods.phases import SEARCH
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
 CURVES: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -26,7 +27,10 @@ CURVES: dict[str, pl.DataType | type[pl.DataType]] = {
 
 
 def course(
-    reports: Path, named: Mapping[str, Any], phases: Mapping[str, Any], ms_per_step: float | None
+    reports: Path,
+    named: Mapping[str, Any],
+    phases: Mapping[str, Any],
+    ms_per_step: Mapping[str, float],
 ) -> pl.DataFrame:
     """The history of a cell: one row per evaluation.
 
@@ -34,7 +38,7 @@ def course(
         reports: of the cell.
         named: the columns that say which cell it is.
         phases: of phases.json.
-        ms_per_step: of its contender; None: not known.
+        ms_per_step: of its contender, by phase; without one of its phases, times are not known.
     """
     history = read_csv(reports / "train/history.csv")
     curve = read_csv(reports / "evaluate/label_curve.csv")
@@ -43,31 +47,32 @@ def course(
     joined = told.join(curve, on="epoch", how="left", maintain_order="left")
     known = {name: joined[name] for name in CURVES if name in joined.columns}
     table = pl.DataFrame(known).cast(dict.fromkeys(known, pl.Float64), strict=False)
-    views = _views_after(phases["phases"])
+    ran = phases["phases"]
+    views = _after([phase["views_per_step"] for phase in ran], ran)
     steps = table["step"].cast(pl.Int64).to_list()
+    seconds: list[float] | None = None
+    if all(phase["phase"] in ms_per_step for phase in ran):
+        ms = _after([ms_per_step[phase["phase"]] for phase in ran], ran)
+        seconds = [(ms_per_step.get(SEARCH, 0) + ms(step)) / 1000 for step in steps]
     table = table.with_columns(
         pl.Series("views", [views(step) for step in steps], pl.Int64),
-        pl.lit(None if ms_per_step is None else ms_per_step / 1000, pl.Float64)
-        .mul(pl.col("step"))
-        .alias("seconds"),
+        pl.Series("seconds", seconds or [None] * len(steps), pl.Float64),
     )
     absent = [pl.lit(None, pl.Float64).alias(name) for name in CURVES if name not in table.columns]
     own = [pl.lit(value).alias(name) for name, value in named.items()]
     return table.with_columns(*absent, *own).select(*named, *CURVES).cast(pl.Schema(CURVES))
 
 
-def _views_after(phases: Iterable[Mapping[str, Any]]) -> Callable[[int], int]:
-    """How many views the network has looked at after so many steps."""
-    known = list(phases)
+def _after(per_step: Sequence[Any], phases: Sequence[Mapping[str, Any]]) -> Callable[[int], Any]:
+    """What so many steps take, of which each takes what one of its phase does."""
 
-    def views(step: int) -> int:
-        spans = (
-            (max(min(step, phase["end"]) - phase["first_step"], 0), phase["views_per_step"])
-            for phase in known
+    def taken(step: int) -> Any:  # noqa: ANN401 - of the type of what it sums up
+        return sum(
+            max(min(step, phase["end"]) - phase["first_step"], 0) * each
+            for phase, each in zip(phases, per_step, strict=True)
         )
-        return sum(steps * per_step for steps, per_step in spans)
 
-    return views
+    return taken
 
 
 def read_csv(path: Path) -> pl.DataFrame:

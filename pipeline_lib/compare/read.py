@@ -130,7 +130,7 @@ def _courses(
             folder / cell.key / "reports",
             _named(cell, names),
             phases[cell.key],
-            compare.ms_per_step.get(cell.contender),
+            compare.ms_per_step.get(cell.contender, {}),
         )
         for cell in listed_cells
     }

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline_lib.cells.cell import Cell
 from pipeline_lib.compare.words import joined
+from pipeline_lib.methods.phases import GIVEN
 from pipeline_lib.overlay import flatten, overlay
 from pipeline_lib.report.labels import Note
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 SECTIONS = {"network": "model", "training": "train"}
 STRETCHED = "steps_per_epoch"  # what compare.amount sets
-GIVEN = "given"  # the reason for a setting that was not looked for
 MOST_NAMED = 6  # settings in one note
 
 

@@ -72,6 +72,12 @@ class Search:
     learning_rate: float | None
 
 
+GIVEN = "given"
+"""The reason for a setting that was not looked for."""
+SEARCH = "search"
+"""What the time of a search is noted under, beside the phases: as that of one step."""
+
+
 @dataclass(frozen=True)
 class Found:
     """What the search came to.
@@ -85,3 +91,8 @@ class Found:
     batch_size: int
     learning_rate: float
     reasons: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def sought(self) -> bool:
+        """Whether a setting was looked for."""
+        return any(why != GIVEN for why in self.reasons.values())

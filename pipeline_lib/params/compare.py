@@ -86,9 +86,9 @@ class Compare(Section):
     """What every method gets the same `amount` of: optimizer steps, views that the network looks at, or seconds."""
     amount: float | None = Field(gt=0)
     """How much of it; lengths are stretched to that. null = as `train`, `methods` and the overlays say."""
-    ms_per_step: dict[str, Annotated[float, Field(gt=0)]]
-    """By method-variant, above 0, for the charts over time and for `equal: seconds`; written by `python -m stages.app
-    compare-times`, from the cells that ran on this machine."""
+    ms_per_step: dict[str, dict[str, Annotated[float, Field(gt=0)]]]
+    """By method-variant and phase, above 0, for the charts over time and for `equal: seconds`; a search for settings
+    is a phase of one step. Written by `python -m stages.app compare-times`, from the cells that ran on this machine."""
 
     @model_validator(mode="after")
     def _methods_are_known(self) -> Self:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from pipeline_lib.errors import InterruptedRunError, UserError
-from pipeline_lib.methods.phases import Found
+from pipeline_lib.methods.phases import GIVEN, Found
 from pipeline_lib.records import Clock
 from pipeline_lib.rng import seeded_layers
 from pipeline_lib.training.optimizer import build_optimizer, set_learning_rate
@@ -72,10 +72,10 @@ def find(
     search = method.search()
     if search is None:
         return None
-    batch_size, why_batch = search.batch_size, "given"
+    batch_size, why_batch = search.batch_size, GIVEN
     if batch_size is None:
         batch_size, why_batch = _find_batch_size(method, search, pool, train, seed, ranks)
-    rate, why_rate, curve = search.learning_rate, "given", []
+    rate, why_rate, curve = search.learning_rate, GIVEN, []
     if rate is None:
         curve = range_test(method, batch_size, pool, train, seed, ranks, interruption)
         rate, why_rate = choose_rate(curve, train.learning_rate)

@@ -87,6 +87,7 @@ class Trainer:
         self.extra_notes: dict[str, Any] = {}  # of the caller, for the resume state
         self.before = 0  # steps of the phases before this one
         self.resumed_at = 0  # steps that earlier processes took
+        self.ms_per_step: dict[str, float] = {}  # of each phase, in this process
         self.saving = Saving(train, interruption or Interruption(), ranks)
         self.say: Callable[[str], None] = print
         self.method.enter(self.phases[0])
@@ -140,6 +141,7 @@ class Trainer:
 
     def _run(self, progress: TrainingProgress) -> Record:
         self.method.train()
+        since = time.monotonic()
         if not self.record.rows:
             first = self._evaluate(progress)
             if any(phase.stability for phase in self.phases) and "val_loss" not in first:
@@ -149,6 +151,7 @@ class Trainer:
                 )
         while True:
             why = self._run_phase(progress)
+            since = self._timed(since)
             self._close_phase(progress, why)
             if self.number + 1 == len(self.phases):
                 return self.record
@@ -284,6 +287,13 @@ class Trainer:
         return (
             f"{name} stable at {self.plateau.best:.4f}, {waited}" if verdict == "stable" else None
         )
+
+    def _timed(self, since: float) -> float:
+        """Note what a step of the phase has taken since then, evaluations included; gives the time."""
+        now = time.monotonic()
+        if steps := self.done - max(self.before, self.resumed_at):
+            self.ms_per_step[self.phase.name] = 1000 * (now - since) / steps
+        return now
 
     def _close_phase(self, progress: TrainingProgress, why: str) -> None:
         self.record.phases.append(

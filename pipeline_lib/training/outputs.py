@@ -172,7 +172,8 @@ def history_csv(rows: list[dict[str, float]]) -> str:
 def _write_environment(trainer: Trainer, seconds: float) -> None:
     """Note where and how long it ran: no output of the stage, since it differs each time.
 
-    `seconds` are those of this process, which took the last `steps_here` of all `steps`.
+    `seconds` and `ms_per_step` are those of this process, which took the last `steps_here` of all `steps`. A step
+    takes as long as its phase lets it; a search for settings is one step of its own.
     """
     device = trainer.pool.device
     environment = {
@@ -186,6 +187,7 @@ def _write_environment(trainer: Trainer, seconds: float) -> None:
         "seconds": round(seconds, 2),
         "steps": trainer.done,
         "steps_here": trainer.done - trainer.resumed_at,
+        "ms_per_step": {name: round(ms, 3) for name, ms in trainer.ms_per_step.items()},
     }
     ENVIRONMENT.parent.mkdir(parents=True, exist_ok=True)
     ENVIRONMENT.write_text(json.dumps(environment, indent=2) + "\n", encoding="utf-8")

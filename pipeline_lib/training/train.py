@@ -13,6 +13,7 @@ import torch
 from pipeline_lib.artifacts import SIDECAR
 from pipeline_lib.errors import UserError, in_one_line
 from pipeline_lib.free_memory import enough_memory
+from pipeline_lib.methods.phases import SEARCH
 from pipeline_lib.training.device import choose_device
 from pipeline_lib.training.distributed import from_first, met, refuse_random_depth, say_nothing
 from pipeline_lib.training.finders import Findings, find
@@ -119,12 +120,14 @@ def _run(
     method, pool = ready.method, ready.pool
     notes: list[str] = slot.strangers()
     state = _state(slot, ranks, notes.append)
+    since = time.monotonic()
     # A resumed run goes on with what was found: another search might meet a fuller GPU.
     findings = (
         Findings.restored(state[1].get("findings"))
         if state
         else find(method, pool, params.train, params.seed, ranks, interruption)
     )
+    searched = 1000 * (time.monotonic() - since)
     if findings:
         method.use(findings.found)
         notes += [f"{name}: {why}" for name, why in findings.found.reasons.items()]
@@ -143,6 +146,8 @@ def _run(
         interruption,
     )
     trainer.extra_notes["findings"] = asdict(findings) if findings else None
+    if findings and state is None and findings.found.sought:
+        trainer.ms_per_step[SEARCH] = searched
     if state is not None:
         _restore(trainer, *state)
         notes.append(f"resuming after step {trainer.done} of {trainer.most_steps}")

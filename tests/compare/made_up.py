@@ -130,7 +130,7 @@ def _views(k: int) -> int:
 def _course(
     cell: Cell, compare: Compare, accuracy: float, rng: np.random.Generator, k: int
 ) -> list[dict[str, Any]]:
-    per_step = compare.ms_per_step.get(cell.contender)
+    per_step = compare.ms_per_step.get(cell.contender, {}).get("train")
     guesses = cell.method in {"mixmatch", "fixmatch", "cr_dpll", "pico"}
     found = []
     for epoch in range(21):

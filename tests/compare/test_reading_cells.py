@@ -23,7 +23,12 @@ TEST = 90
 METHODS = ("supervised", "mixmatch", "paws")
 BUDGETS = ("few", "many")
 SEEDS = (1, 2, 3, 4)
-TIMES = {"supervised-standard": 10.0, "mixmatch-standard": 20.0, "paws-standard": 5.0}
+TIMES = {
+    "supervised-standard": {"one": 10.0, "two": 10.0},
+    "mixmatch-standard": {"search": 200.0, "one": 10.0, "two": 30.0},
+    "paws-standard": {"one": 5.0, "two": 5.0},
+}
+SECONDS = {"supervised": 1.0, "mixmatch": 0.2 + 0.6 + 1.2, "paws": 0.5}
 
 
 def write_cell(folder, cell, *, same_images=True):
@@ -147,7 +152,7 @@ def test_means_are_those_of_the_predictions(written):
         assert row["high"] == pytest.approx(accuracy_S.mean() + half, abs=1e-6)
         assert row["labeled"] == {"few": 20, "many": 100}[budget]
         assert (row["steps"], row["views"]) == (100, 60 * 10 + 40 * 30)
-        assert row["seconds"] == pytest.approx(100 * TIMES[f"{method}-standard"] / 1000)
+        assert row["seconds"] == pytest.approx(SECONDS[method])
 
 
 def test_intervals_over_images_are_those_of_a_bootstrap(written):
@@ -229,18 +234,26 @@ def test_what_a_training_had_cost_at_each_evaluation(written):
     folder, section = written
     curve = read(folder, section).curves.filter(key="mixmatch-standard-few-1")
     assert curve["views"].to_list() == [0, 500, 600 + 40 * 30]
-    assert curve["seconds"].to_list() == pytest.approx([0, 1, 2])
+    assert curve["seconds"].to_list() == pytest.approx([0.2, 0.7, 2])
     assert curve["coverage"].to_list() == [None, 0.5, 0.9]
 
 
+def test_without_the_time_of_a_phase_no_time_is_known(copy):
+    folder, section = copy
+    times = TIMES | {"mixmatch-standard": {"search": 200.0, "one": 10.0}}
+    found = read(folder, section.model_copy(update={"ms_per_step": times}))
+    assert found.curves.filter(contender="mixmatch")["seconds"].null_count() == 24
+    assert tables(found).at_equal_time.is_empty()
+
+
 def test_of_equal_time_counts_what_was_reached_by_then(written):
-    """The fastest ends after half a second; mixmatch has then made 25 steps, and no evaluation since the first."""
+    """The fastest ends after half a second; mixmatch has then made 30 steps, and no evaluation since the first."""
     folder, section = written
     rows = tables(read(folder, section)).at_equal_time.filter(budget="few").rows(named=True)
     reached = {row["contender"]: (row["at_seconds"], row["val_accuracy"]) for row in rows}
     assert reached == {
         "supervised": (0.5, 0.5),
-        "mixmatch": (0.0, 0.3),
+        "mixmatch": (0.2, 0.3),
         "paws": (0.5, pytest.approx(0.76)),
     }
 

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline_lib.cells.cell import TIMES
 from pipeline_lib.errors import UserError
-from pipeline_lib.params.load import load
+from pipeline_lib.params.load import check, load
 from pipeline_lib.training.loop import Trainer
 from stages.compare import compare_times
 from tests import toy_training
@@ -37,9 +37,26 @@ def test_a_resumed_training_notes_the_steps_of_its_own_process(tmp_path, monkeyp
     took = json.loads(Path("reports/environment.json").read_text())
     assert took["steps"] == 6
     assert 0 < took["steps_here"] <= 3, "the last state was saved before an evaluation"
+    whole = 1000 * took["seconds"]
+    assert 0 < took["ms_per_step"]["train"] * took["steps_here"] <= whole
     toy_training.outcome(params)
     took = json.loads(Path("reports/environment.json").read_text())
     assert took["steps"] == took["steps_here"] == 6
+
+
+def test_each_phase_and_the_search_have_times_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    toy_training.write_inputs()
+    content = toy_training.params("two_phase").model_dump()
+    own = {"warmup_steps": 2, "supervised_steps": 4, "semi_supervised_steps": 3}
+    content["methods"]["two_phase"] |= own | {"learning_rate": None}
+    toy_training.outcome(check(content, Path("params.yaml")))
+    took = json.loads(Path("reports/environment.json").read_text())
+    ms = took["ms_per_step"]
+    assert list(ms) == ["search", "warm_up", "supervised", "semi_supervised"]
+    steps = {"search": 1, "warm_up": 2, "supervised": 4, "semi_supervised": 3}
+    assert sum(ms[name] * steps[name] for name in steps) <= 1000 * took["seconds"] + 10
 
 
 @pytest.fixture
@@ -48,20 +65,24 @@ def project(tmp_path, monkeypatch):
     shutil.copy2(ROOT / "params.yaml", tmp_path)
     TIMES.mkdir(parents=True)
 
-    def took(seed, **content):
+    def took(seed, **ms_per_step):
         path = TIMES / f"paws-standard-labels_20-{seed}.json"
-        path.write_text(json.dumps({"seconds": 3.0, "steps": 300} | content))
+        path.write_text(json.dumps({"seconds": 3.0, "ms_per_step": ms_per_step}))
 
     return took
 
 
-def test_the_time_of_a_step_is_that_of_the_steps_since(project):
-    """10 ms each; over all 300 steps the resumed training would have had 1 ms."""
-    project(1, steps_here=300)
-    project(2, seconds=0.3, steps_here=30)
-    project(3, seconds=0.3, steps_here=30)
+def test_the_times_of_steps_are_medians_by_phase(project, capsys):
+    """The second training was gone on with in its last phase."""
+    project(1, search=200.0, pretrain=10.0, finetune=3.0)
+    project(2, finetune=5.0)
+    project(3, search=300.0, pretrain=12.0, finetune=4.0)
     compare_times()
-    assert load().compare.ms_per_step == {"paws-standard": 10.0}
+    found = {"search": 250.0, "pretrain": 11.0, "finetune": 4.0}
+    assert load().compare.ms_per_step == {"paws-standard": found}
+    assert capsys.readouterr().out == (
+        "paws-standard: 250.0 ms in all (search), 11.0 ms per step (pretrain), 4.0 ms per step (finetune)\n"
+    )
 
 
 def test_without_cells_there_is_a_line(project):

@@ -204,7 +204,7 @@ def test_lengths_are_equal_within_two_percent():
 
 @pytest.mark.parametrize(("milliseconds", "verdict"), [(10.2, "equal"), (10.3, "not equal")])
 def test_seconds_are_compared_too(milliseconds, verdict):
-    times = {"supervised-standard": 10.0, "mixmatch-standard": milliseconds}
+    times = {"supervised-standard": {"train": 10.0}, "mixmatch-standard": {"train": milliseconds}}
     made = results(compare_section(methods=("supervised", "mixmatch"), ms_per_step=times))
     assert notes(made)["seconds"].value == verdict
 
@@ -236,9 +236,9 @@ def test_what_was_asked_to_be_equal():
     ("times", "steps", "words"),
     [
         ({}, True, "No comparison at equal time was made: how long a step takes is not known."),
-        ({"supervised-standard": 1.0, "mixmatch-standard": 3.0}, True, ""),
+        ({"supervised-standard": {"train": 1.0}, "mixmatch-standard": {"train": 3.0}}, True, ""),
         (
-            {"supervised-standard": 1.0, "mixmatch-standard": 3.0},
+            {"supervised-standard": {"train": 1.0}, "mixmatch-standard": {"train": 3.0}},
             False,
             "No comparison at equal steps was made: set compare.equal to steps",
         ),

@@ -172,7 +172,7 @@ def test_params_yaml_fits_its_schema_and_names_it_for_editors() -> None:
         (("methods", "cr_dpll", "lamda_max"), 1.0),
         (("compare", "seeds"), []),
         (("compare", "methods", "fixmatch", "tried"), -1),
-        (("compare", "ms_per_step"), {"a-b": "fast"}),
+        (("compare", "ms_per_step"), {"a-b": {"train": "fast"}}),
     ],
     ids=lambda value: ".".join(value) if isinstance(value, tuple) else None,
 )

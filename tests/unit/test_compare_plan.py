@@ -73,7 +73,7 @@ def test_overlays_are_laid_method_variant_budget() -> None:
         ({"compare": {"pairs": "first"}}, "all"),
         ({"seed": 5, "method": "proden", "report": {"grid_images": 1}}, "all"),
         ({"methods": {"mixmatch": {"alpha": 0.5}}}, "all but mixmatch"),
-        ({"compare": {"ms_per_step": {"supervised-standard": 3}}}, "all"),
+        ({"compare": {"ms_per_step": {"supervised-standard": {"train": 3}}}}, "all"),
         ({"train": {"epochs": 3}}, "none"),
     ],
 )
@@ -131,11 +131,11 @@ REFUSED = [
     ({"equal": "time"}, "compare.equal: 'time': input should be"),
     ({"seeds": [1, -2]}, "compare.seeds.1: -2: input should be greater than or equal to 0"),
     (
-        FEW | {"ms_per_step": {"supervised-standard": 0.0}},
-        "compare.ms_per_step.supervised-standard: 0.0: input should be greater than 0",
+        FEW | {"ms_per_step": {"supervised-standard": {"train": 0.0}}},
+        "compare.ms_per_step.supervised-standard.train: 0.0: input should be greater than 0",
     ),
     (
-        FEW | {"ms_per_step": {"supervised": 3.0}},
+        FEW | {"ms_per_step": {"supervised": {"train": 3.0}}},
         "compare.ms_per_step.supervised: is no method-variant of this comparison; take it out, or name one of "
         "supervised-standard",
     ),
@@ -189,7 +189,8 @@ def of_method(name: str):
     [
         ({"unit": "steps", "amount": 720}, 36),
         ({"unit": "images", "amount": 720 * 960}, 36),
-        ({"unit": "seconds", "amount": 9, "ms_per_step": 50.0}, 9),
+        ({"unit": "seconds", "amount": 9, "ms_per_step": {"train": 50.0}}, 9),
+        ({"unit": "seconds", "amount": 9, "ms_per_step": {"train": 40.0, "search": 1800.0}}, 9),
         ({"unit": "steps", "amount": 20}, 1),
     ],
 )
@@ -229,6 +230,18 @@ def test_a_training_is_stretched_to_its_length(length, steps_per_epoch: int) -> 
             "2 steps leave nothing for methods.two_phase.warmup_steps",
         ),
         ("two_phase", [(0, 64)], {"unit": "steps", "amount": 2}, "two_phase has no steps"),
+        (
+            "fixmatch",
+            [(360, 64)],
+            {"unit": "seconds", "amount": 2, "ms_per_step": {"pretrain": 3.0}},
+            "compare.ms_per_step: does not say how long a step of the phase train takes",
+        ),
+        (
+            "fixmatch",
+            [(360, 64)],
+            {"unit": "seconds", "amount": 2, "ms_per_step": {"train": 3.0, "search": 2500.0}},
+            "less than one step in each of the 20 epochs",
+        ),
     ],
 )
 def test_a_length_that_leaves_nothing_is_refused(method, course, length, words: str) -> None:
