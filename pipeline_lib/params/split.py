@@ -169,8 +169,9 @@ class Split(Section):
     """Images with the same pixels in two of training, validation and test: refused, dropped from training
     first, or only counted; `auto` = `error` for own images, `allow` for public datasets."""
     labeled_in_unlabeled: bool
-    """The labeled images are in the unlabeled set too (FixMatch, PAWS) or not (MixMatch): of methods for few
-    labels, where there are unlabeled images at all."""
+    """The labeled images are in the unlabeled set too (FixMatch, PAWS) or not (MixMatch), where there are
+    unlabeled images at all. For methods for candidate sets it changes
+    nothing."""
     annotations: Annotations
     uniform_candidates: UniformCandidates
     class_dependent: ClassDependent

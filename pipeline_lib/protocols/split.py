@@ -92,7 +92,7 @@ def split(
     task = Task(params, seed, parts.unlimited, classes["superclasses"], pixels)
     protocol = load_protocol(name)
     train = protocol.weaken(parts.train, task, "train")
-    if kind == "few_shot" and params.labeled_in_unlabeled:
+    if params.labeled_in_unlabeled:
         train = _with_labeled_ones(train)
     val_protocol = clean if params.val_labels == "clean" else protocol
     has_truth_N = parts.val.truth_N != UNKNOWN

@@ -170,6 +170,7 @@ class TestMixed:
             protocol="mixed",
             mixed=options,
             val_fraction=0.2,
+            labeled_in_unlabeled=False,
         )
         number, truth = result.train.num_rows, truth_of(result)
         role = np.array(result.train["role"].to_pylist())
@@ -189,7 +190,7 @@ class TestMixed:
         assert (np.abs(share - first * size / number) < 1 + 1e-9).all()
 
     def test_more_labels_keep_the_labels_and_the_rate_is_met(self):
-        options = {"protocol": "mixed", "val_fraction": 0.0}
+        options = {"protocol": "mixed", "val_fraction": 0.0, "labeled_in_unlabeled": False}
         fewer = run(
             labels([500] * 6), SIX, mixed={"labeled": 0.1, "partial": 0.5, "rate": 0.2}, **options
         )

@@ -141,8 +141,19 @@ class TestProtocol:
         mixed = {"labeled": 0.5, "partial": 0.2, "rate": 0.2}
         result = run(folders(), "few_shot", protocol="mixed", mixed=mixed, **options)
         assert set(result.summary["roles"]["train"]) == {labeled, "partial", "unlabeled"}
-        result = run(table, "partial", **options)  # such a method has no unlabeled set
-        assert "labeled_and_unlabeled" not in result.summary["roles"]["train"]
+
+    @pytest.mark.parametrize("protocol", ["mixed", "few_shot", "given", "uniform_candidates"])
+    def test_methods_of_all_kinds_get_the_same_files(self, protocol: str) -> None:
+        """Else a comparison of them would be none."""
+        unlabeled = [] if protocol == "uniform_candidates" else [{"count": 10}]
+        table = rows(*[{"class": k, "count": 20} for k in range(3)], *unlabeled)
+        few, partial = (
+            run(table, kind, protocol=protocol, few_shot={"labels": 6, "unlabeled": None})
+            for kind in ("few_shot", "partial")
+        )
+        assert few.train.equals(partial.train)
+        assert few.val.equals(partial.val)
+        assert few.test.equals(partial.test)
 
     def test_labels_of_all_images_make_no_unlabeled_set(self):
         table = rows(*[{"label": k, "count": 20} for k in range(3)])
@@ -163,7 +174,7 @@ class TestProtocol:
             {},
             *[{"class": k, "split": "test"} for k in range(3)],
         )
-        result = run(table, val_fraction=0.0)
+        result = run(table, val_fraction=0.0, labeled_in_unlabeled=False)
         assert [(row["candidates"], row["role"]) for row in result.train.to_pylist()] == [
             ([0, 2], "partial"),
             ([1, 2], "partial"),
