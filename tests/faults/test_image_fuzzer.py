@@ -44,7 +44,6 @@ EXTREMES = [
 fuzzing = settings(
     max_examples=CASES,
     derandomize=True,
-    deadline=None,
     database=None,
     suppress_health_check=list(HealthCheck),
 )

@@ -125,7 +125,6 @@ def test_rows_1_2_3_any_value_anywhere_is_taken_as_it_is_or_refused(cases: int, 
     @settings(
         max_examples=cases,
         derandomize=True,
-        deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),
     )

@@ -270,7 +270,7 @@ def rows_between(first: int, last: int) -> pa.Table:
     return pa.table(columns, schema=SCHEMA)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 40), st.lists(st.integers(0, 40), max_size=6), st.integers(1, 15))
 def test_the_same_rows_in_other_pieces_are_the_same_bytes(count, cuts, row_group_size):
     bounds = [0, *sorted(min(cut, count) for cut in cuts), count]
@@ -318,7 +318,7 @@ def by_hand(sizes: list[int], most: int, limit: int) -> list[int]:
     return [len(group) for group in groups]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.integers(0, 30), max_size=40),
     st.lists(st.integers(0, 40), max_size=6),

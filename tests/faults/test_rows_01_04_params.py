@@ -86,7 +86,7 @@ def test_the_file_of_the_project_is_as_these_tests_read_it():
     assert {"seed", "data", "train.learning_rate", "methods.cr_dpll.bn"} < set(KEYS)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.sampled_from(list(KEYS)), st.integers(0, 30), st.sampled_from(["lost", "twice", "swap"]))
 @example("methods.cr_dpll.bn", 0, "swap")
 @example("seed", 0, "lost")

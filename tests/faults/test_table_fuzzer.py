@@ -44,7 +44,6 @@ FLAT = arrange(["1.png", "2.png", "3.png"], "photos")
 fuzzing = settings(
     max_examples=CASES,
     derandomize=True,
-    deadline=None,
     database=None,
     suppress_health_check=list(HealthCheck),
 )

@@ -135,7 +135,7 @@ each_scalar = pytest.mark.parametrize(("ours", "golden"), SCALARS.values(), ids=
 
 
 @each_scalar
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(case=cases)
 def test_the_loss_is_the_formula_in_float64(ours, golden, case) -> None:
     value = ours(tensors(case.views), tensor(case.y), tensor(case.s))
@@ -145,7 +145,7 @@ def test_the_loss_is_the_formula_in_float64(ours, golden, case) -> None:
 
 @each_scalar
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(case=cases)
 def test_narrow_logits_are_computed_on_in_float32(ours, golden, dtype, case) -> None:
     views = tensors(case.views, dtype)
@@ -160,7 +160,7 @@ def test_narrow_logits_are_computed_on_in_float32(ours, golden, dtype, case) -> 
 
 @each_scalar
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(case=extreme_cases)
 def test_extreme_logits_give_finite_losses_and_gradients(ours, golden, dtype, case) -> None:
     views = [view.requires_grad_() for view in tensors(case.views, dtype)]
@@ -230,7 +230,7 @@ def test_targets_get_no_gradient() -> None:
 
 
 @pytest.mark.parametrize("views", [1, 2, 3])
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(case=cases)
 def test_conformal_targets_are_the_normalised_geometric_mean(views, case) -> None:
     ours = partial.conformal_targets(tensors(case.views[:views]), tensor(case.y))
@@ -241,7 +241,7 @@ def test_conformal_targets_are_the_normalised_geometric_mean(views, case) -> Non
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(case=st.one_of(cases, extreme_cases))
 def test_row_36_conformal_targets_stay_a_distribution_on_the_candidates(dtype, case) -> None:
     ours = partial.conformal_targets(tensors(case.views, dtype), tensor(case.y, torch.float32))
@@ -250,14 +250,14 @@ def test_row_36_conformal_targets_stay_a_distribution_on_the_candidates(dtype, c
     np.testing.assert_allclose(ours.sum(dim=1), 1, atol=1e-6)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(case=st.one_of(cases, extreme_cases))
 def test_the_posterior_is_the_prediction_within_the_candidates(case) -> None:
     ours = partial.candidate_posterior(tensor(case.views[0]), tensor(case.y))
     np.testing.assert_allclose(ours, golden_conformal(case.views[:1], case.y), atol=1e-12)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(case=cases)
 def test_uniform_targets_share_evenly(case) -> None:
     for mask in (tensor(case.y), tensor(case.y, torch.bool)):

@@ -25,7 +25,11 @@ EACH = 30
 PARTIAL = ("cr_dpll", "proden", "average", "cc", "lws", "pico")
 FEW_SHOT = ("fixmatch", "mixmatch", "paws", "supervised")
 KINDS = ("labeled", "partial", "unlabeled")
-ROLES = {"labeled_and_unlabeled": 1, "partial": 2, "unlabeled": 3}  # and how many candidates they have here
+ROLES = {
+    "labeled_and_unlabeled": 1,
+    "partial": 2,
+    "unlabeled": 3,
+}  # and how many candidates they have here
 
 
 def drawing(name: str, number: int) -> np.ndarray:

@@ -46,7 +46,7 @@ def candidates(
     return mask(result.train, K)[: len(votes)]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(SAID, st.integers(1, 4))
 def test_union_and_at_least_are_what_they_say(votes, number):
     union, agreed = candidates(votes, "union"), candidates(votes, "at_least", at_least=number)
@@ -62,7 +62,7 @@ def test_union_and_at_least_are_what_they_say(votes, number):
             assert some.all()
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(SAID, st.sampled_from(RULES), st.permutations(range(K)), st.permutations(range(PEOPLE)))
 def test_neither_names_of_classes_nor_of_annotators_matter(votes, rule, classes_K, people_A):
     plain = candidates(votes, rule)
@@ -72,14 +72,14 @@ def test_neither_names_of_classes_nor_of_annotators_matter(votes, rule, classes_
     assert (plain == others).all()
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.lists(st.integers(0, K - 1), min_size=20, max_size=40), st.sampled_from(RULES))
 def test_what_all_agree_on_is_the_only_candidate(truth, rule):
     marks = candidates([[(a, k) for a in range(PEOPLE)] for k in truth], rule)
     assert (marks == (np.array(truth)[:, None] == np.arange(K))).all()
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     st.lists(st.lists(st.integers(0, 100), min_size=3, max_size=3), min_size=1, max_size=5),
     st.floats(0.01, 1.0),

@@ -14,7 +14,7 @@ from sklearn import metrics as sk
 from pipeline_lib.evaluation import metrics
 from pipeline_lib.evaluation.intervals import wilson_95
 
-few = settings(max_examples=40, deadline=None)
+few = settings(max_examples=40)
 
 
 @st.composite
@@ -135,7 +135,7 @@ def test_every_metric_is_finite_and_in_its_range(case) -> None:
     json.dumps([vars(row) for row in scores], allow_nan=False)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(data=st.data(), trials=st.integers(1, 20_000))
 def test_wilson_is_scipys(data, trials) -> None:
     successes = data.draw(st.integers(0, trials))

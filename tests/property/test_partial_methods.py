@@ -38,7 +38,7 @@ def split_weights(candidates_BK: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
 
 
 @given(SEEDS, SCALES, st.floats(0, 10))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_the_leveraged_loss_is_bounded_and_names_of_classes_do_not_matter(seed, scale, beta):
     logits_BK, candidates_BK, generator = drawn(seed, scale)
     inside_BK, outside_BK = split_weights(candidates_BK)
@@ -50,7 +50,7 @@ def test_the_leveraged_loss_is_bounded_and_names_of_classes_do_not_matter(seed, 
 
 
 @given(SEEDS, SCALES, st.floats(0, 1))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_disambiguated_labels_are_distributions_on_the_candidates(seed, scale, phi):
     embedding_BD, candidates_BK, generator = drawn(seed, scale)
     prototypes_KD = normalize(torch.randn(5, 5, generator=generator), dim=1)
@@ -62,7 +62,7 @@ def test_disambiguated_labels_are_distributions_on_the_candidates(seed, scale, p
 
 
 @given(SEEDS, st.floats(0, 0.999))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_prototypes_have_unit_length_or_were_never_seen(seed, decay):
     embedding_BD, _, generator = drawn(seed, 1.0)
     class_B = torch.randint(4, (6,), generator=generator)  # never the last class
@@ -74,7 +74,7 @@ def test_prototypes_have_unit_length_or_were_never_seen(seed, decay):
 
 
 @given(SEEDS, st.sampled_from([0.01, 0.07, 1.0]))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_the_contrastive_loss_is_not_negative_and_falls_towards_the_positive(seed, temperature):
     anchor_BD, _, generator = drawn(seed, 1.0)
     anchor_BD = normalize(anchor_BD, dim=1)

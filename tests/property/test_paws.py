@@ -27,7 +27,7 @@ from tests.views import Changed
 PARAMS = load(Path(__file__).parents[2] / "params.yaml")
 CLASSES, PER_CLASS, IMAGES = 5, 3, 6
 CLOCK, RNG = Clock(0, 10, 5), StepRng(0, 0)
-unhurried = settings(deadline=None, max_examples=50)
+unhurried = settings(max_examples=50)
 seeds = st.integers(0, 2**32)
 temperatures = st.sampled_from([0.01, 0.1, 1.0])
 
@@ -198,7 +198,7 @@ def test_similarities_are_taken_in_float32_under_autocast() -> None:
     assert torch.equal(half, plain)
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(st.integers(2, CLASSES), st.integers(1, 4), st.integers(1, 2), st.integers(0, 2))
 def test_any_shape_of_support_trains(classes, per_class, support_views, small_views) -> None:
     method = make(

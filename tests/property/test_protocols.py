@@ -31,7 +31,7 @@ def within(observed: int, number: int, rate: float) -> bool:
     return binom.ppf(1e-6, number, rate) <= observed <= binom.ppf(1 - 1e-6, number, rate)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(COUNTS, SEEDS, st.sampled_from([*SETS, "mixed", "few_shot"]), st.randoms())
 def test_sets_do_not_depend_on_the_order_of_rows(counts, seed, protocol, shuffle):
     table, order = labels(counts), list(range(sum(counts)))
@@ -51,7 +51,7 @@ def test_sets_do_not_depend_on_the_order_of_rows(counts, seed, protocol, shuffle
     assert all(a.equals(b) for a, b in zip(first[:4], shuffled[:4], strict=True))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(COUNTS, SEEDS, st.sampled_from(SETS), st.sampled_from(["union", "at_least", "weighted"]))
 def test_a_limited_training_set_keeps_its_candidates(counts, seed, protocol, rule):
     options = {
@@ -155,7 +155,7 @@ class TestAnnotators:
 
 
 class TestMixed:
-    @settings(deadline=None, max_examples=60)
+    @settings(max_examples=60)
     @given(COUNTS, SEEDS, st.floats(0, 1), st.floats(0, 1))
     def test_shares_are_exact_stratified_and_true(self, counts, seed, one, two):
         labeled, partial = min(one, two), abs(one - two)
@@ -217,7 +217,7 @@ class TestMixed:
 
 
 class TestFewShot:
-    @settings(deadline=None, max_examples=60)
+    @settings(max_examples=60)
     @given(
         COUNTS,
         SEEDS,

@@ -25,7 +25,7 @@ CLASSES = 5
 seeds = st.integers(0, 2**32)
 sizes = st.integers(1, 9)
 scales = st.sampled_from([0.1, 3.0, 60.0])
-quick = settings(max_examples=40, deadline=None)
+quick = settings(max_examples=40)
 
 
 def logits(seed: int, rows: int, scale: float) -> torch.Tensor:

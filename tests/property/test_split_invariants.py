@@ -29,7 +29,7 @@ def ids(table: pa.Table) -> set[int]:
     return set(table["id"].to_pylist())
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(COUNTS, SEEDS, st.floats(0.05, 0.6), st.floats(0.05, 0.6))
 def test_parts_are_disjoint_complete_exact_and_stratified(
     counts, seed, test_fraction, val_fraction
@@ -51,7 +51,7 @@ def test_parts_are_disjoint_complete_exact_and_stratified(
     ).all() or expected > total - 2 * len(counts)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(COUNTS, SEEDS, RATES, st.randoms())
 def test_neither_the_order_of_rows_nor_the_rate_changes_the_parts(counts, seed, rate, shuffle):
     table = labels(counts)
@@ -67,7 +67,7 @@ def test_neither_the_order_of_rows_nor_the_rate_changes_the_parts(counts, seed, 
         assert all(ids(a) == ids(b) for a, b in zip(first[:3], changed[:3], strict=True))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(COUNTS, SEEDS, st.integers(6, 100))
 def test_a_limited_training_set_is_exact_covers_classes_and_keeps_its_candidates(
     counts, seed, limit
@@ -84,7 +84,7 @@ def test_a_limited_training_set_is_exact_covers_classes_and_keeps_its_candidates
     assert all(everything[row["id"]] == row for row in limited.train.to_pylist())
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(COUNTS, SEEDS, RATES, st.booleans())
 def test_uniform_candidates_hold_the_truth(counts, seed, rate, force):
     table = labels(counts)
@@ -134,7 +134,7 @@ def test_the_forced_wrong_class_is_uniform():
     assert counts.sum() == len(truth)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(COUNTS, SEEDS, st.integers(1, 2), st.booleans())
 def test_few_shot_is_exact_true_and_nested(counts, seed, each, inside):
     table = labels(counts)

@@ -131,7 +131,7 @@ def test_images_of_one_pixel_are_no_reason_to_stop():
     np.testing.assert_allclose(guess.sum(axis=1), 1)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.integers(2, 12), st.floats(0.001, 1), st.integers(0, 2**31))
 def test_probabilities_are_scaled_to_the_rate_cut_at_one_and_keep_their_order(number, rate, seed):
     rng = np.random.default_rng(seed)

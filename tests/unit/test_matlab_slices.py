@@ -32,7 +32,7 @@ def array(count: int, high: int = 256) -> np.ndarray:
     return np.random.default_rng(count).integers(0, high, (*SHAPE, count), np.uint8)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=fixtures)
+@settings(max_examples=40, suppress_health_check=fixtures)
 @given(
     count=st.integers(1, 300),
     high=st.sampled_from([1, 2, 256]),
@@ -51,7 +51,7 @@ def test_slices_are_those_of_scipy(tmp_path: Path, monkeypatch, count, high, bef
     ]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=fixtures)
+@settings(max_examples=150, suppress_health_check=fixtures)
 @given(place=st.integers(0, 10_000), value=st.integers(1, 255), cut=st.booleans())
 def test_a_damaged_file_is_never_read_wrong(tmp_path: Path, place: int, value: int, cut: bool):
     path = written(tmp_path / "a.mat", {"y": np.arange(9.0), "X": array(50)})

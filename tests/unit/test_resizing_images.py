@@ -90,7 +90,7 @@ def test_squares_are_treated_alike(resize: str):
     assert (convert(pixels[:7], "rgb", None, resize) == pixels[:7]).all(), "no size, no change"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(1, 90),
     st.integers(1, 90),

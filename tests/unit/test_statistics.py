@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from statsmodels.stats.power import TTestPower
 from pipeline_lib.ranking import ranks
 from pipeline_lib.statistics import agreement, intervals, paired, power
 
-few = settings(max_examples=40, deadline=None)
+few = settings(max_examples=40)
 
 # Student's hours of sleep gained with two drugs (Biometrika 6, 1908).
 SLEEP_1 = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]
@@ -315,8 +317,16 @@ def test_holm_by_hand() -> None:
     assert paired.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
 
 
-# statsmodels collects garbage in each call, which takes longer than all else here
-@settings(max_examples=12, deadline=None)
+@pytest.fixture(scope="module")
+def without_garbage() -> Iterator[None]:
+    """statsmodels collects it in each call, which takes a second where all tests have left some."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("without_garbage")
+@settings(max_examples=12)
 @given(st.lists(st.none() | st.floats(0, 1), max_size=12))
 def test_holm_is_statsmodels_over_those_tested(ps) -> None:
     found = paired.holm(ps)

@@ -182,7 +182,7 @@ def test_oddly_resized_images_are_counted_in_one_line(take, capsys):
     assert capsys.readouterr().out == ""
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.integers(0, 400), max_size=30), st.booleans())
 def test_chunks_hold_all_rows_in_their_order(sizes: list[int], raw: bool):
     images = [np.zeros((size, 1, 1), np.uint8) if raw else bytes(size) for size in sizes]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline_lib.records import Stream
@@ -34,7 +34,6 @@ def labels_of(stream: Stream, index_B: torch.Tensor) -> torch.Tensor:
     return torch.stack([stream.label_N[place[int(position)]] for position in index_B])
 
 
-@settings(deadline=None)
 @given(sizes, st.data(), st.integers(1, 6), st.integers(0, 50))
 def test_every_class_has_exactly_its_images_one_class_after_the_other(
     sizes_K: list[int], data: st.DataObject, per_class: int, step: int

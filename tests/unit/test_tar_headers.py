@@ -44,14 +44,14 @@ NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0/\\"), min_si
 
 
 @pytest.mark.parametrize("form", ["gnu", "pax"])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.dictionaries(NAMES.map("a{}".format), st.binary(max_size=1200), max_size=5))
 def test_names_and_contents_are_those_of_tarfile(form: str, files: dict[str, bytes]):
     content = tar(files, FORMATS[form])
     assert listed(content, archives._Header) == listed(content, tarfile.TarInfo)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.sampled_from([*NAME, *SIZE, *CHECKSUM_AND_KIND, *MAGIC, *PREFIX]),
     st.integers(0, 255),

@@ -77,6 +77,7 @@ def test_a_push_that_is_killed_leaves_whole_objects_and_is_completed(team: Team)
     local.unlink() if before is None else local.write_bytes(before)
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_on_the_remote_is_found_on_arrival(team: Team) -> None:
     name = f"{PREFIX}/{object_of(team.origin, IMAGES)}"
     team.bucket.flip(name)
@@ -149,6 +150,7 @@ def test_a_server_that_fails_is_named_and_nothing_is_half_written(team: Team) ->
     nothing_half_written(clone)
 
 
+@pytest.mark.slow
 def test_a_push_to_a_server_that_fails_or_is_silent_says_so_and_is_completed(team: Team) -> None:
     origin, prefix = team.origin, "fails"
     local = origin.root / ".dvc/config.local"

@@ -25,6 +25,7 @@ def test_a_fresh_clone_pulls_and_computes_nothing(team: Team, pulled: Project) -
     assert pulled.run("git", "status", "--porcelain").stdout == ""
 
 
+@pytest.mark.slow
 def test_an_experiment_that_pushes_itself_is_not_run_again_elsewhere(team: Team) -> None:
     for setting in (("exp.auto_push", "true"), ("exp.git_remote", "origin")):
         assert f"dvc config --local {' '.join(setting)}" in PAGE
@@ -42,6 +43,7 @@ def test_an_experiment_that_pushes_itself_is_not_run_again_elsewhere(team: Team)
     ok(team.origin, "sh", "-euc", "git restore --staged --worktree . && dvc checkout -q dvc.yaml")
 
 
+@pytest.mark.slow
 def test_two_clones_work_at_once_through_one_cache(team: Team) -> None:
     """The harder case: both fetch, and then make, the same objects. Set up by the commands of the page."""
     clones = [team.clone(), team.clone()]

@@ -1,0 +1,7 @@
+"""Settings of all tests."""
+
+from hypothesis import settings
+
+# On a busy machine any example may take a hundred times as long as on an idle one.
+settings.register_profile("patient")
+settings.load_profile("patient")
