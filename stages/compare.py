@@ -31,7 +31,10 @@ Jobs = Annotated[int, typer.Option("-j", "--jobs", min=1, help="Cells at a time.
 Budget = Annotated[str | None, typer.Option(help="Rows of this budget only.")]
 Contender = Annotated[str | None, typer.Option("--method", help="Rows whose method holds this.")]
 Folders = Annotated[
-    list[Path], typer.Argument(help="reports/compare of comparisons on different datasets.")
+    list[str],
+    typer.Argument(
+        help="reports/compare of comparisons on different datasets; NAME=FOLDER names the dataset."
+    ),
 ]
 Picture = Annotated[Path, typer.Option("-o", "--output", help="Of the diagram, as SVG.")]
 Experiments = Annotated[

@@ -8,6 +8,7 @@ import polars as pl
 
 from pipeline_lib.compare import settings
 from pipeline_lib.compare.read import OTHER_LABELS
+from pipeline_lib.compare.words import joined
 from pipeline_lib.report.labels import Note
 
 if TYPE_CHECKING:
@@ -35,10 +36,22 @@ def notes(results: Results, groups: pl.DataFrame) -> list[Note]:
     """
     return [
         _labels(results.cells),
+        _validation(results),
         *settings.notes(results),
+        settings.made_with(results),
         *(_length(groups, measure) for measure in MEASURES),
         _tuning(results.compare),
     ]
+
+
+def chosen(compare: Compare) -> str:
+    """What was chosen by which images."""
+    tuned = any(method.tried for method in compare.methods.values())
+    settings_too = ", settings were tried on validation images" if tuned else ""
+    return (
+        f"No test image chose anything: weights are kept by validation images or as they are at the end{settings_too}, "
+        f"and test images were looked at once, when all was done."
+    )
 
 
 def asked(results: Results) -> str:
@@ -110,6 +123,22 @@ def _labels(cells: pl.DataFrame) -> Note:
     )
 
 
+def _validation(results: Results) -> Note:
+    """What the validation images tell, which is beside the budget."""
+    told: dict[str, list[str]] = {}
+    for row in results.cells.rows(named=True):
+        labels = results.params[row["key"]]["split"]["val_labels"]
+        if row["method"] != OTHER_LABELS:
+            words = (
+                "each with its true label, beside those of the budget"
+                if labels == "clean"
+                else "labels as weak as those of training"
+            )
+            told.setdefault(words, []).append(row["val_images"])
+    each = [f"{_range(pl.Series(images))} images, {words}" for words, images in told.items()]
+    return Note("validation images", "equal", "; ".join(each) or "each with its true label")
+
+
 def _length(groups: pl.DataFrame, measure: str) -> Note:
     values = groups[measure]
     if values.null_count():
@@ -131,13 +160,25 @@ def _alike(groups: pl.DataFrame, measure: str) -> bool:
 
 
 def _told(groups: pl.DataFrame, measure: str) -> str:
-    """The amounts, and who had the least and the most."""
-    means = groups.group_by("contender", maintain_order=True).agg(pl.col(measure).mean())
-    ordered = means.sort(measure, maintain_order=True)
-    (least, low), (most, high) = ordered.row(0), ordered.row(-1)
+    """The amounts, by budget where they depend on it; and who had the least and the most."""
+    lowest: dict[str, str] = {}
+    for row in groups.sort(measure, maintain_order=True).rows(named=True):
+        lowest.setdefault(row["budget"], _number(row[measure]))
     if _alike(groups, measure):
-        return f"{_number(low)} {MEASURES[measure]}, within 2 %"
-    return f"{_number(low)} ({least}) to {_number(high)} ({most}) {MEASURES[measure]}"
+        if len(set(lowest.values())) == 1:
+            return f"{lowest.popitem()[1]} {MEASURES[measure]}, within 2 %"
+        each = joined(f"{amount} with {budget}" for budget, amount in lowest.items())
+        return f"{each}: {MEASURES[measure]}, within 2 %"
+    ordered = groups.sort(measure, maintain_order=True).rows(named=True)
+    own: dict[str, set[str]] = {}
+    for row in ordered:
+        own.setdefault(row["contender"], set()).add(_number(row[measure]))
+    low, high = (
+        f"{_number(row[measure])} ({row['contender']}"
+        + (f" with {row['budget']})" if len(own[row["contender"]]) > 1 else ")")
+        for row in (ordered[0], ordered[-1])
+    )
+    return f"{low} to {high} {MEASURES[measure]}"
 
 
 def _range(values: pl.Series) -> str:

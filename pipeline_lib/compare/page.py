@@ -107,6 +107,8 @@ def _equal(results: Results, found: Tables) -> dict[str, Any]:
     return {
         "fairness": fairness.notes(results, found.groups),
         "asked": fairness.asked(results),
+        "chosen": fairness.chosen(results.compare),
+        "stretched": results.compare.amount is not None,
         "of_time": fairness.of_time(results, found.groups, read=read),
         "changes": settings.changes(results),
         "costs": fairness.costs(results),

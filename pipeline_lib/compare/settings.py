@@ -55,6 +55,23 @@ def notes(results: Results) -> list[Note]:
     return [_note(results, name, section) for name, section in SECTIONS.items()]
 
 
+def made_with(results: Results) -> Note:
+    """Whether all cells ran on the same kind of device, with the same versions: their bits depend on it."""
+    who: dict[str, dict[str, dict[str, None]]] = {}
+    for row in results.cells.rows(named=True):
+        for name, value in results.phases[row["key"]]["made_with"].items():
+            who.setdefault(name, {}).setdefault(in_yaml(value), {})[row["contender"]] = None
+    told = [
+        f"{name} {'; '.join(f'{value} ({joined(names)})' for value, names in values.items())}"
+        for name, values in who.items()
+        if len(values) > 1
+    ]
+    if told:
+        return Note("made with", "not equal", "; ".join(told))
+    same = ", ".join(f"{name} {next(iter(values))}" for name, values in who.items())
+    return Note("made with", "equal", same)
+
+
 def _note(results: Results, name: str, section: str) -> Note:
     told = _differing(_by_contender(results, section), stretched=results.compare.amount is not None)
     sought = _sought(results) if section == "train" else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,18 +13,17 @@ from pipeline_lib.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
 
 def scores(
-    folders: Sequence[Path], budget: str | None
+    folders: Sequence[str], budget: str | None
 ) -> tuple[list[str], list[str], NDArray[np.float64]]:
     """Mean accuracy over seeds by dataset and contender.
 
     Args:
-        folders: each `reports/compare` of a comparison on one dataset.
+        folders: each `reports/compare` of a comparison on one dataset, perhaps after the dataset's name and `=`.
         budget: which label budget; None where every comparison has one.
 
     Returns:
@@ -33,21 +33,46 @@ def scores(
         UserError: A folder holds no comparison, or another budget; a dataset is there twice; no contender is
             common to all.
     """
-    means = [_means(folder, budget) for folder in folders]
-    datasets = [_dataset(folder) for folder in folders]
+    named = [_named(folder) for folder in folders]
+    means = [_means(folder, budget) for _, folder in named]
+    datasets = [name or _dataset(folder) for name, folder in named]
     twice = sorted({name for name in datasets if datasets.count(name) > 1})
     if twice:
-        msg = f"{', '.join(twice)}: is there twice; seeds or budgets of one dataset are no datasets of their own"
+        msg = (
+            f"{', '.join(twice)}: is there twice; seeds or budgets of one dataset are no datasets of their own. "
+            f"Two datasets that are called the same get names by NAME=FOLDER"
+        )
         raise UserError(msg)
-    common = [name for name in means[0] if all(name in other for other in means)]
+    common = [contender for contender in means[0] if all(contender in other for other in means)]
     if not common:
-        msg = f"no method is in all of {', '.join(map(str, folders))}"
+        has = (
+            f"{folder} has {', '.join(map('-'.join, of))}"
+            for (_, folder), of in zip(named, means, strict=True)
+        )
+        msg = f"no method with a variant of the same name is in all comparisons: {'; '.join(has)}"
         raise UserError(msg)
-    return datasets, common, np.array([[of[name] for name in common] for of in means])
+    return datasets, _called(common), np.array([[of[one] for one in common] for of in means])
 
 
-def _means(folder: Path, budget: str | None) -> dict[str, float]:
-    groups = pl.DataFrame(pl.from_arrow(read_table(folder / "tables/groups.parquet")))
+def _named(folder: str) -> tuple[str | None, Path]:
+    """The name that a dataset is given, and the folder of the comparison on it."""
+    name, equals, path = folder.partition("=")
+    return (name, Path(path)) if equals and not Path(folder).exists() else (None, Path(folder))
+
+
+def _called(contenders: Sequence[tuple[str, str]]) -> list[str]:
+    """Methods and variants by what sets them apart."""
+    methods = {method for method, _ in contenders}
+    if len(methods) == len(contenders):
+        return [method for method, _ in contenders]
+    if len(methods) == 1:
+        return [variant for _, variant in contenders]
+    return [f"{method} {variant}" for method, variant in contenders]
+
+
+def _means(folder: Path, budget: str | None) -> dict[tuple[str, str], float]:
+    """By method and variant, in the order of the comparison."""
+    groups, cells = (_table(folder, name) for name in ("groups", "cells"))
     budgets = groups["budget"].unique(maintain_order=True).to_list()
     if budget is None and len(budgets) > 1:
         msg = f"{folder}: has budgets {', '.join(budgets)}; choose one with --budget"
@@ -56,9 +81,13 @@ def _means(folder: Path, budget: str | None) -> dict[str, float]:
     if own.is_empty():
         msg = f"{folder}: has no budget {budget}, but {', '.join(budgets)}"
         raise UserError(msg)
-    return dict(own.select("contender", "mean").iter_rows())
+    who = {row["contender"]: (row["method"], row["variant"]) for row in cells.rows(named=True)}
+    return {who[contender]: mean for contender, mean in own.select("contender", "mean").iter_rows()}
 
 
 def _dataset(folder: Path) -> str:
-    cells = pl.DataFrame(pl.from_arrow(read_table(folder / "tables/cells.parquet")))
-    return str(cells["dataset"][0])
+    return str(_table(folder, "cells")["dataset"][0])
+
+
+def _table(folder: Path, name: str) -> pl.DataFrame:
+    return pl.DataFrame(pl.from_arrow(read_table(folder / f"tables/{name}.parquet")))

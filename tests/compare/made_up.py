@@ -112,6 +112,7 @@ def results(
 def _params(cell: Cell, compare: Compare) -> dict[str, Any]:
     """As in cell.json, of a few sections."""
     params = {
+        "split": {"val_labels": "like_train"},
         "model": {"name": "small_cnn", "width": 16},
         "train": {"epochs": 20, "steps_per_epoch": STEPS // 20, "learning_rate": 0.05},
         "method": cell.method,
@@ -216,6 +217,7 @@ def _phases(cell: Cell) -> dict[str, Any]:
         "reasons": {"learning_rate": "it fell fastest"},
     }
     return {
+        "made_with": {"torch": "2.15.0", "device": "cpu", "processes": 1},
         **({"found": found} if cell.method == "two_phase" else {}),
         "phases": [
             {

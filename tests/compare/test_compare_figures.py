@@ -79,6 +79,8 @@ def test_labels_are_an_axis_only_where_they_differ():
     found = amounts.data(cells, {"few": 20.0, "many": 400.0})
     assert found.rows() == [("", "m", 20.0, 0.6, 0.5, 0.7), ("", "m", 400.0, 0.85, 0.8, 0.9)]
     assert amounts.data(cells, {"few": 20.0, "many": 20.0}).is_empty()
+    alike = {"few": 20.0, "many": 400.0, "other": 400.0}
+    assert amounts.data(cells, alike).is_empty(), "two budgets are no two seeds of one"
     assert amounts.data(cells, {}).is_empty()
 
 

@@ -28,6 +28,7 @@ TIMES = {
     "mixmatch-standard": {"search": 200.0, "one": 10.0, "two": 30.0},
     "paws-standard": {"one": 5.0, "two": 5.0},
 }
+PARAMS = {"split": {"val_labels": "clean"}, "model": {}, "train": {"epochs": 2}}
 SECONDS = {"supervised": 1.0, "mixmatch": 0.2 + 0.6 + 1.2, "paws": 0.5}
 
 
@@ -57,12 +58,13 @@ def write_cell(folder, cell, *, same_images=True):
         {"phase": "one", "first_step": 0, "end": 60, "views_per_step": 10, "ended": "so"},
         {"phase": "two", "first_step": 60, "end": 100, "views_per_step": 30, "ended": "so"},
     ]
-    publish_json(folder / cell.key / "reports/train/phases.json", {"phases": phases})
+    about = {"phases": phases, "made_with": {"torch": "2.15.0"}}
+    publish_json(folder / cell.key / "reports/train/phases.json", about)
     if cell.method == "paws":
         publish_text(evaluated / "embedding.csv", "x,y,kind,class,predicted\n0,1,test,one,two\n")
     publish_text(folder / cell.key / "reports/train/range_test.csv", "\n")
     write_metrics(folder, cell, truth_N, predicted_N)
-    publish_json(folder / cell.key / "cell.json", {"params": {"model": {}, "train": {"epochs": 2}}})
+    publish_json(folder / cell.key / "cell.json", {"params": PARAMS})
     write_split(folder / cell.key / "data/split", cell, split_rng)
 
 

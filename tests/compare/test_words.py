@@ -202,6 +202,55 @@ def test_lengths_are_equal_within_two_percent():
     assert "compare-times" in found["seconds"].explanation
 
 
+def test_lengths_that_depend_on_the_budget_are_told_by_budget():
+    made = results(compare_section(methods=("supervised", "mixmatch")))
+    steps = pl.when(pl.col("budget") == "labels_20").then(500.0).otherwise(1500.0)
+    groups = tables(made).groups.with_columns(steps=steps)
+    (note,) = (note for note in fairness.notes(made, groups) if note.name == "steps")
+    assert (note.value, note.explanation) == (
+        "equal",
+        "500 with labels_20 and 1,500 with labels_100: optimizer steps of a training, within 2 %",
+    )
+    crossed = (pl.col("budget") == "labels_20") == (pl.col("contender") == "mixmatch")
+    groups = groups.with_columns(steps=pl.when(crossed).then(1500.0).otherwise(500.0))
+    (note,) = (note for note in fairness.notes(made, groups) if note.name == "steps")
+    assert note.value == "not equal"
+    assert note.explanation.startswith("500 (supervised with labels_20) to 1,500 (")
+
+
+def test_what_validation_images_tell_is_beside_the_budget():
+    made = results(compare_section(methods=("supervised", "oracle")))
+    assert notes(made)["validation images"].explanation == (
+        "135 images, labels as weak as those of training"
+    )
+    for key in made.params:
+        made.params[key]["split"] = {"val_labels": "clean"}
+    assert notes(made)["validation images"].explanation == (
+        "135 images, each with its true label, beside those of the budget"
+    )
+
+
+def test_cells_of_other_machines_are_told():
+    made = results(compare_section(methods=("supervised", "mixmatch")))
+    assert notes(made)["made with"].value == "equal"
+    assert notes(made)["made with"].explanation == "torch 2.15.0, device cpu, processes 1"
+    for key, phases in made.phases.items():
+        if key.startswith("mixmatch"):
+            phases["made_with"] |= {"device": "NVIDIA H200"}
+    assert (notes(made)["made with"].value, notes(made)["made with"].explanation) == (
+        "not equal",
+        "device cpu (supervised); NVIDIA H200 (mixmatch)",
+    )
+
+
+def test_settings_were_tried_only_where_some_were():
+    section = compare_section(methods=("supervised", "mixmatch"))
+    assert "settings were tried" not in fairness.chosen(section)
+    tuned = section.methods["mixmatch"].model_copy(update={"tried": 3})
+    section = section.model_copy(update={"methods": section.methods | {"mixmatch": tuned}})
+    assert "settings were tried on validation images" in fairness.chosen(section)
+
+
 @pytest.mark.parametrize(("milliseconds", "verdict"), [(10.2, "equal"), (10.3, "not equal")])
 def test_seconds_are_compared_too(milliseconds, verdict):
     times = {"supervised-standard": {"train": 10.0}, "mixmatch-standard": {"train": milliseconds}}

@@ -27,9 +27,10 @@ def data(cells: pl.DataFrame, amounts: Mapping[str, float]) -> pl.DataFrame:
         amounts: by budget, of those that belong on this axis.
 
     Returns:
-        Rows of `bands.SCHEMA`, the budget left empty; none where no two amounts differ.
+        Rows of `bands.SCHEMA`, the budget left empty; none where no two amounts differ, or where two are the
+        same: such budgets differ in something else.
     """
-    if len(set(amounts.values())) < 2:
+    if not 2 <= len(set(amounts.values())) == len(amounts):
         return SCHEMA.to_frame()
     own = cells.filter(pl.col("budget").is_in(list(amounts)))
     x = pl.col("budget").replace_strict(amounts, return_dtype=pl.Float64).alias("x")
