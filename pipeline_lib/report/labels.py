@@ -54,6 +54,13 @@ def protocol_words(summary: Mapping[str, Any]) -> str:
     return " ".join(said)
 
 
+def validation_words(summary: Mapping[str, Any]) -> str:
+    """Say that validation images tell more than training images; empty where they do not."""
+    if summary["val_labels"] != "clean" or summary["protocol"] == "clean":
+        return ""
+    return "Validation images tell their true labels."
+
+
 def _by_parameters(name: str, options: Mapping[str, Any]) -> str:
     listed = ", ".join(f"{key} {value}" for key, value in options.items())
     return f"Protocol {name}" + (f" with {listed}." if listed else ".")

@@ -14,7 +14,13 @@ from pipeline_lib.figures.co_occurrence import strongest
 from pipeline_lib.records import CONFIDENT
 from pipeline_lib.report.cards import mistake_cards, training_cards
 from pipeline_lib.report.facts import facts, made_with, measures, supervision
-from pipeline_lib.report.labels import annotator_notes, co_occurrence_words, notes, protocol_words
+from pipeline_lib.report.labels import (
+    annotator_notes,
+    co_occurrence_words,
+    notes,
+    protocol_words,
+    validation_words,
+)
 from pipeline_lib.report.numbers import number, percent
 
 if TYPE_CHECKING:
@@ -47,7 +53,7 @@ def render(
         facts=facts(inputs),
         made_with=made_with(inputs),
         supervision=supervision(inputs),
-        protocol=protocol_words(inputs.summary),
+        protocol=f"{protocol_words(inputs.summary)} {validation_words(inputs.summary)}".rstrip(),
         notes=notes(inputs),
         annotator_notes=annotator_notes(inputs.summary),
         num_annotators=inputs.summary.get("annotators", {}).get("count", 0),

@@ -25,7 +25,7 @@ from pipeline_lib.evaluation import tables
 from pipeline_lib.params.load import load
 from pipeline_lib.params.split import Annotations, Split
 from pipeline_lib.report.inputs import read_inputs
-from pipeline_lib.report.labels import protocol_words
+from pipeline_lib.report.labels import protocol_words, validation_words
 from pipeline_lib.report.page import render
 from pipeline_lib.report.panels import panels
 from tests.report.conftest import people
@@ -370,6 +370,13 @@ def test_a_protocol_that_somebody_added_is_told_by_its_parameters():
     said = protocol_words({"protocol": "neighbours", "parameters": options})
     assert said == "Protocol neighbours with rate 0.25, near True."
     assert protocol_words({"protocol": "plain", "parameters": {}}) == "Protocol plain."
+
+
+def test_validation_labels_that_are_better_than_those_of_training_are_told():
+    summary = {"protocol": "few_shot", "val_labels": "clean"}
+    assert validation_words(summary) == "Validation images tell their true labels."
+    assert validation_words(summary | {"val_labels": "like_train"}) == ""
+    assert validation_words(summary | {"protocol": "clean"}) == ""
 
 
 @pytest.mark.parametrize(
