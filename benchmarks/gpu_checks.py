@@ -275,7 +275,9 @@ def resume(options: argparse.Namespace) -> None:
     epoch = max(options.length // 6, 1)
 
     def params(name: str) -> Params:
-        train: Params = {"epochs": 6, "steps_per_epoch": epoch, "checkpoint_seconds": 0.5}
+        # By steps: saving takes a hundredth of the time at most, and these trainings are over before that.
+        saved = {"checkpoint_steps": max(epoch // 2, 1)}
+        train: Params = {"epochs": 6, "steps_per_epoch": epoch, **saved}
         phases = {"warmup_steps": epoch, "supervised_steps": epoch, "patience": 100}
         phases["semi_supervised_steps"] = 4 * epoch
         short: Params = {

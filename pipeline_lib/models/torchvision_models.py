@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
+import torch
 from torch import nn
 
 if TYPE_CHECKING:
@@ -50,6 +51,9 @@ class TorchvisionEncoder(nn.Module):
         small = stem == "small" or (stem == "auto" and max(size) <= SMALL_IMAGE)
         _adapt_stem(self.network, channels, small=small)
         self.width = _remove_head(self.network, num_classes)
+        for path, module in list(self.network.named_modules()):
+            if isinstance(module, nn.AdaptiveAvgPool2d) and _several(module.output_size):
+                _replace(self.network, path, AveragePool(module.output_size))
         for module in self.network.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum = bn_momentum
@@ -60,6 +64,35 @@ class TorchvisionEncoder(nn.Module):
         """Embed: (B, C, H, W) -> (B, D)."""
         features_BD: Tensor = self.network(images_BCHW)
         return features_BD.flatten(1)
+
+
+class AveragePool(nn.Module):
+    """nn.AdaptiveAvgPool2d to several values a side, whose own gradient on a GPU is not reproducible.
+
+    Args:
+        output_size: (height, width).
+    """
+
+    def __init__(self, output_size: tuple[int, int]) -> None:
+        super().__init__()
+        self.output_size = output_size
+
+    def forward(self, maps_BCHW: Tensor) -> Tensor:
+        """Means over rows, then over columns: (B, C, H, W) -> (B, C, *output_size)."""
+        for dim, out in zip((2, 3), self.output_size, strict=True):
+            side = maps_BCHW.shape[dim]
+            starts = [i * side // out for i in range(out)]
+            ends = [-(-(i + 1) * side // out) for i in range(out)]
+            means = [
+                maps_BCHW.narrow(dim, start, end - start).mean(dim, keepdim=True)
+                for start, end in zip(starts, ends, strict=True)
+            ]
+            maps_BCHW = torch.cat(means, dim)
+        return maps_BCHW
+
+
+def _several(output_size: Any) -> TypeGuard[tuple[int, int]]:  # noqa: ANN401 - torch allows a number, a pair, None
+    return isinstance(output_size, tuple) and max(output_size) > 1
 
 
 def _adapt_stem(network: nn.Module, channels: int, *, small: bool) -> None:

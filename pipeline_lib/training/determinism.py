@@ -25,6 +25,7 @@ def pin_processor(reproducible: str, threads: int) -> None:
     """
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    os.environ.setdefault("TORCHINDUCTOR_DETERMINISTIC", "1")
     if reproducible == "any_cpu":
         os.environ.update(ANY_CPU)
 
@@ -34,7 +35,8 @@ def deterministic_torch(threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
-    # The same as use_deterministic_algorithms(True), which imports the compiler first: 5 seconds.
+    # What use_deterministic_algorithms(True) does, which imports the compiler first (5 seconds) to set what
+    # `pin_processor` has set by the environment.
     torch.set_deterministic_debug_mode("error")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from pipeline_lib.errors import UserError
 from pipeline_lib.models.build import Architecture, build
 from pipeline_lib.models.predictor import Predictor, load_predictor, save_predictor
+from pipeline_lib.models.torchvision_models import AveragePool
 from pipeline_lib.params.model_names import check_model_name, torchvision_classifiers
 from pipeline_lib.rng import seeded_layers
 
@@ -132,6 +134,24 @@ def test_a_network_that_cannot_take_the_images_is_refused(name: str) -> None:
     tiny = replace(SMALL, name=name, image_height=8, image_width=8)
     with pytest.raises(UserError, match=f"model.name: {name} cannot take images of 8x8 pixels"):
         build(tiny)
+
+
+@pytest.mark.parametrize("side", [1, 2, 6, 7, 8, 20])
+@pytest.mark.parametrize("out", [(7, 7), (6, 6), (3, 5)])
+def test_average_pooling_is_torchs_with_a_gradient_that_a_gpu_can_repeat(side, out) -> None:
+    maps_BCHW = torch.randn(2, 3, side, side + 1, dtype=torch.float64, requires_grad=True)
+    ours, torchs = AveragePool(out)(maps_BCHW), nn.AdaptiveAvgPool2d(out)(maps_BCHW)
+    torch.testing.assert_close(ours, torchs)
+    weights = torch.randn_like(torchs)
+    gradients = [torch.autograd.grad((p * weights).sum(), maps_BCHW)[0] for p in (ours, torchs)]
+    torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize("name", ["vgg11", "alexnet", "resnet18"])
+def test_no_network_pools_in_a_way_that_a_gpu_cannot_repeat(name) -> None:
+    model = build(replace(SMALL, name=name, image_height=64, image_width=64))
+    pools = [m for m in model.modules() if isinstance(m, nn.AdaptiveAvgPool2d)]
+    assert all(pool.output_size in {1, (1, 1)} for pool in pools)
 
 
 def test_torchvision_names_are_those_torchvision_builds() -> None:
