@@ -42,6 +42,7 @@ HISTORY = Path("reports/train/history.csv")
 PHASES = Path("reports/train/phases.json")
 ENVIRONMENT = Path("reports/environment.json")
 HEAD = ("epoch", "step", "phase", "learning_rate", "loss")  # the first columns of the history
+PLOTTED = "val_loss"  # by dvc.yaml; validation images that tell nothing have none
 BATCH = 1024
 
 
@@ -59,7 +60,7 @@ def publish_training(
     labels_NK = _final_labels(trainer, architecture)
     publish_table(LABEL_STATE, _label_state(ids_N, labels_NK))
     publish_table(LABEL_HISTORY, _label_history(record))
-    publish_text(HISTORY, history_csv(record.rows))
+    publish_text(HISTORY, history_csv(record.rows, PLOTTED))
     made_with = _made_with(params, trainer)
     publish_json(PHASES, {"phases": record.phases, **_found(findings), "made_with": made_with})
     if findings:
@@ -155,9 +156,14 @@ def _label_history(record: Record) -> pa.Table:
     return pa.Table.from_pylist(rows, schema)
 
 
-def history_csv(rows: list[dict[str, float]]) -> str:
-    """The history as CSV: one line per evaluation, blank where a row has no such number."""
-    seen = {name for row in rows for name in row}
+def history_csv(rows: list[dict[str, float]], *always: str) -> str:
+    """The history as CSV: one line per evaluation, blank where a row has no such number.
+
+    Args:
+        rows: of `Record.rows`, or of a range test.
+        always: columns that are there although no row has such a number.
+    """
+    seen = {*always, *(name for row in rows for name in row)}
     # In an order of its own: that of a row depends on where an interrupted run went on.
     names = [n for n in HEAD if n in seen] + sorted(seen.difference(HEAD))
     text = io.StringIO()

@@ -297,6 +297,8 @@ def test_history_has_a_line_per_evaluation_and_blanks_where_nothing_was_measured
         {"epoch": 1, "step": 7, "loss": 1 / 3, "val_loss": 1.0},
     ]
     assert history_csv(rows) == "epoch,step,loss,val_loss\n0,0,,1.5\n1,7,0.333333,1\n"
+    assert history_csv(rows[:0], "val_loss") == "val_loss\n"
+    assert history_csv([{"epoch": 0, "loss": 2.0}], "val_loss") == "epoch,loss,val_loss\n0,2,\n"
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
