@@ -79,6 +79,11 @@ class Profile:
             for name, value in self.milliseconds.items()
         ]
         seconds = self.total / 1000
+        ratio = self.total / self.floor
+        # The device's best is measured too, a moment before.
+        disturbed = (
+            "; below 1: other work disturbed the measurement, run it again" if ratio < 1 else ""
+        )
         return [
             *parts,
             f"{'step':<10} {self.total:10.2f} ms: {self.images / seconds:,.0f} images and "
@@ -86,7 +91,7 @@ class Profile:
             f"{'floor':<10} {self.floor:10.2f} ms: {self.flop / 1e9:,.2f} GFLOP at "
             f"{self.flop_per_second / 1e9:,.0f} GFLOP/s, {self.bytes / 1e6:,.0f} MB at "
             f"{self.bytes_per_second / 1e9:,.1f} GB/s",
-            f"{'ratio':<10} {self.total / self.floor:10.1f}",
+            f"{'ratio':<10} {ratio:10.1f}{disturbed}",
         ]
 
     def as_json(self) -> dict[str, Any]:

@@ -267,10 +267,10 @@ def leaderboard(
 def _groups() -> Any:  # noqa: ANN401 - a frame of polars, which is imported late
     import polars as pl
 
-    from pipeline_lib.artifacts import read_table
     from pipeline_lib.cells.cell import COMPARISON
+    from pipeline_lib.cells.tables import table_of
 
-    return pl.from_arrow(read_table(COMPARISON / "tables/groups.parquet"))
+    return pl.from_arrow(table_of(COMPARISON, "groups"))
 
 
 def _experiments() -> Iterable[dict[str, Any]]:

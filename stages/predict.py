@@ -25,7 +25,10 @@ Inputs = Annotated[
     list[Path],
     typer.Argument(metavar="IMAGES...", help="Image files, folders, archives, Parquet tables."),
 ]
-Output = Annotated[Path, typer.Option("-o", "--output", help="The Parquet table to write.")]
+Output = Annotated[
+    Path,
+    typer.Option("-o", "--output", help="The table to write, of a name that ends in .parquet."),
+]
 Models = Annotated[Path, typer.Option(help="The folder of predictor.json.")]
 TopK = Annotated[int, typer.Option(min=1, help="How many of the likeliest classes to name.")]
 Abstain = Annotated[
@@ -56,6 +59,9 @@ def predict(
     """
     if output.resolve() in {path.resolve() for path in images}:
         msg = f"{output}: is one of the inputs; choose another name for the table"
+        raise UserError(msg)
+    if output.suffix != ".parquet":
+        msg = f"{output}: predictions are a Parquet table; give it a name that ends in .parquet"
         raise UserError(msg)
     from pipeline_lib.apply.sources import open_images
 

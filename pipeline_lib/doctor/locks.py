@@ -39,7 +39,7 @@ def _of_paths(root: Path, name: Path) -> Iterator[Finding]:
         yield Finding(
             str(name),
             "damaged, and every command of DVC stops at it",
-            "delete it when no DVC runs here",
+            "`doctor --fix` deletes it when no DVC runs here",
             _when_quiet(root, path),
         )
         return
@@ -47,7 +47,7 @@ def _of_paths(root: Path, name: Path) -> Iterator[Finding]:
         yield Finding(
             str(name),
             f"process {pid} has locked paths and is gone",
-            "remove its entries when no DVC runs here",
+            "`doctor --fix` removes its entries when no DVC runs here",
             _when_quiet(root, path, pid),
         )
 

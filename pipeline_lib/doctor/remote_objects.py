@@ -22,11 +22,17 @@ def why_missing(root: Path) -> str | None:
 
     Reads their objects on the remote, so that nobody is told to delete one for the fault of a server.
     """
+    from dvc.config import Config
     from dvc.repo import Repo
 
     wanted = recorded.missing(root)
     if not wanted:
         return None
+    if not Config(str(root / ".dvc")).get("core", {}).get("remote"):
+        return (
+            f"{len(wanted)} outputs are not here, and this checkout has no remote to fetch them from: "
+            f"`dvc remote add --default NAME URL` (docs/how-to/share.md), or make them: `dvc repro`"
+        )
     os.environ.setdefault("AWS_MAX_ATTEMPTS", "1")  # a pull has tried again and again before
     bad = []
     with Repo(str(root)) as repo:

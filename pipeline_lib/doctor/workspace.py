@@ -48,7 +48,8 @@ def check(root: Path) -> Checked:
         if why
     ]
     summary = f"{counted(len(files), 'file')} compared with the sha256 beside them"
-    found = (*unread, *damaged, *_half_written(root), *_untracked(root))
+    absent = _absent(root, made.difference(path.relative_to(root) for path in files))
+    found = (*unread, *absent, *damaged, *_half_written(root), *_untracked(root))
     return Checked("workspace", summary, found)
 
 
@@ -59,6 +60,19 @@ def _recorded(root: Path) -> tuple[set[Path], list[Finding]]:
     except UserError as error:
         what, _, to_do = str(error).partition("; ")
         return set(), [Finding("dvc.lock", what, to_do)]
+
+
+def _absent(root: Path, made: set[Path]) -> Iterator[Finding]:
+    """What is recorded and not there, as in a fresh clone, where nothing is wrong with that."""
+    names = sorted(str(name) for name in made if not (root / name).exists())
+    if names:
+        what = f"{listed(names)}: recorded in dvc.lock, and not here"
+        yield Finding(
+            counted(len(names), "output"),
+            what,
+            "`make pull` fetches, `dvc repro` makes",
+            problem=False,
+        )
 
 
 def _with_sidecar(folder: Path) -> list[Path]:

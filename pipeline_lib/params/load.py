@@ -7,7 +7,7 @@ import reprlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import BaseModel, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
@@ -35,7 +35,7 @@ SUPERCLASSED = ("cifar100",)  # datasets that come with superclasses
 class Params(Section):
     """The whole file. A stage takes the part that it is declared to depend on, and nothing else."""
 
-    seed: int
+    seed: int = Field(ge=0, lt=2**63)
     """The seed of everything: splits, candidates, weights, order, augmentation."""
     method: str
     """Which method trains: a name from `methods`."""

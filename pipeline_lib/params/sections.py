@@ -239,6 +239,9 @@ class Train(Section):
         if self.nesterov and self.optimizer == "sgd" and self.momentum == 0:
             msg = "train.nesterov: needs a momentum above 0"
             raise ValueError(msg)
+        if self.patience is not None and self.select == "last":
+            msg = "train.patience: needs a rule by which an evaluation can be worse; set train.select to another, or patience to null"
+            raise ValueError(msg)
         return self
 
 

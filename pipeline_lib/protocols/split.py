@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline_lib.errors import UserError, listed
+from pipeline_lib.params.split import Split
 from pipeline_lib.protocols import agreement, clean
 from pipeline_lib.protocols.duplicates import describe, first_copies, resolve_rule, warnings
 from pipeline_lib.protocols.labels import (
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pipeline_lib.params.split import Split
     from pipeline_lib.protocols.labels import Part, Pixels
     from pipeline_lib.records import Kind
 
@@ -176,7 +176,8 @@ def _check_classes(train: Weakened, protocol: str) -> None:
     names, candidates_NK = train.labels.class_names, train.candidates_NK
     telling_N = candidates_NK.sum(axis=1) < len(names)
     if not telling_N.any():
-        advice = "" if protocol == "given" else f"let split.{protocol} keep more of the labels, or "
+        has_knobs = protocol in Split.model_fields
+        advice = f"let split.{protocol} keep more of the labels, or " if has_knobs else ""
         msg = (
             f"no training image says anything of its class: all candidate sets hold all classes; "
             f"{advice}give labels"

@@ -30,7 +30,7 @@ def weaken(labels: Labels, task: Task, part: Part) -> Weakened:
     if options.force_ambiguous and labels.num_classes <= 2:
         msg = (
             "split.uniform_candidates.force_ambiguous: of two classes both would always be candidates, "
-            "which says nothing; set it to false"
+            "which says nothing; set it to false, or learn from the labels themselves: method: oracle"
         )
         raise UserError(msg)
     wrong_KK = 1.0 - np.eye(labels.num_classes)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from pipeline_lib.artifacts import read_table
+from pipeline_lib.cells.tables import table_of
 from pipeline_lib.errors import UserError
 
 if TYPE_CHECKING:
@@ -90,4 +90,4 @@ def _dataset(folder: Path) -> str:
 
 
 def _table(folder: Path, name: str) -> pl.DataFrame:
-    return pl.DataFrame(pl.from_arrow(read_table(folder / f"tables/{name}.parquet")))
+    return pl.DataFrame(pl.from_arrow(table_of(folder, name)))

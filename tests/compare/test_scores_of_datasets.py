@@ -76,6 +76,11 @@ def test_two_datasets_of_ones_own_get_names(tmp_path):
     assert scores([folders[0], equals], None)[0] == ["image_folder", "svhn"]
 
 
+def test_a_comparison_that_has_not_run_is_told(tmp_path):
+    with pytest.raises(UserError, match=r"groups\.parquet: missing; `make compare` makes it"):
+        scores([str(tmp_path)], None)
+
+
 def test_a_budget_is_chosen_where_there_are_several(tmp_path):
     means = {("fixmatch", "usual"): 0.8}
     folder = write(tmp_path / "a", "svhn", means, budgets=("few", "many"))

@@ -31,6 +31,7 @@ from pipeline_lib.doctor import (
     workspace,
 )
 from pipeline_lib.doctor.finding import Finding
+from pipeline_lib.doctor.remote_objects import why_missing
 from pipeline_lib.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -192,6 +193,22 @@ def test_a_flipped_bit_in_the_cache_is_found_and_made_anew(toy: Toy) -> None:
     toy.ok("dvc", "repro", "-q")
     assert (toy.root / "data/made.txt").read_bytes() == CACHED == path.read_bytes()
     assert cache.check(toy.root).findings == workspace.check(toy.root).findings == ()
+
+
+def test_outputs_that_a_clone_has_not_fetched_are_no_problem_and_told(toy: Toy) -> None:
+    for path in (toy.root / "data").iterdir():
+        path.unlink()
+    finding = only(workspace.check(toy.root).findings)
+    assert not finding.problem
+    assert "recorded in dvc.lock, and not here; `make pull` fetches, `dvc repro` makes" in str(
+        finding
+    )
+    for path in (toy.root / ".dvc/cache/files/md5").glob("*/*"):
+        path.chmod(0o644)
+        path.unlink()
+    why = why_missing(toy.root)
+    assert why is not None
+    assert "this checkout has no remote to fetch them from: `dvc remote add --default" in why
 
 
 def test_the_cache_that_clones_share_is_looked_at(toy: Toy) -> None:

@@ -282,6 +282,12 @@ def test_no_file(tmp_path):
         ),
         ({"train__momentum": "0.0"}, "train.nesterov: needs a momentum above 0"),
         (
+            {"train__patience": "2", "train__select": "last"},
+            "train.patience: needs a rule by which an evaluation can be worse",
+        ),
+        ({"seed": "-1"}, "seed: -1: input should be greater than or equal to 0"),
+        ({"seed": "9223372036854775808"}, "seed: 9223372036854775808: input should be less than"),
+        (
             {"model__name": "smal_cnn"},
             "model.name: no model 'smal_cnn' (did you mean 'small_cnn'?); choose small_cnn,",
         ),

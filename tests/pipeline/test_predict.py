@@ -289,3 +289,6 @@ def test_row_40_what_is_not_there_is_named(tmp_path: Path) -> None:
         applied(tmp_path / "file")
     code, said = command(tmp_path, "file", "-o", "file")
     assert (code, said) == (1, "file: is one of the inputs; choose another name for the table\n")
+    code, said = command(tmp_path, "file", "-o", "p.csv")
+    ends = "give it a name that ends in .parquet"
+    assert (code, said) == (1, f"p.csv: predictions are a Parquet table; {ends}\n")

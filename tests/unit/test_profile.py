@@ -39,6 +39,9 @@ def test_the_floor_is_the_slower_of_arithmetic_and_traffic() -> None:
     assert "2,000 images and 4,000 views a second" in text
     assert text.splitlines()[0].split() == ["data", "1.00", "ms", "25.0%"]
     assert text.splitlines()[-1].split() == ["ratio", "2.0"]
+    assert slow_memory.lines()[-1].startswith(
+        "ratio             0.8; below 1: other work disturbed"
+    )
 
 
 @pytest.mark.parametrize("method", ["mixmatch", "paws", "two_phase"])
