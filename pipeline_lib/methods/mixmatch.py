@@ -71,6 +71,8 @@ class MixMatch(SemiSupervised):
         """`L_X + lambda_U(step) L_U` (eqs. 2 to 5)."""
         labeled_BCHW, views = batch.views["labeled"][0], batch.views["unlabeled"]
         log_p_UK = self.guess(views)
+        if self.some_partial:
+            log_p_UK = self.possible(log_p_UK.exp(), batch).log()
         q_UK = sharpen(log_p_UK, self.params.temperature)
         self.remember(batch, q_UK)
         labeled = len(labeled_BCHW)

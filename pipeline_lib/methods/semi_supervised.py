@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 class SemiSupervised(Method):
     """A labeled and an unlabeled stream, and a table of the labels guessed last.
 
-    An image with several candidates belongs to the labeled set: its target is uniform on them.
+    An image with several candidates belongs to both: as a labeled one its target is uniform on them, and as an
+    unlabeled one it is taken for one of them.
 
     Args:
         name: of the method, for its messages.
@@ -46,12 +47,15 @@ class SemiSupervised(Method):
         super().__init__(problem, model)
         self.batch_size = problem.batch_size
         self.labeled_N = images_with_role(problem, "labeled", "partial", "labeled_and_unlabeled")
-        self.unlabeled_N = images_with_role(problem, "unlabeled", "labeled_and_unlabeled")
+        self.unlabeled_N = images_with_role(
+            problem, "unlabeled", "partial", "labeled_and_unlabeled"
+        )
+        self.some_partial = "partial" in problem.roles
         if len(self.labeled_N) == 0 or len(self.unlabeled_N) == 0:
             msg = (
                 f"method: {name} learns from labeled and unlabeled images; of {len(problem.roles)} training "
-                f"images {len(self.labeled_N)} are labeled or partial and {len(self.unlabeled_N)} unlabeled: use "
-                f"split.protocol few_shot, leave labels blank in the table, or take another method"
+                f"images {len(self.labeled_N)} are labeled or partial and {len(self.unlabeled_N)} unlabeled or "
+                f"partial: use split.protocol few_shot, leave labels blank in the table, or take another method"
             )
             raise UserError(msg)
         self.register_buffer("guesses_NK", uniform_targets(problem.candidates_NK))
@@ -67,6 +71,18 @@ class SemiSupervised(Method):
     def labeled_targets(self, batch: Batch) -> Tensor:
         """Target of each labeled image: uniform on its candidates (B, K)."""
         return uniform_targets(batch.candidates["labeled"])
+
+    def possible(self, p_UK: Tensor, batch: Batch) -> Tensor:
+        """Predictions on the unlabeled batch, of partially labeled images restricted to their candidates.
+
+        Labeled ones are treated as if they had no label (FixMatch, section 2.4).
+        """
+        if not self.some_partial:
+            return p_UK
+        candidates_UK = batch.candidates["unlabeled"]
+        number_U1 = candidates_UK.sum(dim=1, keepdim=True)
+        partial_U1 = (number_U1 > 1) & (number_U1 < candidates_UK.shape[1])
+        return torch.where(partial_U1, restrict(p_UK, candidates_UK), p_UK)
 
     @torch.no_grad()
     def remember(self, batch: Batch, guesses_BK: Tensor) -> None:
@@ -122,7 +138,7 @@ class Consistency(SemiSupervised):
         logits = self.model(torch.cat(parts)).split([len(part) for part in parts])
         labeled_BK, weak_UK, strong_UK = logits
         with torch.no_grad():
-            p_UK = torch.softmax(wide(weak_UK), dim=1)
+            p_UK = self.possible(torch.softmax(wide(weak_UK), dim=1), batch)
             weights_U = self.weigh(p_UK)
             self.remember(batch, p_UK)
         supervised = soft_cross_entropy(labeled_BK, self.labeled_targets(batch))

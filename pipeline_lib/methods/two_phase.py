@@ -132,7 +132,7 @@ class TwoPhase(Consistency):
         labeled_BCHW = batch.views["labeled"][0]
         plain_UCHW, strong_UCHW = batch.views["unlabeled"]
         with torch.no_grad():
-            p_UK = torch.softmax(teacher(plain_UCHW), dim=1)
+            p_UK = self.possible(torch.softmax(teacher(plain_UCHW), dim=1), batch)
             weights_U = self.weigh(p_UK)
             self.remember(batch, p_UK)
         logits = self.model(torch.cat([labeled_BCHW, strong_UCHW]))

@@ -13,7 +13,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from pipeline_lib.errors import UserError, in_one_line
 from pipeline_lib.params.compare import Compare
-from pipeline_lib.params.methods import KINDS, Methods
+from pipeline_lib.params.methods import Methods
 from pipeline_lib.params.section import Section
 from pipeline_lib.params.sections import Data, Evaluate, Model, Report, Train
 from pipeline_lib.params.split import Split
@@ -29,6 +29,7 @@ LONGEST = 900  # characters of a line on a mistake
 _UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 # Protocols that leave no image unlabeled, and hardly one labeled.
 CANDIDATE_SETS = ("uniform_candidates", "class_dependent", "instance_candidates", "annotators")
+NEED_LABELS = ("supervised", "snn", "paws", "pawsb")
 SUPERCLASSED = ("cifar100",)  # datasets that come with superclasses
 
 
@@ -59,12 +60,12 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _labels_suit_the_method(self) -> Self:
-        """Refuse candidate sets for methods that need labeled images, and often unlabeled ones too.
+        """Refuse candidate sets for methods that need labeled images.
 
-        The baselines of these methods learn from the sets that happen to hold one class.
+        Baselines learn from the sets that happen to hold one class.
         """
         protocol = self.split.protocol
-        if protocol in CANDIDATE_SETS and KINDS[self.method] == "few_shot":
+        if protocol in CANDIDATE_SETS and self.method in NEED_LABELS:
             baseline = self.method in {"supervised", "snn"}
             if not baseline or getattr(getattr(self.split, protocol), "force_ambiguous", False):
                 needs = "labeled" if baseline else "labeled and unlabeled"

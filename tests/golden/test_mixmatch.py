@@ -47,6 +47,10 @@ def softmax(z_BK):
     return e_BK / e_BK.sum(axis=1, keepdims=True)
 
 
+# Of the unlabeled images; the first one is partially labeled.
+CANDIDATES_UK = np.array([[0.0, 1, 1, 0]] + [[1.0, 1, 1, 1]] * (U - 1))
+
+
 def make_method(model=None, **changes):
     chosen = {
         "unlabeled_ratio": 2,
@@ -75,7 +79,7 @@ def make_batch(views=2):
     return Batch(
         {"labeled": torch.arange(B), "unlabeled": torch.arange(B, B + U)},
         {"labeled": (labeled,), "unlabeled": tuple(unlabeled)},
-        {"labeled": targets_BK, "unlabeled": torch.ones(U, K)},
+        {"labeled": targets_BK, "unlabeled": torch.tensor(CANDIDATES_UK).float()},
     )
 
 
@@ -95,6 +99,7 @@ def mixed_by_hand(method, batch, mixup):
     weight_PK = method.model.weight_PK.detach().numpy()
     views = [flat(view) for view in batch.views["unlabeled"]]
     guess_UK = sum(softmax(view @ weight_PK) for view in views) / len(views)
+    guess_UK = guess_UK * CANDIDATES_UK  # the sharpening makes the sum 1 again
     sharp_UK = guess_UK**2 / (guess_UK**2).sum(axis=1, keepdims=True)  # T = 0.5
     labels_BK = np.array([[1, 0, 0, 0], [0, 0.5, 0.5, 0], [0, 0, 0, 1.0]])
     x = np.concatenate([flat(batch.views["labeled"][0]), *views])

@@ -152,14 +152,14 @@ def test_a_method_trains_on_all_three_kinds_at_once(workspace, method) -> None:
         (("partial", "unlabeled"), "snn", r"snn learns from labeled images, and none"),
         (("partial", "unlabeled"), "paws", r"paws learns from labeled images, and none"),
         (
-            ("labeled", "partial"),
+            ("labeled",),
             "fixmatch",
-            r"fixmatch .* \d+ are labeled or partial and 0 unlabeled",
+            r"fixmatch .* \d+ are labeled or partial and 0 unlabeled or partial",
         ),
         (
-            ("labeled", "partial"),
+            ("labeled",),
             "mixmatch",
-            r"mixmatch .* \d+ are labeled or partial and 0 unlabeled",
+            r"mixmatch .* \d+ are labeled or partial and 0 unlabeled or partial",
         ),
         (("labeled", "partial"), "paws", r"paws learns from unlabeled images, and none"),
     ],
@@ -171,6 +171,23 @@ def test_what_a_method_cannot_use_is_refused_in_a_sentence(workspace, method, me
         workspace.run(method, "train")
     assert "\n" not in str(caught.value)
     assert not Path("models").exists()
+
+
+@pytest.mark.parametrize("method", ["fixmatch", "freematch", "softmatch", "mixmatch", "two_phase"])
+@pytest.mark.parametrize("workspace", [("partial",)], indirect=True)
+def test_methods_for_few_labels_learn_from_candidate_sets_alone(workspace, method) -> None:
+    """Every image has two candidates of three: what is guessed of it is one of them."""
+    lengths = {"warmup_steps": 8, "supervised_steps": 16, "semi_supervised_steps": 16}
+    workspace.params["methods"]["two_phase"] |= lengths | {"learning_rate": 0.01, "batch_size": 8}
+    workspace.run(method, "configure", "split", "train", "evaluate")
+    assert set(roles()) == {"partial"}
+    metrics = json.loads(Path("reports/metrics.json").read_text(encoding="utf-8"))
+    assert metrics["test"]["accuracy"] > 0.5  # three classes
+    train = pq.read_table("data/split/train.parquet").sort_by("id").to_pylist()
+    states = pq.read_table("data/label_state.parquet").sort_by("id").to_pylist()
+    for row, state in zip(train, states, strict=True):
+        outside = set(range(3)) - set(row["candidates"])
+        assert all(state["probabilities"][k] == 0 for k in outside)
 
 
 def test_images_of_which_nothing_is_known_are_refused_altogether(tmp_path, monkeypatch) -> None:

@@ -184,7 +184,10 @@ def complaint(split: dict, method: str = "cr_dpll") -> str | None:
 @pytest.mark.parametrize(
     ("protocol", "method", "fits"),
     [
-        ("annotators", "fixmatch", False),
+        ("annotators", "pawsb", False),
+        ("annotators", "fixmatch", True),
+        ("uniform_candidates", "mixmatch", True),
+        ("instance_candidates", "two_phase", True),
         ("annotators", "supervised", True),
         ("instance_candidates", "paws", False),
         ("instance_candidates", "proden", True),
