@@ -189,7 +189,7 @@ def comparison_tables(folder: Path) -> list[str]:
             rows = list(csv.DictReader(file))
         filled = [key for key in rows[0] if any(row[key] for row in rows)]
         lines += [*plain_table([{key: row[key] for key in filled} for row in rows]), ""]
-    took = f"{content['seconds']} s, {content['cpu_seconds']} s of processor time"
+    took = f"{content['cpu_seconds']} s of processor time"
     where = f"{content['processor']}, {content['cores']} cores"
     return [
         *lines,
