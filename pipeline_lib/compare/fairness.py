@@ -125,7 +125,7 @@ def _labels(cells: pl.DataFrame) -> Note:
 
 def _validation(results: Results) -> Note:
     """What the validation images tell, which is beside the budget."""
-    told: dict[str, list[str]] = {}
+    told: dict[str, list[int]] = {}
     for row in results.cells.rows(named=True):
         labels = results.params[row["key"]]["split"]["val_labels"]
         if row["method"] != OTHER_LABELS:

@@ -170,8 +170,7 @@ class Split(Section):
     first, or only counted; `auto` = `error` for own images, `allow` for public datasets."""
     labeled_in_unlabeled: bool
     """The labeled images are in the unlabeled set too (FixMatch, PAWS) or not (MixMatch), where there are
-    unlabeled images at all. For methods for candidate sets it changes
-    nothing."""
+    unlabeled images at all. It changes nothing for methods for candidate sets."""
     annotations: Annotations
     uniform_candidates: UniformCandidates
     class_dependent: ClassDependent
