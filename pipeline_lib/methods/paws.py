@@ -43,7 +43,10 @@ class Paws(SupportMethod):
     def __init__(self, params: params.Paws, problem: Problem, model: Classifier) -> None:
         super().__init__(self.NAME, params, params.support_views, problem, model)
         self.params, self.phase = params, "pretrain"
-        self.unlabeled_N = images_with_role(problem, "unlabeled", "labeled_and_unlabeled")
+        # Of partially labeled images the candidates are not looked at: they are unlabeled ones here.
+        self.unlabeled_N = images_with_role(
+            problem, "unlabeled", "partial", "labeled_and_unlabeled"
+        )
         self.prediction = prediction_head(self.width) if params.prediction_head else nn.Identity()
         no_guess_N = torch.full((len(problem.roles),), NO_GUESS, dtype=torch.int16)
         self.register_buffer("guesses_N", no_guess_N)
@@ -65,7 +68,7 @@ class Paws(SupportMethod):
         if len(self.unlabeled_N) == 0:
             msg = (
                 f"method: {self.NAME} learns from unlabeled images, and none of the "
-                f"{len(self.problem.roles)} training images is one; use split.protocol few_shot, or method snn"
+                f"{len(self.problem.roles)} training images is one, or a partial one; use split.protocol few_shot, or method snn"
             )
             raise UserError(msg)
         if self.problem.batch_size < 2:

@@ -133,7 +133,7 @@ def test_row_11_all_classes_as_candidates_is_no_label(workspace: Workspace):
     workspace.run("split")
     rows = workspace.read("split/train.parquet")
     assert [row["role"] for row in rows if len(row["candidates"]) == 2] == ["unlabeled"] * 3
-    assert summary(workspace)["roles"]["train"] == {"labeled": 13, "unlabeled": 3}
+    assert summary(workspace)["roles"]["train"] == {"labeled_and_unlabeled": 13, "unlabeled": 3}
 
 
 def test_row_18_the_same_pixels_in_two_parts(workspace: Workspace):

@@ -163,4 +163,4 @@ def test_answers_added_to_a_table_are_trained_on_and_its_labels_still_test(
     known = {file for file, _ in named} | (set() if truth else set(answered))
     assert test <= {about[name]["id"] for name in known}
     assert test
-    assert set(roles.values()) == {"labeled", "unlabeled"}
+    assert set(roles.values()) == {"labeled_and_unlabeled", "unlabeled"}

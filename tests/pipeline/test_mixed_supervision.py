@@ -161,7 +161,7 @@ def test_a_method_trains_on_all_three_kinds_at_once(workspace, method) -> None:
             "mixmatch",
             r"mixmatch .* \d+ are labeled or partial and 0 unlabeled or partial",
         ),
-        (("labeled", "partial"), "paws", r"paws learns from unlabeled images, and none"),
+        (("labeled",), "paws", r"paws learns from unlabeled images, and none"),
     ],
     indirect=["workspace"],
 )

@@ -89,7 +89,7 @@ def test_a_limited_training_set_is_exact_covers_classes_and_keeps_its_candidates
 def test_uniform_candidates_hold_the_truth(counts, seed, rate, force):
     table = labels(counts)
     options = {"rate": rate, "force_ambiguous": force}
-    result = run(table, seed, uniform_candidates=options)
+    result = run(table, seed, uniform_candidates=options, labeled_in_unlabeled=False)
     truth = table["label"].to_pylist()
     for part in (result.train, result.val):
         for row in part.to_pylist():
