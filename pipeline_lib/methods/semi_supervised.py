@@ -75,7 +75,7 @@ class SemiSupervised(Method):
     def possible(self, p_UK: Tensor, batch: Batch) -> Tensor:
         """Predictions on the unlabeled batch, of partially labeled images restricted to their candidates.
 
-        Labeled ones are treated as if they had no label (FixMatch, section 2.4).
+        Those of the labeled set are treated as if they had no label, as in FixMatch.
         """
         if not self.some_partial:
             return p_UK
