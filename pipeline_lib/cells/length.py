@@ -37,6 +37,7 @@ def stretched(
     Raises:
         UserError: A phase would be left without a step, or an epoch; the time of a phase is not known.
     """
+    course = [(phase, views) for phase, views in course if phase.steps]
     total = sum(phase.steps * _cost(phase, views, length) for phase, views in course)
     if not total:
         msg = f"{params.method} has no steps, which no compare.amount can stretch; see train and methods"

@@ -24,7 +24,7 @@ SCHEMA = {
 def at_equal_time(results: Results) -> pl.DataFrame:
     """Validation accuracy when the fastest contender of a budget has ended, mean over seeds.
 
-    Each training is read at its last evaluation until then. Its learning rate was set for a longer course, which
+    Each training is read at its last evaluation until then, and at its first if there is none. Its learning rate was set for a longer course, which
     favours the fastest; `compare.equal: seconds` trains every method for that time. Empty where times are unknown.
 
     Returns:
@@ -37,7 +37,10 @@ def at_equal_time(results: Results) -> pl.DataFrame:
         return pl.DataFrame(schema=SCHEMA)
     ends = timed.group_by("budget", "contender", "seed").agg(pl.col("seconds").max())
     common = ends.group_by("budget").agg(pl.col("seconds").min().alias("until"))
-    reached = timed.join(common, on="budget").filter(pl.col("seconds") <= pl.col("until") + 1e-9)
+    # One that was still searching for its settings has done nothing but its first evaluation.
+    first = pl.col("seconds").min().over("budget", "contender", "seed")
+    in_time = (pl.col("seconds") <= pl.col("until") + 1e-9) | (pl.col("seconds") == first)
+    reached = timed.join(common, on="budget").filter(in_time)
     last = reached.sort("seconds").group_by("budget", "contender", "seed", maintain_order=True)
     rows = (
         last.last()

@@ -77,7 +77,7 @@ class Compare(Section):
         min_length=1
     )
     """Names for what is changed in `split` (and `data.limit`): how many labels, or which candidate rate."""
-    seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
+    seeds: list[Annotated[int, Field(ge=0, lt=2**63)]] = Field(min_length=1)
     """One training each, 0 or more; the same images, labels and validation for all methods of a seed."""
     pairs: Literal["all", "first", "previous"]
     """Which are tested against each other: all pairs, each with the first, or each with the one before it. Fewer

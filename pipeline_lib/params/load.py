@@ -60,20 +60,20 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _labels_suit_the_method(self) -> Self:
-        """Refuse candidate sets for methods that need labeled images.
+        """Refuse candidate sets of several classes each for methods that need labeled images.
 
-        Baselines learn from the sets that happen to hold one class.
+        These learn from the sets that happen to hold one class.
         """
         protocol = self.split.protocol
-        if protocol in CANDIDATE_SETS and self.method in NEED_LABELS:
-            baseline = self.method in {"supervised", "snn"}
-            if not baseline or getattr(getattr(self.split, protocol), "force_ambiguous", False):
-                needs = "labeled" if baseline else "labeled and unlabeled"
-                msg = (
-                    f"split.protocol: {protocol} gives every image several candidates, and "
-                    f"{self.method} learns from {needs} images; set auto, few_shot or mixed"
-                )
-                raise ValueError(msg)
+        ambiguous = protocol in CANDIDATE_SETS and getattr(
+            getattr(self.split, protocol), "force_ambiguous", False
+        )
+        if ambiguous and self.method in NEED_LABELS:
+            msg = (
+                f"split.protocol: {protocol} gives every image several candidates, and {self.method} learns "
+                f"from labeled images; set auto, few_shot or mixed, or split.{protocol}.force_ambiguous to false"
+            )
+            raise ValueError(msg)
         return self
 
     @model_validator(mode="after")

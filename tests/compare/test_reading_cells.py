@@ -260,6 +260,15 @@ def test_of_equal_time_counts_what_was_reached_by_then(written):
     }
 
 
+def test_of_equal_time_has_those_that_were_still_searching(copy):
+    """paws ends after half a second; mixmatch searches for a whole one."""
+    folder, section = copy
+    times = TIMES | {"mixmatch-standard": {"search": 1000.0, "one": 10.0, "two": 30.0}}
+    found = read(folder, section.model_copy(update={"ms_per_step": times}))
+    (row,) = tables(found).at_equal_time.filter(budget="few", contender="mixmatch").rows(named=True)
+    assert (row["at_seconds"], row["val_accuracy"]) == (1.0, 0.3)
+
+
 def test_other_test_images_for_every_seed_are_pooled(tmp_path):
     section = write(
         tmp_path, compare_section(METHODS[:2], budgets=("few",), seeds=SEEDS), same_images=False

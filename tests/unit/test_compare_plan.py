@@ -279,6 +279,22 @@ def test_all_phases_are_stretched_alike() -> None:
     assert content["train"]["steps_per_epoch"] is None
 
 
+def test_a_phase_without_steps_takes_no_time_and_gets_none() -> None:
+    params = of_method("paws")
+    content = params.model_dump()
+    content["methods"]["paws"]["finetune_steps"] = 0
+    params = check(content, PARAMS)
+    course = [
+        (replace(phase(360), name="pretrain"), 448),
+        (replace(phase(0), name="finetune"), 100),
+    ]
+    length = {"unit": "seconds", "amount": 3.66, "ms_per_step": {"pretrain": 10.0}}
+    for wanted in (length, {"unit": "steps", "amount": 366}):
+        found = stretched(params, course, wanted)
+        assert found["train"]["steps_per_epoch"] == 18
+        assert found["methods"]["paws"]["finetune_steps"] == 0, "the steps left over are left out"
+
+
 @given(st.dictionaries(st.sampled_from("ab"), st.integers()), st.data())
 def test_an_overlay_says_what_it_says_and_leaves_the_rest(section, data) -> None:
     changes = data.draw(st.dictionaries(st.sampled_from("abc"), st.integers()))

@@ -184,12 +184,14 @@ def complaint(split: dict, method: str = "cr_dpll") -> str | None:
 @pytest.mark.parametrize(
     ("protocol", "method", "fits"),
     [
-        ("annotators", "pawsb", False),
+        ("annotators", "pawsb", True),
+        ("uniform_candidates", "pawsb", False),
+        ("uniform_candidates", "snn", False),
         ("annotators", "fixmatch", True),
         ("uniform_candidates", "mixmatch", True),
         ("instance_candidates", "two_phase", True),
         ("annotators", "supervised", True),
-        ("instance_candidates", "paws", False),
+        ("instance_candidates", "paws", True),
         ("instance_candidates", "proden", True),
         ("mixed", "fixmatch", True),
         ("mixed", "proden", True),
@@ -206,7 +208,7 @@ def test_methods_that_need_labeled_images_refuse_protocols_of_candidate_sets(
     else:
         assert message == (
             f"params.yaml: split.protocol: {protocol} gives every image several candidates, and {method} "
-            f"learns from labeled and unlabeled images; set auto, few_shot or mixed"
+            f"learns from labeled images; set auto, few_shot or mixed, or split.{protocol}.force_ambiguous to false"
         )
 
 
