@@ -65,9 +65,8 @@ def publish_together(*paths: Path, sidecar: bool = True) -> Iterator[list[Path]]
             ready[_temporary(path)] = path
         yield list(ready)
         for temporary, path in list(ready.items()) if sidecar else ():
-            beside = path.with_name(path.name + SIDECAR)
             line = f"{sha256(temporary)}  {path.name}\n"
-            ready[written := _temporary(beside)] = beside
+            ready[written := _temporary(sidecar_of(path))] = sidecar_of(path)
             written.write_text(line, "utf-8", "surrogateescape")
         for temporary in ready:
             _flush(temporary)
@@ -315,6 +314,31 @@ def _unusable(path: Path, problem: str) -> UserError:
     return UserError(f"{path}: {in_one_line(problem)}; delete it, then `dvc repro`")
 
 
+def sidecar_of(path: Path) -> Path:
+    """Where the sha256 of a file stands."""
+    return path.with_name(path.name + SIDECAR)
+
+
+def recorded_sha256(path: Path) -> str:
+    """What the sidecar of a file says, whether or not the file is there.
+
+    Raises:
+        UserError: There is no sidecar, or it says nothing.
+    """
+    sidecar = sidecar_of(path)
+    try:
+        return sidecar.read_bytes().split()[0].decode("ascii")  # behind it is any name
+    except (OSError, ValueError, IndexError) as error:
+        msg = f"{sidecar}: missing or damaged; run `dvc repro` (or `dvc pull`) to get it"
+        raise UserError(msg) from error
+
+
+def discard(path: Path) -> None:
+    """Delete a file with its sidecar, as far as they are there."""
+    path.unlink(missing_ok=True)
+    sidecar_of(path).unlink(missing_ok=True)
+
+
 def sha256(path: Path) -> str:
     """Hex sha256 of a file, read in blocks."""
     with path.open("rb") as file:
@@ -343,7 +367,7 @@ def verify(path: Path) -> None:
         UserError: The file or its sidecar is missing or unreadable, or the bytes are not those that were
             written.
     """
-    sidecar = path.with_name(path.name + SIDECAR)
+    sidecar = sidecar_of(path)
     for needed in (path, sidecar):
         if not needed.is_file():
             msg = f"{needed}: missing; run `dvc repro` (or `dvc pull`) to get it"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -41,3 +42,16 @@ def in_one_line(text: object, limit: int = 200) -> str:
     """What a file or a library said, fit for a message: cut to `limit`, and nothing that moves a terminal."""
     words = " ".join(str(text).split())
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in words[:limit])
+
+
+def closest(given: str, names: Iterable[str], most: int = 1) -> list[str]:
+    """The names that a misspelt one is like, whatever its capitals."""
+    plain = {name.casefold(): name for name in names}
+    close = difflib.get_close_matches(given.casefold(), plain, most, 0.5)  # `nb` is half of `bn`
+    return [plain[name] for name in close]
+
+
+def did_you_mean(given: str, names: Iterable[str], most: int = 1) -> str:
+    """The question that ends a message, with a space before; nothing if no name is like the given one."""
+    close = closest(given, names, most)
+    return f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""

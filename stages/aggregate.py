@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-
-from rich.console import Console
 
 from pipeline_lib.cells.cell import COMPARISON
 from pipeline_lib.compare.build import build_comparison
-from pipeline_lib.compare.leaderboard import as_lines, as_table, of_groups
+from pipeline_lib.compare.leaderboard import of_groups
 from pipeline_lib.compare.read import read_results
 from pipeline_lib.params.load import load
-from stages.cli import run
+from stages.cli import print_table, run
 
 
 def main() -> None:
     """Write reports/compare/index.html, tables/, figures/ and summary.json."""
     found = build_comparison(read_results(load().compare, Path("data/classes.json")), COMPARISON)
-    rows = of_groups(found.groups)
-    if sys.stdout.isatty():
-        Console().print(as_table(rows))
-    else:
-        print(*as_lines(rows), sep="\n")
+    print_table(of_groups(found.groups))
     print(f"open {COMPARISON / 'index.html'}")
 
 

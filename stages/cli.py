@@ -12,7 +12,7 @@ from pipeline_lib.errors import UserError
 from pipeline_lib.parent import end_with_dvc
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 # What a full disk, a quota, a limit of size, and a folder that may not be written to answer.
 DISK = {
@@ -24,6 +24,21 @@ DISK = {
 def say(line: str) -> None:
     """Tell the user something now, not when the buffer is full."""
     print(line, flush=True)
+
+
+def print_table(rows: Sequence[Sequence[str]]) -> None:
+    """Print rows, the first of which is the head: as a table on a terminal, tab-separated elsewhere."""
+    if not sys.stdout.isatty():
+        print(*("\t".join(row) for row in rows), sep="\n")
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    head, *others = rows
+    table = Table(*head)
+    for row in others:
+        table.add_row(*row)
+    Console().print(table)
 
 
 def run(stage: Callable[..., None]) -> None:

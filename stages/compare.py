@@ -7,7 +7,6 @@ import json
 import signal
 import statistics
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,14 +14,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline_lib.cells.children import Children, Ended, ended_by_signals
+from pipeline_lib.cells.pipeline import FILE, NEEDED, show_to_dvc, stages_of
 from pipeline_lib.errors import InterruptedRunError, UserError, listed
+from stages.cli import print_table
 from stages.dvc_command import DVC, environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-FILE = "reports/compare/dvc.yaml"
-NEEDED = ("dvc.yaml:ingest", f"{FILE}:plan")  # by every cell
 LOGS = Path(".dvc/tmp/compare")
 WAITING = ("--wait-for-lock",)  # another DVC in the repository ends sooner or later
 SHOWN_LINES = 12  # of the log of a cell that failed
@@ -48,8 +47,6 @@ def compare(jobs: Jobs = 1) -> None:
     A cell that fails does not stop the others. After an interruption run the same command again: what is done
     is not done twice, and a training that was under way goes on from its resume state.
     """
-    from pipeline_lib.cells.pipeline import show_to_dvc
-
     show_to_dvc()
     children, left = Children(), Left()
     with ended_by_signals():
@@ -154,11 +151,10 @@ def _run_cell(children: Children, key: str) -> tuple[int, float]:
     Without its dependencies (`-s`): they are up to date, and shared ones would be locked. The lock of the
     repository is held for moments, and waited for.
     """
-    targets = (f"{FILE}:cell@{key}", f"{FILE}:cell_page@{key}")
     started = time.monotonic()
     with (LOGS / f"{key}.log").open("wb") as log:
         code = children.run(
-            [*DVC, *WAITING, "repro", "-s", *targets],
+            [*DVC, *WAITING, "repro", "-s", *stages_of(key)],
             env=environment(),
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -247,21 +243,15 @@ def leaderboard(
 
     With --experiments the interval is Wilson's, over test images; else it is over seeds.
     """
-    from rich.console import Console
-
     from pipeline_lib.compare import leaderboard as board
 
     if experiments:
         if budget:
             msg = "--budget: an experiment of DVC belongs to no budget; leave --budget or --experiments out"
             raise UserError(msg)
-        table = board.of_experiments(_experiments(), method)
+        print_table(board.of_experiments(_experiments(), method))
     else:
-        table = board.of_groups(_groups(), budget, method)
-    if sys.stdout.isatty():
-        Console().print(board.as_table(table))
-    else:
-        print(*board.as_lines(table), sep="\n")
+        print_table(board.of_groups(_groups(), budget, method))
 
 
 def _groups() -> Any:  # noqa: ANN401 - a frame of polars, which is imported late

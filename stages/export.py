@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from pipeline_lib.training.determinism import pin_processor
 
-
-class Choice(StrEnum):
-    """Which files are written."""
-
-    TORCH = "torch"
-    ONNX = "onnx"
-    BOTH = "both"
-
-
-Form = Annotated[Choice, typer.Option("--format", help="A program of torch.export, ONNX, or both.")]
+Form = Annotated[
+    Literal["torch", "onnx", "both"],
+    typer.Option("--format", help="A program of torch.export, ONNX, or both."),
+]
 Output = Annotated[Path, typer.Option("-o", "--output", help="The folder that gets the files.")]
 Models = Annotated[Path, typer.Option(help="The folder of predictor.json.")]
 Data = Annotated[Path, typer.Option(help="The folder of images.parquet, to compare with.")]
 
 
 def export(
-    form: Form = Choice.BOTH,
+    form: Form = "both",
     output: Output = Path("exported"),
     models: Models = Path("models"),
     data: Data = Path("data"),
@@ -39,6 +32,6 @@ def export(
     # After the threads are set: it imports torch.
     from pipeline_lib.apply import export as library
 
-    chosen = [name for name in library.NAMES if form in {Choice.BOTH, name}]
+    chosen = [name for name in library.NAMES if form in {"both", name}]
     for exported in library.export(models, data, output, chosen):
         print(exported)

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from pipeline_lib.errors import UserError
 from pipeline_lib.training.determinism import deterministic_torch, pin_processor
-
-
-class Device(StrEnum):
-    """Where the network runs."""
-
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
-    MPS = "mps"
-
 
 Inputs = Annotated[
     list[Path],
@@ -41,7 +30,9 @@ BatchSize = Annotated[
         help="Images per pass; by default 256; on a processor 128 of 32 pixels, fewer if they are larger.",
     ),
 ]
-On = Annotated[Device, typer.Option(help="Where the network runs.")]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where the network runs.")
+]
 
 
 def predict(
@@ -51,7 +42,7 @@ def predict(
     top_k: TopK = 5,
     abstain_below: Abstain = 0.0,
     batch_size: BatchSize = None,
-    device: On = Device.AUTO,
+    device: Device = "auto",
 ) -> None:
     """Say what is on images: the trained classifier's labels, with probabilities.
 

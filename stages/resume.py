@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from stages.cli import print_table
 
 if TYPE_CHECKING:
     from pipeline_lib.doctor.resume_states import State
@@ -29,16 +30,8 @@ def list_states() -> None:
     found = states(resume_root())
     if not found:
         print(f"no resume state in {resume_root()}")
-    elif sys.stdout.isatty():
-        from rich.console import Console
-        from rich.table import Table
-
-        table = Table(*HEAD)
-        for state in found:
-            table.add_row(*_row(state))
-        Console().print(table)
     else:
-        print(*("\t".join(row) for row in (HEAD, *map(_row, found))), sep="\n")
+        print_table([HEAD, *map(_row, found)])
 
 
 @app.command()

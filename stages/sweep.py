@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline_lib.errors import UserError, in_one_line
-from stages.compare import NEEDED, WAITING, changed
+from stages.compare import WAITING, changed
 from stages.dvc_command import DVC, dvc, environment
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def _run_experiments(
 
 
 def _run_cells(project: Project, engine: Engine, options: Options) -> None:
-    from pipeline_lib.cells.pipeline import show_to_dvc
+    from pipeline_lib.cells.pipeline import NEEDED, show_to_dvc, stages_of
     from pipeline_lib.sweep import plan
     from pipeline_lib.sweep.run import sweep as run
 
@@ -104,7 +104,7 @@ def _run_cells(project: Project, engine: Engine, options: Options) -> None:
 
     def bring_home(key: str) -> None:
         """Nothing is computed: DVC has the record of the run, and its outputs."""
-        command = [*DVC, *WAITING, "repro", *pulling, "-s", *plan.stages_of(key)]
+        command = [*DVC, *WAITING, "repro", *pulling, "-s", *stages_of(key)]
         done = subprocess.run(
             command, env=environment(), capture_output=True, text=True, check=False
         )

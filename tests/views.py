@@ -1,4 +1,4 @@
-"""Views for tests that do not care how images are changed."""
+"""Random images, and views for tests that do not care how images are changed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,16 @@ import torch
 from torch import Tensor
 
 from pipeline_lib.augment.policies import View
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def noise(batch: int, channels: int, height: int, width: int, seed: int = 11) -> Tensor:
+    """Images of random pixels, uint8 (B, C, H, W)."""
+    shape = (batch, channels, height, width)
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator(seed))
 
 
 class Shifts(NamedTuple):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline_lib.artifacts import SIDECAR, verify
+from pipeline_lib.artifacts import sidecar_of, verify
 from pipeline_lib.datasets.files.archives import DAMAGED, MAX_MEMBER_BYTES, open_archive
 from pipeline_lib.datasets.files.layout import endings, holds_no_image, is_clutter, is_image
 from pipeline_lib.datasets.files.shards import batches, encoded, image_column, open_parquet
@@ -165,7 +165,7 @@ def _read(source: str, content: Callable[[], bytes]) -> Given:
 def _table_rows(file: pq.ParquetFile, path: Path) -> Iterator[Given]:
     """Read a table with a column of image files, or data/images.parquet with its pixels."""
     ours = set(file.schema_arrow.names) >= OURS
-    if ours and path.with_name(path.name + SIDECAR).exists():
+    if ours and sidecar_of(path).exists():
         verify(path)
     image = "image" if ours else image_column(file.schema_arrow, str(path))
     number = 0

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from pipeline_lib.artifacts import SIDECAR
-from pipeline_lib.errors import UserError
+from pipeline_lib.artifacts import recorded_sha256
 from pipeline_lib.evaluation.intervals import wilson_95
 from pipeline_lib.models.description import DESCRIPTION, read_description
 from pipeline_lib.report.facts import supervision
@@ -53,25 +52,14 @@ def content(inputs: Inputs, data: Path, models: Path) -> dict[str, Any]:
         "reproduce": {
             "made_with": inputs.phases["made_with"],
             "sha256": {
-                **{f"data/{name}": recorded(data / name) for name in TABLES},
-                **{f"models/{name}": recorded(models / name) for name in (DESCRIPTION, WEIGHTS)},
+                **{f"data/{name}": recorded_sha256(data / name) for name in TABLES},
+                **{
+                    f"models/{name}": recorded_sha256(models / name)
+                    for name in (DESCRIPTION, WEIGHTS)
+                },
             },
         },
     }
-
-
-def recorded(path: Path) -> str:
-    """The sha256 that was written beside a file.
-
-    Raises:
-        UserError: There is none.
-    """
-    sidecar = path.with_name(path.name + SIDECAR)
-    try:
-        return sidecar.read_text(encoding="ascii").split()[0]
-    except (OSError, ValueError, IndexError) as error:
-        msg = f"{sidecar}: missing or damaged; run `dvc repro` (or `dvc pull`) to get it"
-        raise UserError(msg) from error
 
 
 def _model(about: Mapping[str, Any]) -> dict[str, Any]:

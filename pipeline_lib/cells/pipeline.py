@@ -8,6 +8,13 @@ from pipeline_lib.errors import UserError
 
 WRITTEN = COMPARISON / "pipeline.yaml"
 SEEN = COMPARISON / "dvc.yaml"
+FILE = SEEN.as_posix()  # what DVC calls it
+NEEDED = ("dvc.yaml:ingest", f"{FILE}:plan")  # what a cell depends on, made before any of them
+
+
+def stages_of(key: str) -> tuple[str, str]:
+    """The stages of DVC of a cell."""
+    return f"{FILE}:cell@{key}", f"{FILE}:cell_page@{key}"
 
 
 def show_to_dvc() -> None:

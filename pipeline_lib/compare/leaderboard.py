@@ -1,10 +1,8 @@
-"""Who is best, as a table for a terminal: of a comparison, or of DVC's experiments."""
+"""Who is best, as rows of text: of a comparison, or of DVC's experiments."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-
-from rich.table import Table
 
 from pipeline_lib.errors import UserError
 from pipeline_lib.evaluation.intervals import wilson_95
@@ -96,16 +94,3 @@ def _experiment(row: Mapping[str, Any]) -> tuple[str, ...]:
         f"{accuracy:.4f}",
         NONE if low is None else f"{low:.4f} to {high:.4f}",
     )
-
-
-def as_table(rows: Rows) -> Table:
-    """For a terminal."""
-    table = Table(*rows[0])
-    for row in rows[1:]:
-        table.add_row(*row)
-    return table
-
-
-def as_lines(rows: Rows) -> list[str]:
-    """For a file or a pipe: tab-separated."""
-    return ["\t".join(row) for row in rows]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from pipeline_lib.artifacts import SIDECAR, read_json, read_table, verify
+from pipeline_lib.artifacts import read_json, read_table, recorded_sha256, verify
 from pipeline_lib.cells.cell import CELLS, Cell, cells
 from pipeline_lib.compare.course import course, read_csv
 from pipeline_lib.errors import UserError, listed
@@ -178,7 +178,7 @@ def _refuse_unequal(folder: Path, listed_cells: Iterable[Cell]) -> None:
         for part in parts:
             path = folder / cell.key / SPLIT / f"{part}.parquet"
             verify(path)
-            digest = path.with_name(path.name + SIDECAR).read_text(encoding="ascii").split()[0]
+            digest = recorded_sha256(path)
             key, other = first.setdefault((cell.budget, str(cell.seed), part), (cell.key, digest))
             if other != digest:
                 msg = (

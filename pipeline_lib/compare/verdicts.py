@@ -151,23 +151,11 @@ def _compared(results: Results, budget: str, first: str, second: str) -> Compari
 
 
 def _flat(verdict: Comparison) -> dict[str, Any]:
+    """Its fields, and its intervals by their bounds; of these, `COMPARISONS` names the columns."""
     low, high = verdict.interval or (None, None)
     image_low, image_high = verdict.image_interval
-    same = (
-        "seeds",
-        "difference",
-        "sd",
-        "effect_size",
-        "test",
-        "p",
-        "p_holm",
-        "p_t",
-        "p_wilcoxon",
-        "p_mcnemar",
-        "refused",
-    )
     bounds = {"low": low, "high": high, "image_low": image_low, "image_high": image_high}
-    return {name: getattr(verdict, name) for name in same} | bounds
+    return vars(verdict) | bounds
 
 
 def _power(verdict: Comparison, alpha: float) -> dict[str, Any]:

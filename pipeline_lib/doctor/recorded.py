@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from pipeline_lib.cells.pipeline import FILE
 from pipeline_lib.doctor.cache import LISTING, OBJECTS, cache_folder, is_intact
 from pipeline_lib.doctor.commands import git_lines
 from pipeline_lib.errors import UserError
@@ -16,7 +17,7 @@ from pipeline_lib.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PIPELINES = ("dvc.yaml", "reports/compare/dvc.yaml")
+PIPELINES = ("dvc.yaml", FILE)
 
 
 def stages(root: Path, file: str) -> set[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline_lib.artifacts import SIDECAR, verify
+from pipeline_lib.artifacts import discard, recorded_sha256, verify
 from pipeline_lib.doctor.finding import Checked, Finding, counted, human
 from pipeline_lib.errors import UserError
 from pipeline_lib.training.resume import (
@@ -108,11 +108,10 @@ def _described(path: Path) -> str:
 def _here(inputs: Iterable[tuple[str, str]]) -> bool:
     """Whether the data that it learns from are those in this workspace."""
     for name, digest in inputs:
-        sidecar = Path(name + SIDECAR)
         try:
-            if sidecar.read_text().split()[:1] != [digest]:
+            if recorded_sha256(Path(name)) != digest:
                 return False
-        except (OSError, ValueError):
+        except UserError:
             return False
     return True
 
@@ -126,8 +125,7 @@ def _damaged(state: State) -> Iterator[Finding]:
                 continue  # a training has gone on from it meanwhile
 
             def drop(path: Path = path) -> str:
-                path.unlink(missing_ok=True)
-                path.with_name(path.name + SIDECAR).unlink(missing_ok=True)
+                discard(path)
                 return f"removed {path}"
 
             yield Finding(

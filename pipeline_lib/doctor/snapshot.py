@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from pipeline_lib.artifacts import SIDECAR, sha256
+from pipeline_lib.artifacts import recorded_sha256, sha256
 from pipeline_lib.datasets import image_parquet
 from pipeline_lib.datasets.files.fetch import resolve
 from pipeline_lib.datasets.files.layout import is_clutter, is_image
@@ -76,7 +76,7 @@ def _compared(data: Data, raw: Path) -> Iterator[tuple[str, Marks, Marks]]:
     if not shown.startswith("https://") and (place := resolve(shown)).exists():
         if data.name == "image_parquet":
             shards = raw.rglob(f"*{image_parquet.ENDING}")
-            held = {path.relative_to(raw).as_posix(): _noted(path) for path in shards}
+            held = {path.relative_to(raw).as_posix(): recorded_sha256(path) for path in shards}
             found = {name: sha256(Path(path)) for name, path in image_parquet.sources(data).items()}
             yield shown, held, found
         elif (
@@ -85,14 +85,9 @@ def _compared(data: Data, raw: Path) -> Iterator[tuple[str, Marks, Marks]]:
             if place.is_dir():
                 yield shown, _packed(raw / ARCHIVE), _lying(place)
             else:
-                yield shown, {"": _noted(raw / ARCHIVE)}, {"": sha256(place)}
+                yield shown, {"": recorded_sha256(raw / ARCHIVE)}, {"": sha256(place)}
     if data.table and (raw / TABLE).is_file() and (table := resolve(data.table)).is_file():
-        yield data.table, {"": _noted(raw / TABLE)}, {"": sha256(table)}
-
-
-def _noted(path: Path) -> str:
-    """The sha256 beside a file of the snapshot."""
-    return path.with_name(path.name + SIDECAR).read_text(encoding="utf-8")[:64]
+        yield data.table, {"": recorded_sha256(raw / TABLE)}, {"": sha256(table)}
 
 
 def _packed(archive: Path) -> Marks:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline_lib.artifacts import SIDECAR, TEMPORARY_PREFIX, verify
+from pipeline_lib.artifacts import SIDECAR, TEMPORARY_PREFIX, discard, verify
 from pipeline_lib.doctor import recorded
 from pipeline_lib.doctor.commands import git_lines, ignored
 from pipeline_lib.doctor.finding import Checked, Finding, counted
@@ -100,8 +100,7 @@ def _damage(root: Path, path: Path, why: str, made: bool) -> Finding:
     what = what.partition(";")[0]
 
     def repair() -> str:
-        path.unlink(missing_ok=True)
-        path.with_name(path.name + SIDECAR).unlink(missing_ok=True)
+        discard(path)
         return f"removed {name}: `dvc repro` makes or fetches it"
 
     # Git keeps what DVC does not, and a person what neither does: such a file may be the only one.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from pipeline_lib.errors import did_you_mean
 from pipeline_lib.params.methods import KINDS
 from pipeline_lib.params.section import Section
 
@@ -42,16 +42,13 @@ def _about_training(overlay: dict[str, Any]) -> dict[str, Any]:
 
 def _about_labels(overlay: dict[str, Any]) -> dict[str, Any]:
     """Refuse what is not the same for all methods by its nature."""
-    keys = [f"data.{key}" for key in overlay["data"]] if _is_section(overlay, "data") else []
-    for key in [*(section for section in overlay if section != "data" or not keys), *keys]:
-        if key not in OF_BUDGETS:
-            msg = f"{key}: may change {' and '.join(OF_BUDGETS)} only; what trains belongs in compare.variants"
-            raise ValueError(msg)
+    for section, content in overlay.items():
+        in_data = section == "data" and isinstance(content, dict)
+        for key in [f"data.{name}" for name in content] if in_data else [section]:
+            if key not in OF_BUDGETS:
+                msg = f"{key}: may change {' and '.join(OF_BUDGETS)} only; what trains belongs in compare.variants"
+                raise ValueError(msg)
     return overlay
-
-
-def _is_section(overlay: dict[str, Any], name: str) -> bool:
-    return isinstance(overlay.get(name), dict)
 
 
 class Contender(Section):
@@ -94,8 +91,7 @@ class Compare(Section):
     def _methods_are_known(self) -> Self:
         for name in self.methods:
             if name not in KINDS:
-                close = difflib.get_close_matches(name, KINDS, n=1)
-                hint = f" (did you mean {close[0]!r}?)" if close else ""
+                hint = did_you_mean(name, KINDS)
                 msg = f"compare.methods.{name}: is not one of {', '.join(KINDS)}{hint}"
                 raise ValueError(msg)
             for other in self.methods[name].params.get("methods") or {}:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import reprlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -11,7 +10,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from pipeline_lib.errors import UserError, in_one_line
+from pipeline_lib.errors import UserError, closest, did_you_mean, in_one_line
 from pipeline_lib.params.compare import Compare
 from pipeline_lib.params.methods import Methods
 from pipeline_lib.params.section import Section
@@ -54,7 +53,7 @@ class Params(Section):
     def _known(cls, name: str) -> str:
         names = list(Methods.model_fields)
         if name not in names:
-            msg = f"{name!r} is not one of {', '.join(names)}{_suggestion(name, names)}"
+            msg = f"{name!r} is not one of {', '.join(names)}{did_you_mean(name, names)}"
             raise ValueError(msg)
         return name
 
@@ -184,7 +183,7 @@ def _meant(details: ErrorDetails, errors: list[ErrorDetails]) -> str | None:
     missing = [
         str(e["loc"][-1]) for e in errors if e["type"] == "missing" and [*e["loc"][:-1]] == section
     ]
-    close = _closest(str(given), missing) or _closest(str(given), _names_beside(details["loc"]))
+    close = closest(str(given), missing) or closest(str(given), _names_beside(details["loc"]))
     return close[0] if close else None
 
 
@@ -202,7 +201,7 @@ def _explain(details: ErrorDetails, errors: list[ErrorDetails]) -> str:
     if kind == "string_type" and isinstance(given, int | float):
         return f"{key}: {_shown(given)} is no text; put it in quotes"
     message = details["msg"][0].lower() + details["msg"][1:]
-    choices = _suggestion(given, _quoted(message)) if kind == "literal_error" else ""
+    choices = did_you_mean(str(given), _quoted(message)) if kind == "literal_error" else ""
     return f"{key}: {_shown(given)}: {message}{choices}"
 
 
@@ -226,14 +225,3 @@ def _names_beside(location: tuple[int | str, ...]) -> list[str]:
 
 def _quoted(message: str) -> list[str]:
     return message.split("'")[1::2]
-
-
-def _closest(given: str, names: list[str]) -> list[str]:
-    plain = {name.casefold(): name for name in names}
-    close = difflib.get_close_matches(given.casefold(), plain, n=1, cutoff=0.5)
-    return [plain[name] for name in close]  # `nb` is half of `bn`
-
-
-def _suggestion(given: object, names: list[str]) -> str:
-    close = _closest(str(given), names)
-    return f" (did you mean {close[0]!r}?)" if close else ""

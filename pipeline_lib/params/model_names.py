@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib.util
 import re
 from pathlib import Path
+
+from pipeline_lib.errors import did_you_mean
 
 OWN_MODELS = ("small_cnn", "lenet", "wrn_28_2", "wrn_34_10", "mobilenet_v1")
 
@@ -37,7 +38,6 @@ def check_model_name(name: str) -> str:
     others = torchvision_classifiers()
     if not others or name in others:
         return name
-    close = difflib.get_close_matches(name, [*OWN_MODELS, *sorted(others)], n=3)
-    hint = f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
+    hint = did_you_mean(name, [*OWN_MODELS, *sorted(others)], most=3)
     msg = f"no model {name!r}{hint}; choose {', '.join(OWN_MODELS)} or a torchvision classifier"
     raise ValueError(msg)

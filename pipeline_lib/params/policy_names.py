@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import re
+
+from pipeline_lib.errors import did_you_mean
 
 POLICIES = (
     "auto",
@@ -56,10 +57,8 @@ def check_policy_name(name: str) -> str:
     """
     if name in POLICIES or randaugment_numbers(name):
         return name
-    close = difflib.get_close_matches(name, POLICIES, n=1, cutoff=0.5)
-    hint = f" (did you mean {close[0]!r}?)" if close else ""
     msg = (
         f"{name!r}: input should be one of {', '.join(POLICIES)}, or randaugment_N_M with N operations "
-        f"(1 to 9) of magnitude M (0 to 30){hint}"
+        f"(1 to 9) of magnitude M (0 to 30){did_you_mean(name, POLICIES)}"
     )
     raise ValueError(msg)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline_lib.cells.cell import COMPARISON
+from pipeline_lib.cells.pipeline import FILE, NEEDED, stages_of
 from pipeline_lib.errors import UserError, in_one_line
 from pipeline_lib.sweep.job import Job
 from pipeline_lib.sweep.project import LOGS
@@ -20,10 +21,8 @@ if TYPE_CHECKING:
 
     from pipeline_lib.sweep.project import Project
 
-PIPELINE = (COMPARISON / "dvc.yaml").as_posix()
-NEEDED = ("dvc.yaml:ingest", f"{PIPELINE}:plan")  # what a cell depends on, made before any of them
 # What the project has, and a commit of it may not.
-BROUGHT = ("dvc.lock", PIPELINE, f"{COMPARISON.as_posix()}/dvc.lock")
+BROUGHT = ("dvc.lock", FILE, f"{COMPARISON.as_posix()}/dvc.lock")
 LONGEST = 40  # characters of the values in a name
 
 
@@ -116,11 +115,6 @@ def cells(project: Project, keys: Sequence[str]) -> Iterator[Job]:
         if not project.at_home:
             steps.append(("push", "--run-cache", *stages_of(key)))
         yield _job(project, key, tuple(steps))._replace(files=brought)
-
-
-def stages_of(key: str) -> tuple[str, str]:
-    """The stages of DVC of a cell."""
-    return f"{PIPELINE}:cell@{key}", f"{PIPELINE}:cell_page@{key}"
 
 
 def _ref(project: Project, name: str) -> str:

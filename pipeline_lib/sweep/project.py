@@ -7,10 +7,11 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
+from pipeline_lib.cells.pipeline import FILE
 from pipeline_lib.errors import UserError, listed
 
 # By DVC, its stages and `show_to_dvc`.
-WRITTEN = ("dvc.lock", "metrics.json", "summary.json", "reports/compare/dvc.yaml")
+WRITTEN = ("dvc.lock", "metrics.json", "summary.json", FILE)
 CODE = ("pipeline_lib/", "stages/")
 LOGS = Path(".dvc/tmp/sweep")
 

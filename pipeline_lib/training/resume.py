@@ -20,7 +20,7 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import TYPE_CHECKING, Any
 
-from pipeline_lib.artifacts import SIDECAR, publish_bytes, publish_json, verify
+from pipeline_lib.artifacts import discard, publish_bytes, publish_json, verify
 from pipeline_lib.errors import UserError, in_one_line, listed
 
 if TYPE_CHECKING:
@@ -100,8 +100,7 @@ class Slot:
         states = self._states()
         later = [state for state in states if state.name > newest]
         for old in later + states[len(later) + KEPT :]:
-            old.unlink()
-            old.with_name(old.name + SIDECAR).unlink(missing_ok=True)
+            discard(old)
 
     def load(self, say: Callable[[str], None]) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """The newest intact state and its notes, or None."""

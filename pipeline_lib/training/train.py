@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from pipeline_lib.artifacts import SIDECAR
+from pipeline_lib.artifacts import recorded_sha256
 from pipeline_lib.errors import UserError, in_one_line
 from pipeline_lib.free_memory import enough_memory
 from pipeline_lib.methods.phases import SEARCH
@@ -214,10 +214,7 @@ def _identity(params: Params, device: torch.device) -> dict[str, dict[str, Any]]
         flat.pop(f"train.{name}")
     return {
         "params": flat | {f"methods.{k}": v for k, v in params.method_params.model_dump().items()},
-        "inputs": {
-            str(path): path.with_name(path.name + SIDECAR).read_text().split()[0]
-            for path in (IMAGES, CLASSES, TRAIN, VAL)
-        },
+        "inputs": {str(path): recorded_sha256(path) for path in (IMAGES, CLASSES, TRAIN, VAL)},
         "code": loaded_code(),
         "environment": {
             "torch": torch.__version__,

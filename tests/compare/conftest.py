@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pipeline_lib.compare.build import Tables, build_comparison
+from tests.browser import browser, visit  # noqa: F401 - fixtures
 from tests.compare.made_up import compare_section, results
 from tests.report.conftest import HOSTILE
 

@@ -4,46 +4,9 @@ import itertools
 
 import pytest
 
-from tests.report.test_report_browser import BROWSER, CLIPPED, CONTRAST, FLAGS, IMAGES
+from tests.browser import CLIPPED, CONTRAST, IMAGES, needs_chromium
 
-pytestmark = pytest.mark.skipif(
-    BROWSER is None, reason="no Chromium: install it, or name it in PIPELINE_CHROMIUM"
-)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def visit(browser):
-    """`visit(built, width, scheme)` opens the page; what it logged and asked for is checked at the end."""
-    said, asked, pages = [], [], []
-
-    def open_page(built, width=1440, scheme="light", script=True):
-        page = browser.new_page(
-            viewport={"width": width, "height": 900},
-            color_scheme=scheme,
-            java_script_enabled=script,
-        )
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(built.page.as_uri())
-        pages.append(page)
-        return page
-
-    yield open_page
-    for page in pages:
-        page.close()
-    assert said == []
-    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+pytestmark = needs_chromium
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

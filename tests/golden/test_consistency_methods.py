@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from pipeline_lib.losses.semi import fairness_loss
 from pipeline_lib.methods.fixmatch import FixMatch
@@ -14,21 +13,10 @@ from pipeline_lib.methods.softmatch import SoftMatch
 from pipeline_lib.params import methods as params
 from pipeline_lib.records import Batch, Clock, Problem
 from pipeline_lib.rng import StepRng
+from tests.golden.by_hand import K, LinearModel, slope, softmax
 
-N, B, U, K, PIXELS = 12, 3, 9, 4, 6
+N, B, U = 12, 3, 9
 DECAY, LAMBDA_U = 0.6, 1.7
-
-
-class LinearModel(nn.Module):
-    """Logits are linear in the pixels, so that NumPy can follow; float32, as every network's."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        draw = np.random.default_rng(7)
-        self.weight_PK = nn.Parameter(torch.tensor(draw.normal(size=(PIXELS, K)) / 150))
-
-    def forward(self, images_BCHW):
-        return (images_BCHW.flatten(1).double() @ self.weight_PK).float()
 
 
 def make_problem():
@@ -67,11 +55,6 @@ def possible(p_UK):
     return p_UK
 
 
-def softmax(z_BK):
-    e_BK = np.exp(z_BK - z_BK.max(axis=1, keepdims=True))
-    return e_BK / e_BK.sum(axis=1, keepdims=True)
-
-
 def views(batch):
     images = (*batch.views["labeled"], *batch.views["unlabeled"])
     return [image.numpy().reshape(len(image), -1).astype(float) for image in images]
@@ -87,16 +70,6 @@ def loss_by_hand(weight_PK, batch, weights_U, label_U, extra=lambda strong_UK: 0
         / U
     )
     return supervised + LAMBDA_U * unlabeled + extra(strong_UK)
-
-
-def slope(function, weight_PK, step=1e-7):
-    gradient_PK = np.zeros_like(weight_PK)
-    for place in np.ndindex(weight_PK.shape):
-        up, down = weight_PK.copy(), weight_PK.copy()
-        up[place] += step
-        down[place] -= step
-        gradient_PK[place] = (function(up) - function(down)) / (2 * step)
-    return gradient_PK
 
 
 def check_steps(method, weigh, extra=lambda strong_UK, weights_U: 0.0):

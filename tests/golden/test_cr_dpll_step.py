@@ -12,22 +12,11 @@ from pipeline_lib.methods.proden import Proden
 from pipeline_lib.params import methods as params
 from pipeline_lib.records import Batch, Clock, Problem
 from pipeline_lib.rng import StepRng
+from tests.golden.by_hand import PIXELS, K, LinearModel, slope, softmax
 
-N, K, PIXELS = 7, 4, 6
+N = 7
 # Overlapping batches: image 2 is in all of them, image 6 in none.
 VISITS = ([0, 1, 2], [2, 3, 4], [5, 2, 0], [1, 2, 4])
-
-
-class LinearModel(nn.Module):
-    """Logits are linear in the pixels, so that NumPy can follow; float32, as every network's."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        draw = np.random.default_rng(7)
-        self.weight_PK = nn.Parameter(torch.tensor(draw.normal(size=(PIXELS, K)) / 300))
-
-    def forward(self, images_BCHW):
-        return (images_BCHW.flatten(1).double() @ self.weight_PK).float()
 
 
 class World:
@@ -60,11 +49,6 @@ class World:
         return self.images[step].reshape(views, images, PIXELS).astype(float)
 
 
-def softmax(z_BK):
-    e_BK = np.exp(z_BK - z_BK.max(axis=1, keepdims=True))
-    return e_BK / e_BK.sum(axis=1, keepdims=True)
-
-
 def cr_dpll_loss(weight_PK, x_VBP, y_BK, s_BK, lam):
     """L_sup on the weak view + lambda sum_k KL(S || p^k)."""
     p_VBK = np.array([softmax(x_BP @ weight_PK) for x_BP in x_VBP])
@@ -72,16 +56,6 @@ def cr_dpll_loss(weight_PK, x_VBP, y_BK, s_BK, lam):
     log_s_BK = np.log(np.where(s_BK > 0, s_BK, 1))
     consistency = sum((s_BK * (log_s_BK - np.log(p_BK))).sum() / len(y_BK) for p_BK in p_VBK)
     return supervised + lam * consistency, p_VBK
-
-
-def slope(function, weight_PK, step=1e-6):
-    gradient_PK = np.zeros_like(weight_PK)
-    for place in np.ndindex(weight_PK.shape):
-        up, down = weight_PK.copy(), weight_PK.copy()
-        up[place] += step
-        down[place] -= step
-        gradient_PK[place] = (function(up) - function(down)) / (2 * step)
-    return gradient_PK
 
 
 def cr_dpll(world, model=None, **changes):

@@ -13,21 +13,10 @@ from pipeline_lib.methods.mixmatch import MixMatch, partners
 from pipeline_lib.params import methods as params
 from pipeline_lib.records import Batch, Clock, Problem
 from pipeline_lib.rng import StepRng, generator
+from tests.golden.by_hand import PIXELS, K, LinearModel, slope, softmax
 
-N, B, U, K, PIXELS = 10, 3, 6, 4, 6
+N, B, U = 10, 3, 6
 SEED, STEP = 5, 2
-
-
-class LinearModel(nn.Module):
-    """Logits are linear in the pixels, so that NumPy can follow."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        draw = np.random.default_rng(7)
-        self.weight_PK = nn.Parameter(torch.tensor(draw.normal(size=(PIXELS, K)) / 300))
-
-    def forward(self, images_BCHW):
-        return (images_BCHW.flatten(1).double() @ self.weight_PK).float()
 
 
 class NormModel(nn.Module):
@@ -40,11 +29,6 @@ class NormModel(nn.Module):
 
     def forward(self, images_BCHW):
         return self.head(self.norm(images_BCHW.flatten(1).float()))
-
-
-def softmax(z_BK):
-    e_BK = np.exp(z_BK - z_BK.max(axis=1, keepdims=True))
-    return e_BK / e_BK.sum(axis=1, keepdims=True)
 
 
 # Of the unlabeled images; the first one is partially labeled.
@@ -115,16 +99,6 @@ def loss_by_hand(weight_PK, x, p, lambda_u):
     supervised = -(p[:B] * np.log(prediction[:B])).sum(axis=1).mean()
     distance = ((p[B:] - prediction[B:]) ** 2).sum() / (K * len(x[B:]))
     return supervised + lambda_u * distance
-
-
-def slope(function, weight_PK, step=1e-6):
-    gradient_PK = np.zeros_like(weight_PK)
-    for place in np.ndindex(weight_PK.shape):
-        up, down = weight_PK.copy(), weight_PK.copy()
-        up[place] += step
-        down[place] -= step
-        gradient_PK[place] = (function(up) - function(down)) / (2 * step)
-    return gradient_PK
 
 
 @pytest.mark.parametrize("bn", ["interleaved", "joint"])

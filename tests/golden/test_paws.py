@@ -14,6 +14,7 @@ from pipeline_lib.methods.snn import Snn
 from pipeline_lib.params import methods as params
 from pipeline_lib.records import Batch, Clock, Problem
 from pipeline_lib.rng import StepRng
+from tests.golden.by_hand import slope, softmax
 
 TAU, T, SMOOTHING = 0.1, 0.25, 0.1
 K, PER_CLASS, IMAGES, WIDTH = 4, 3, 5, 6
@@ -108,11 +109,6 @@ def test_the_loss_is_the_papers_for_any_number_of_small_views(small_views, me_ma
     ours = losses.view_assignment_loss(log_p_VBK, targets_VBK)
     ours = ours - me_max * losses.mean_entropy(log_p_VBK, T)
     close(ours, paws_loss(views, targets_of(views), me_max))
-
-
-def softmax(x_BK):
-    e_BK = np.exp(x_BK - x_BK.max(axis=1, keepdims=True))
-    return e_BK / e_BK.sum(axis=1, keepdims=True)
 
 
 def test_suncet_is_the_papers() -> None:
@@ -215,16 +211,6 @@ def golden_step(weight_PD, batch, me_max, head_DD, classes):
         return paws_loss(z, target, me_max)
 
     return loss, h, target
-
-
-def slope(function, weight_PD, step=1e-5):
-    gradient_PD = np.zeros_like(weight_PD)
-    for place in np.ndindex(weight_PD.shape):
-        up, down = weight_PD.copy(), weight_PD.copy()
-        up[place] += step
-        down[place] -= step
-        gradient_PD[place] = (function(up) - function(down)) / (2 * step)
-    return gradient_PD
 
 
 @pytest.mark.parametrize("small_views", [0, 2])

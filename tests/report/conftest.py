@@ -18,6 +18,7 @@ from pipeline_lib.models.description import SCHEMA_VERSION
 from pipeline_lib.params.load import load
 from pipeline_lib.report.build import build_report
 from pipeline_lib.report.inputs import read_inputs
+from tests.browser import browser, visit  # noqa: F401 - fixtures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -32,6 +32,7 @@ from pipeline_lib.augment.operations import Op, Operations
 from pipeline_lib.augment.policies import policy
 from pipeline_lib.augment.randaugment import RandAugment
 from pipeline_lib.augment.resized_crop import ResizedCrop
+from tests.views import generator
 
 SMALLEST = 1e-4
 """Samples of one distribution differ that much once in 10,000 times."""
@@ -65,10 +66,6 @@ def _torchvision_s_seed() -> Iterator[None]:
     with torch.random.fork_rng():
         torch.manual_seed(1)
         yield
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def same_counts(ours: Iterable[Hashable], theirs: Iterable[Hashable]) -> bool:

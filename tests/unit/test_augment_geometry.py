@@ -15,18 +15,9 @@ from torch.nn import functional
 from pipeline_lib.augment.colour import BrightnessJitter
 from pipeline_lib.augment.geometry import Affine, Crop, Warps, rotation, warp_bilinear, warp_nearest
 from pipeline_lib.augment.occlusion import Cutout, Holes
+from tests.views import generator, noise
 
 SHAPES = [(1, 8, 8), (3, 32, 32), (3, 28, 28), (1, 4, 4), (3, 7, 13)]
-
-
-def noise(batch: int, channels: int, height: int, width: int) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(11)
-    shape = (batch, channels, height, width)
-    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -26,22 +26,18 @@ from pipeline_lib.augment.jitter import (
     random_solarize,
 )
 from pipeline_lib.augment.operations import Op, Operations
+from tests import views
+from tests.views import generator
 
 OPS = (Op.BRIGHTNESS, Op.CONTRAST, Op.COLOR, Op.HUE)
 
 
 def noise(batch: int, channels: int, height: int = 12, width: int = 10) -> torch.Tensor:
     """Full-range, faint and dark images in turn, so that every branch of HSV is met."""
-    generator = torch.Generator().manual_seed(11)
-    shape = (batch, channels, height, width)
-    images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+    images = views.noise(batch, channels, height, width)
     images[1::3] = images[1::3] // 16 + 100
     images[2::3] //= 64
     return images
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def turned(pixel: list[int], shift: float) -> tuple[float, float, float]:

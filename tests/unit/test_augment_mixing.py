@@ -13,21 +13,12 @@ from scipy.stats import chi2_contingency, ks_2samp
 from torchvision.transforms import v2
 
 from pipeline_lib.augment.mixing import ONE, CutMix, Mixtures, MixUp, Patches, mix, span
+from tests.views import generator, noise
 
 SHAPES = [(1, 8, 8), (3, 32, 32), (3, 7, 13)]
 BATCH = 40
 SMALLEST = 1e-4
 """Less likely by chance than this is a wrong distribution."""
-
-
-def noise(batch: int, channels: int, height: int, width: int, seed: int = 11) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    shape = (batch, channels, height, width)
-    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def box_by_hand(r_x: int, r_y: int, share: float, height: int, width: int) -> tuple[int, ...]:

@@ -23,6 +23,7 @@ from pipeline_lib.augment.randaugment import OPS, RandAugment
 from pipeline_lib.augment.resized_crop import ResizedCrop
 from pipeline_lib.errors import UserError
 from pipeline_lib.params.policy_names import POLICIES
+from tests.views import generator, noise
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,15 +41,6 @@ SIDES = {
 ENHANCEMENTS = (Op.BRIGHTNESS, Op.COLOR, Op.CONTRAST, Op.SHARPNESS)
 
 
-def noise(batch: int, shape: tuple[int, int, int], seed: int = 5) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256, (batch, *shape), dtype=torch.uint8, generator=generator)
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
 def size_after(name: str, images: torch.Tensor) -> torch.Size:
     batch, channels, height, width = images.shape
     side = SIDES.get(name, 1)
@@ -58,7 +50,7 @@ def size_after(name: str, images: torch.Tensor) -> torch.Size:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_the_generator_decides_everything(name: str, shape: tuple[int, int, int]) -> None:
-    images = noise(33, shape)
+    images = noise(33, *shape)
     before = images.clone()
     view = policy(name, shape)
     first = view(images, generator(1))
@@ -73,7 +65,7 @@ def test_the_generator_decides_everything(name: str, shape: tuple[int, int, int]
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 8, 8)], ids=str)
 def test_an_image_is_treated_by_itself(name: str, shape: tuple[int, int, int]) -> None:
-    images = noise(24, shape)
+    images = noise(24, *shape)
     view = policy(name, shape)
     drawn = view.sample(generator(), 24)
     whole = view.apply(images, drawn)
@@ -84,7 +76,7 @@ def test_an_image_is_treated_by_itself(name: str, shape: tuple[int, int, int]) -
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_number_of_threads_changes_nothing(name: str) -> None:
-    images = noise(256, (3, 32, 32))
+    images = noise(256, 3, 32, 32)
     view = policy(name, (3, 32, 32))
     threads = torch.get_num_threads()
     try:
@@ -99,7 +91,7 @@ def test_the_number_of_threads_changes_nothing(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_size_of_a_block_changes_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    images = noise(31, (3, 16, 12))
+    images = noise(31, 3, 16, 12)
     view = policy(name, (3, 16, 12))
     whole = view(images, generator())
     for images_at_once in (1, 7, 31):
@@ -111,7 +103,7 @@ def test_the_size_of_a_block_changes_nothing(name: str, monkeypatch: pytest.Monk
 @pytest.mark.parametrize("name", NAMES)
 def test_a_gpu_sees_the_same_views(name: str) -> None:
     for shape in SHAPES:
-        images = noise(256, shape)
+        images = noise(256, *shape)
         view = policy(name, shape)
         on_gpu = view(images.cuda(), generator())
         assert on_gpu.is_cuda
@@ -130,7 +122,7 @@ def test_any_batch_gets_the_policy_s_shape(
     name: str, batch: int, channels: int, height: int, width: int, seed: int
 ) -> None:
     shape = (channels, height, width)
-    images = noise(batch, shape, seed % 1000)
+    images = noise(batch, *shape, seed % 1000)
     changed = policy(name, shape)(images, generator(seed))
     assert changed.shape == size_after(name, images)
     assert changed.dtype == torch.uint8
@@ -139,7 +131,7 @@ def test_any_batch_gets_the_policy_s_shape(
 def test_the_memory_layout_changes_nothing() -> None:
     for name in NAMES:
         view = policy(name, (3, 16, 16))
-        images = noise(6, (3, 16, 16))
+        images = noise(6, 3, 16, 16)
         last = images.contiguous(memory_format=torch.channels_last)
         assert torch.equal(view(last, generator()), view(images, generator()))
 
@@ -312,7 +304,7 @@ def test_randaugment_draws_every_operation_equally_often() -> None:
 
 
 def test_randaugment_takes_any_number_and_magnitude_of_operations() -> None:
-    images = noise(32, (3, 32, 32))
+    images = noise(32, 3, 32, 32)
     alone = policy("randaugment", (3, 32, 32))(images, generator(3))
     assert torch.equal(policy("randaugment_2_10", (3, 32, 32))(images, generator(3)), alone)
     _, three, _ = policy("randaugment_3_30", (3, 32, 32)).steps

@@ -13,6 +13,7 @@ from torchvision.transforms import RandomResizedCrop
 from pipeline_lib.augment import resized_crop
 from pipeline_lib.augment.geometry import Flip
 from pipeline_lib.augment.resized_crop import Boxes, ResizedCrop
+from tests.views import generator, noise
 
 # (channels, height, width), (out_height, out_width): same size, smaller, larger, not square
 SIZES = [
@@ -23,16 +24,6 @@ SIZES = [
     ((3, 9, 14), (20, 5)),
     ((1, 64, 40), (4, 50)),
 ]
-
-
-def noise(batch: int, channels: int, height: int, width: int) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(11)
-    shape = (batch, channels, height, width)
-    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def whole(batch: int, height: int, width: int) -> Boxes:
