@@ -46,7 +46,8 @@ class RandAugment:
     def fixmatch(cls, height: int, width: int) -> RandAugment:
         """That of FixMatch: two operations, each done or not, each of a random magnitude.
 
-        Section 2.3 and the official code of Sohn et al., NeurIPS 2020, with the ranges of its operations.
+        Section 2.3 of Sohn et al., NeurIPS 2020, with the ranges of its appendix; the official code has wider
+        ones for enhancements, bits and shifts.
         """
         sizes = [
             [fixmatch_magnitudes(op, index / 10, height, width) for index in FIXMATCH_INDICES]

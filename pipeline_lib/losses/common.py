@@ -50,6 +50,14 @@ def uniform_targets(candidates_BK: Tensor) -> Tensor:
     return weights_BK / weights_BK.sum(dim=1, keepdim=True)
 
 
+def telling(candidates_BK: Tensor) -> Tensor:
+    """1 where a candidate set says anything, 0 where all classes are in it (B1).
+
+    A target that stays uniform would teach of such an image that nothing can be known.
+    """
+    return 1 - candidates_BK.amin(dim=1, keepdim=True)
+
+
 def confident_classes(p_BK: Tensor) -> Tensor:
     """Most probable class of each image where its probability is `CONFIDENT` or more, else NO_GUESS (int16 B)."""
     top_B, class_B = p_BK.max(dim=1)

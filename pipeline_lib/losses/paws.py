@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn.functional import normalize, one_hot
 
-from pipeline_lib.losses.common import entropy, sharpen, wide
+from pipeline_lib.losses.common import sharpen, wide
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,7 +102,10 @@ def view_assignment_loss(log_p_VBK: Tensor, targets_VBK: Tensor) -> Tensor:
 
 def mean_entropy(log_p_VBK: Tensor, sharpening: float) -> Tensor:
     """Entropy of the mean over all views of the sharpened predictions, which PAWS maximises (scalar)."""
-    return entropy(sharpen(log_p_VBK, sharpening).mean(dim=(0, 1)))
+    log_q_VBK = torch.log_softmax(wide(log_p_VBK) / sharpening, dim=-1)
+    # From logarithms: where a class's mean underflows to 0, the slope of its entropy is infinite.
+    log_mean_K = log_q_VBK.flatten(0, 1).logsumexp(dim=0) - math.log(log_q_VBK[..., 0].numel())
+    return -(log_mean_K.exp() * log_mean_K).sum()
 
 
 def suncet_loss(embedding_SD: Tensor, class_S: Tensor, temperature: float) -> Tensor:

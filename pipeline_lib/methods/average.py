@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipeline_lib.losses.common import soft_cross_entropy, uniform_targets
+from pipeline_lib.losses.common import soft_cross_entropy, telling, uniform_targets
 from pipeline_lib.methods.base import SingleView
 from pipeline_lib.records import Batch, Drawn, Problem, StepOutput
 
@@ -23,7 +23,5 @@ class Average(SingleView):
         """Mean over the candidates of their cross-entropies; 0 where all classes are some."""
         logits_BK = self.model(batch.views["train"][0])
         candidates_BK = batch.candidates["train"]
-        # Else an image of which nothing is known would teach that nothing can be known.
-        telling_B1 = 1 - candidates_BK.amin(dim=1, keepdim=True)
-        targets_BK = telling_B1 * uniform_targets(candidates_BK)
+        targets_BK = telling(candidates_BK) * uniform_targets(candidates_BK)
         return StepOutput(soft_cross_entropy(logits_BK, targets_BK))

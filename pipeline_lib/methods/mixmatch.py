@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 import torch
 
 from pipeline_lib.augment.mixing import mix
-from pipeline_lib.losses.common import entropy, linear_ramp, sharpen, soft_cross_entropy
+from pipeline_lib.losses.common import (
+    entropy,
+    linear_ramp,
+    sharpen,
+    soft_cross_entropy,
+    telling,
+    uniform_targets,
+)
 from pipeline_lib.losses.semi import brier_loss, mean_log_prediction
 from pipeline_lib.methods.semi_supervised import SemiSupervised
 from pipeline_lib.models.batch_norm import in_groups
@@ -78,7 +85,9 @@ class MixMatch(SemiSupervised):
         labeled = len(labeled_BCHW)
         images_NCHW = torch.cat([labeled_BCHW, *views]).float()
         # One view after the other, so the guesses are repeated as a whole.
-        targets_NK = torch.cat([self.labeled_targets(batch), q_UK.repeat(len(views), 1)])
+        candidates_BK = batch.candidates["labeled"]
+        labels_BK = telling(candidates_BK) * uniform_targets(candidates_BK)
+        targets_NK = torch.cat([labels_BK, q_UK.repeat(len(views), 1)])
         share_N, partner_N = drawn["share"], drawn["partner"]
         images_NCHW = mix(images_NCHW, images_NCHW[partner_N], share_N)
         targets_NK = mix(targets_NK, targets_NK[partner_N], share_N)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from pipeline_lib.losses.common import soft_cross_entropy, uniform_targets, wide
+from pipeline_lib.losses.common import soft_cross_entropy, telling, uniform_targets, wide
 from pipeline_lib.losses.partial import contrastive_loss, disambiguated, moved_prototypes
 from pipeline_lib.methods.base import Method, all_images
 from pipeline_lib.models.projection import headless
@@ -80,7 +80,8 @@ class Pico(Method):
         class_B = logits_BK.detach().masked_fill(candidates_BK == 0, -torch.inf).argmax(dim=1)
         self._disambiguate(index_B, query_BD.detach(), candidates_BK, drawn)
         contrast = self._contrast(query_BD, key_BD, class_B, drawn["guided"])
-        classified = soft_cross_entropy(logits_BK, self.targets_NK[index_B])
+        targets_BK = telling(candidates_BK) * self.targets_NK[index_B]
+        classified = soft_cross_entropy(logits_BK, targets_BK)
         self.prototypes_KD.copy_(
             moved_prototypes(self.prototypes_KD, query_BD, class_B, self.params.prototype_decay)
         )

@@ -11,10 +11,10 @@ from pipeline_lib.errors import UserError
 from pipeline_lib.losses.common import (
     entropy,
     restrict,
-    soft_cross_entropy,
     uniform_targets,
     wide,
 )
+from pipeline_lib.losses.partial import candidate_nll
 from pipeline_lib.losses.semi import pseudo_label_loss
 from pipeline_lib.methods.base import Method, images_with_role
 from pipeline_lib.records import StepOutput, Stream
@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 class SemiSupervised(Method):
     """A labeled and an unlabeled stream, and a table of the labels guessed last.
 
-    An image with several candidates belongs to both: as a labeled one its target is uniform on them, and as an
-    unlabeled one it is taken for one of them.
+    A partially labeled image belongs to both, and as an unlabeled one it is taken for one of its candidates.
 
     Args:
         name: of the method, for its messages.
@@ -42,6 +41,7 @@ class SemiSupervised(Method):
     """
 
     guesses_NK: Tensor
+    partial_N: Tensor
 
     def __init__(self, name: str, problem: Problem, model: Classifier) -> None:
         super().__init__(problem, model)
@@ -50,7 +50,10 @@ class SemiSupervised(Method):
         self.unlabeled_N = images_with_role(
             problem, "unlabeled", "partial", "labeled_and_unlabeled"
         )
-        self.some_partial = "partial" in problem.roles
+        partial_N = torch.zeros(len(problem.roles), dtype=torch.bool)
+        partial_N[images_with_role(problem, "partial")] = True
+        self.some_partial = bool(partial_N.any())
+        self.register_buffer("partial_N", partial_N, persistent=False)
         if len(self.labeled_N) == 0 or len(self.unlabeled_N) == 0:
             msg = (
                 f"method: {name} learns from labeled and unlabeled images; of {len(problem.roles)} training "
@@ -68,10 +71,6 @@ class SemiSupervised(Method):
         """`ratio` times as many unlabeled ones."""
         return Stream(self.unlabeled_N, ratio * self.batch_size, views)
 
-    def labeled_targets(self, batch: Batch) -> Tensor:
-        """Target of each labeled image: uniform on its candidates (B, K)."""
-        return uniform_targets(batch.candidates["labeled"])
-
     def possible(self, p_UK: Tensor, batch: Batch) -> Tensor:
         """Predictions on the unlabeled batch, of partially labeled images restricted to their candidates.
 
@@ -79,10 +78,8 @@ class SemiSupervised(Method):
         """
         if not self.some_partial:
             return p_UK
-        candidates_UK = batch.candidates["unlabeled"]
-        number_U1 = candidates_UK.sum(dim=1, keepdim=True)
-        partial_U1 = (number_U1 > 1) & (number_U1 < candidates_UK.shape[1])
-        return torch.where(partial_U1, restrict(p_UK, candidates_UK), p_UK)
+        partial_U1 = self.partial_N[batch.index["unlabeled"], None]
+        return torch.where(partial_U1, restrict(p_UK, batch.candidates["unlabeled"]), p_UK)
 
     @torch.no_grad()
     def remember(self, batch: Batch, guesses_BK: Tensor) -> None:
@@ -133,7 +130,11 @@ class Consistency(SemiSupervised):
         return torch.zeros((), device=strong_UK.device)
 
     def training_step(self, batch: Batch, drawn: Drawn) -> StepOutput:
-        """Cross-entropy on the labeled images, and on the pseudo-labels."""
+        """Cross-entropy on the labeled images, and on the pseudo-labels.
+
+        Of a partial image the likelihood of its candidates: a target spread over them would hold the
+        confidence below every threshold.
+        """
         parts = (*batch.views["labeled"], *batch.views["unlabeled"])
         logits = self.model(torch.cat(parts)).split([len(part) for part in parts])
         labeled_BK, weak_UK, strong_UK = logits
@@ -141,7 +142,7 @@ class Consistency(SemiSupervised):
             p_UK = self.possible(torch.softmax(wide(weak_UK), dim=1), batch)
             weights_U = self.weigh(p_UK)
             self.remember(batch, p_UK)
-        supervised = soft_cross_entropy(labeled_BK, self.labeled_targets(batch))
+        supervised = candidate_nll(labeled_BK, batch.candidates["labeled"])
         unlabeled = pseudo_label_loss(strong_UK, p_UK, weights_U)
         loss = supervised + self.lambda_u * unlabeled + self.regularizer(strong_UK, weights_U)
         scalars = {

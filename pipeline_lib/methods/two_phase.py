@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 import torch
 
 from pipeline_lib.losses.common import confident_classes, entropy, soft_cross_entropy
+from pipeline_lib.losses.partial import candidate_nll
 from pipeline_lib.methods.phases import Phase, Search, Stability
 from pipeline_lib.methods.semi_supervised import Consistency
 from pipeline_lib.records import Batch, Drawn, Problem, StepOutput, Stream
@@ -122,7 +123,7 @@ class TwoPhase(Consistency):
         """Cross-entropy on the labeled images; in the second phase on the pseudo-labels too."""
         if self.phase != SECOND:
             logits_BK = self.model(batch.views["labeled"][0])
-            return StepOutput(soft_cross_entropy(logits_BK, self.labeled_targets(batch)))
+            return StepOutput(candidate_nll(logits_BK, batch.candidates["labeled"]))
         if self.teacher is None:
             return super().training_step(batch, drawn)
         return self._learn_from(self.teacher, batch)
@@ -137,7 +138,7 @@ class TwoPhase(Consistency):
             self.remember(batch, p_UK)
         logits = self.model(torch.cat([labeled_BCHW, strong_UCHW]))
         labeled_BK, strong_UK = logits.split([len(labeled_BCHW), len(strong_UCHW)])
-        supervised = soft_cross_entropy(labeled_BK, self.labeled_targets(batch))
+        supervised = candidate_nll(labeled_BK, batch.candidates["labeled"])
         unlabeled = soft_cross_entropy(strong_UK, p_UK * weights_U[:, None])
         return StepOutput(
             loss=supervised + self.lambda_u * unlabeled,

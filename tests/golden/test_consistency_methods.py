@@ -19,11 +19,19 @@ N, B, U = 12, 3, 9
 DECAY, LAMBDA_U = 0.6, 1.7
 
 
+LABELED_BK = np.array([[1.0, 0, 0, 0], [0, 1, 1, 0], [1, 1, 1, 1]])  # the last one tells nothing
+# Of the unlabeled batch: two candidates, a label that is not looked at here, and a partial image with one candidate.
+UNLABELED_UK = np.ones((U, K))
+UNLABELED_UK[:3] = [[0, 1, 1, 0], [1, 0, 0, 0], [0, 0, 1, 0]]
+ROLES = (
+    *("labeled", "partial", "partial", "partial", "labeled_and_unlabeled", "partial"),
+    *("unlabeled",) * (U - 3),
+)
+
+
 def make_problem():
-    candidates_NK = torch.ones(N, K, dtype=torch.bool)
-    candidates_NK[:B] = torch.tensor([[1, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, 1]], dtype=torch.bool)
-    roles = ("labeled", "partial", "labeled") + ("unlabeled",) * (N - B)
-    return Problem(candidates_NK, roles, tuple("abcd"), B, torch.zeros(N, 1, 2, 3))
+    candidates_NK = torch.tensor(np.concatenate([LABELED_BK, UNLABELED_UK])).bool()
+    return Problem(candidates_NK, ROLES, tuple("abcd"), B, torch.zeros(N, 1, 2, 3))
 
 
 def make_batch(step):
@@ -32,27 +40,21 @@ def make_batch(step):
         torch.tensor(draw.integers(0, 256, size=(size, 1, 2, 3), dtype=np.uint8))
         for size in (B, U, U)
     )
-    targets_BK = torch.tensor([[1, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, 1.0]])
     return Batch(
         {"labeled": torch.arange(B), "unlabeled": torch.arange(B, B + U)},
         {"labeled": (labeled,), "unlabeled": (weak, strong)},
-        {"labeled": targets_BK, "unlabeled": torch.tensor(candidates_of_unlabeled()).float()},
+        {
+            "labeled": torch.tensor(LABELED_BK).float(),
+            "unlabeled": torch.tensor(UNLABELED_UK).float(),
+        },
     )
 
 
-def candidates_of_unlabeled():
-    """The first image has two candidates; the second is a labeled one, whose label is not looked at here."""
-    candidates_UK = np.ones((U, K))
-    candidates_UK[0], candidates_UK[1] = [0, 1, 1, 0], [1, 0, 0, 0]
-    return candidates_UK
-
-
 def possible(p_UK):
-    """The first image's class is one of its two candidates."""
+    """The classes of the two partial images are among their candidates."""
     p_UK = p_UK.copy()
-    p_UK[0] *= candidates_of_unlabeled()[0]
-    p_UK[0] /= p_UK[0].sum()
-    return p_UK
+    p_UK[[0, 2]] *= UNLABELED_UK[[0, 2]]
+    return p_UK / p_UK.sum(axis=1, keepdims=True)
 
 
 def views(batch):
@@ -62,8 +64,7 @@ def views(batch):
 
 def loss_by_hand(weight_PK, batch, weights_U, label_U, extra=lambda strong_UK: 0.0):
     labeled, _, strong = views(batch)
-    targets_BK = np.array([[1, 0, 0, 0], [0, 0.5, 0.5, 0], [0, 0, 0, 1.0]])
-    supervised = -(targets_BK * np.log(softmax(labeled @ weight_PK))).sum(axis=1).mean()
+    supervised = -np.log((LABELED_BK * softmax(labeled @ weight_PK)).sum(axis=1)).mean()
     strong_UK = softmax(strong @ weight_PK)
     unlabeled = (
         sum(-w * np.log(p_K[k]) for w, p_K, k in zip(weights_U, strong_UK, label_U, strict=True))
@@ -93,7 +94,7 @@ def check_steps(method, weigh, extra=lambda strong_UK, weights_U: 0.0):
         np.testing.assert_allclose(
             method.model.weight_PK.grad, slope(loss, weight_PK), rtol=1e-3, atol=1e-3
         )
-        remembered_UK = p_UK * candidates_of_unlabeled()
+        remembered_UK = p_UK * UNLABELED_UK
         remembered_UK /= remembered_UK.sum(axis=1, keepdims=True)
         np.testing.assert_allclose(method.label_state()[B:], remembered_UK, rtol=1e-4, atol=1e-6)
         assert float(output.scalars["pseudo_label_rate"]) == pytest.approx(weights_U.mean())

@@ -17,6 +17,7 @@ from tests.golden.by_hand import PIXELS, K, LinearModel, slope, softmax
 N = 7
 # Overlapping batches: image 2 is in all of them, image 6 in none.
 VISITS = ([0, 1, 2], [2, 3, 4], [5, 2, 0], [1, 2, 4])
+UNKNOWN = 4  # of this one every class is a candidate
 
 
 class World:
@@ -27,6 +28,7 @@ class World:
         self.y_NK = np.zeros((N, K))
         self.y_NK[np.arange(N), draw.integers(K, size=N)] = 1
         self.y_NK[np.arange(N - 1), draw.integers(K, size=N - 1)] = 1
+        self.y_NK[UNKNOWN] = 1
         self.images = [
             draw.integers(0, 256, size=(views, len(rows), 1, 2, 3), dtype=np.uint8)
             for rows in VISITS

@@ -31,8 +31,9 @@ class NormModel(nn.Module):
         return self.head(self.norm(images_BCHW.flatten(1).float()))
 
 
-# Of the unlabeled images; the first one is partially labeled.
-CANDIDATES_UK = np.array([[0.0, 1, 1, 0]] + [[1.0, 1, 1, 1]] * (U - 1))
+LABELED_BK = np.array([[1.0, 0, 0, 0], [0, 1, 1, 0], [1, 1, 1, 1]])  # the last one tells nothing
+# Of the unlabeled batch; the first two are partially labeled, the second of them with one candidate.
+CANDIDATES_UK = np.array([[0.0, 1, 1, 0], [0, 0, 1, 0]] + [[1.0, 1, 1, 1]] * (U - 2))
 
 
 def make_method(model=None, **changes):
@@ -47,8 +48,8 @@ def make_method(model=None, **changes):
         "bn": "interleaved",
     }
     candidates_NK = torch.ones(N, K, dtype=torch.bool)
-    candidates_NK[:B] = torch.tensor([[1, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, 1]], dtype=torch.bool)
-    roles = ("labeled", "partial", "labeled") + ("unlabeled",) * (N - B)
+    candidates_NK[: B + U] = torch.tensor(np.concatenate([LABELED_BK, CANDIDATES_UK])).bool()
+    roles = ("labeled", *("partial",) * 4) + ("unlabeled",) * (N - 5)
     problem = Problem(candidates_NK, roles, tuple("abcd"), B, torch.zeros(N, 1, 2, 3))
     return MixMatch(params.MixMatch(**(chosen | changes)), problem, model or LinearModel())
 
@@ -59,11 +60,13 @@ def make_batch(views=2):
         torch.tensor(draw.integers(0, 256, size=(size, 1, 2, 3), dtype=np.uint8))
         for size in (B, *[U] * views)
     )
-    targets_BK = torch.tensor([[1, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, 1.0]])
     return Batch(
         {"labeled": torch.arange(B), "unlabeled": torch.arange(B, B + U)},
         {"labeled": (labeled,), "unlabeled": tuple(unlabeled)},
-        {"labeled": targets_BK, "unlabeled": torch.tensor(CANDIDATES_UK).float()},
+        {
+            "labeled": torch.tensor(LABELED_BK).float(),
+            "unlabeled": torch.tensor(CANDIDATES_UK).float(),
+        },
     )
 
 
@@ -85,7 +88,7 @@ def mixed_by_hand(method, batch, mixup):
     guess_UK = sum(softmax(view @ weight_PK) for view in views) / len(views)
     guess_UK = guess_UK * CANDIDATES_UK  # the sharpening makes the sum 1 again
     sharp_UK = guess_UK**2 / (guess_UK**2).sum(axis=1, keepdims=True)  # T = 0.5
-    labels_BK = np.array([[1, 0, 0, 0], [0, 0.5, 0.5, 0], [0, 0, 0, 1.0]])
+    labels_BK = np.array([[1, 0, 0, 0], [0, 0.5, 0.5, 0], [0, 0, 0, 0]])
     x = np.concatenate([flat(batch.views["labeled"][0]), *views])
     p = np.concatenate([labels_BK, *[sharp_UK] * len(views)])
     share = generator(SEED, "mixup", STEP).beta(0.75, 0.75, len(x))[:, None]

@@ -78,9 +78,9 @@ class Paper:
                 others, positives = [(keys[i], None), *self.queue], [keys[i]]
             below = sum(np.exp(q @ v / tau) for v, _ in others)
             contrast = -np.mean([np.log(np.exp(q @ v / tau) / below) for v in positives])
-            total += (
-                -(self.s_NK[rows[i]] * log_p_BK[i]).sum() + self.o["contrast_weight"] * contrast
-            )
+            known = not self.y_NK[rows[i]].all()
+            total -= known * (self.s_NK[rows[i]] * log_p_BK[i]).sum()
+            total += self.o["contrast_weight"] * contrast
         return total / len(rows)
 
     def remember(self, weights, weak_BP, keys, classes) -> None:

@@ -115,6 +115,21 @@ def test_swapping_the_large_views_swaps_their_losses(seed, small_views) -> None:
 
 
 @unhurried
+@given(seeds, st.sampled_from([0.1, 0.25, 1.0]))
+def test_a_class_that_nothing_is_of_leaves_the_mean_entropy_a_finite_slope(
+    seed, sharpening
+) -> None:
+    """Unlike `p log p` of a mean that is 0 in float32."""
+    logits_VBK = 3 * normal(seed, 2, IMAGES, CLASSES).float()
+    logits_VBK[..., 0] -= 200
+    logits_VBK.requires_grad_()
+    nats = losses.mean_entropy(torch.log_softmax(logits_VBK, dim=-1), sharpening)
+    nats.backward()
+    assert torch.isfinite(nats)
+    assert torch.isfinite(logits_VBK.grad).all()
+
+
+@unhurried
 @given(seeds, st.just(0.0) | st.floats(1e-9, 0.9))
 def test_smoothing_the_prediction_is_smoothing_the_labels(seed, smoothing) -> None:
     log_p_BK = log_predictions(seed, 1)[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -82,10 +83,6 @@ def test_candidate_sets_train_and_unlabeled_images_have_guesses_inside_theirs(ki
     batch = make_batch(method, problem)
     labeled = method.streams["labeled"].pool_N
     assert labeled.tolist() == list(range(12))
-    targets = method.labeled_targets(batch)
-    torch.testing.assert_close(targets.sum(dim=1), torch.ones(BATCH))
-    assert torch.equal(targets > 0, problem.candidates_NK[batch.index["labeled"]])
-    assert (targets.amax(dim=1) == 0.5).any()
     before = method.label_state().clone()
     step(method, batch)
     after = method.label_state()
@@ -144,9 +141,9 @@ def test_a_batch_without_a_confident_pseudo_label_trains_on_the_labels_alone() -
 def test_adaptive_thresholds_are_part_of_the_state(kind) -> None:
     problem = make_problem()
     method, other = make_method(kind, problem), make_method(kind, problem)
-    start = {name: value.clone() for name, value in method.named_buffers(recurse=False)}
+    start = copy.deepcopy(method.state_dict())
     step(method, make_batch(method, problem))
-    assert all(not torch.equal(start[n], v) for n, v in method.named_buffers(recurse=False))
+    assert all(not torch.equal(start[n], v) for n, v in method.state_dict().items() if "." not in n)
     other.load_state_dict(method.state_dict())
     batch = make_batch(method, problem, 1)
     assert torch.equal(step(method, batch, 1).loss, step(other, batch, 1).loss)
