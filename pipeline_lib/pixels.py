@@ -116,7 +116,8 @@ def _row_groups(
     """The row groups that have any of the ascending `ids_N`: which rows of them, and that part of `order_N`."""
     rows = file.metadata.num_rows
     if len(ids_N) and not 0 <= ids_N[0] <= ids_N[-1] < rows:
-        msg = f"{path}: no image {ids_N[-1]} among its {rows}; run `dvc repro`"
+        odd = ids_N[0] if ids_N[0] < 0 else ids_N[-1]
+        msg = f"{path}: no image {odd} among its {rows}; run `dvc repro`"
         raise UserError(msg)
     start = 0
     for group in range(file.num_row_groups):

@@ -22,7 +22,7 @@ def main() -> None:
     with one_voice():
         record = train(params, say)
     if rank_here() == 0:
-        print(f"{params.method}: kept epoch {record.best_epoch} of {int(record.rows[-1]['epoch'])}")
+        print(f"{params.method}: kept epoch {record.kept.epoch} of {int(record.rows[-1]['epoch'])}")
 
 
 if __name__ == "__main__":

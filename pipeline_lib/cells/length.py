@@ -75,7 +75,7 @@ def _refuse_lost(params: Params, section: Mapping[str, Any], length: Mapping[str
 
 
 def _cost(phase: Phase, views: int, length: Mapping[str, Any]) -> float:
-    """Of one step, in the unit of the length."""
+    """What one step costs, in the unit of the length."""
     if length["unit"] == "seconds":
         if phase.name not in length["ms_per_step"]:
             msg = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed as dist
@@ -124,7 +124,3 @@ def refuse_random_depth(network: nn.Module, ranks: Ranks | None) -> None:
     if ranks and any(type(layer).__name__ == "StochasticDepth" for layer in network.modules()):
         msg = "train.devices: the network skips layers at random, which one process must do; set it to 1"
         raise UserError(msg)
-
-
-def say_nothing(*_: Any) -> None:  # noqa: ANN401 - whatever it is
-    """What the ranks after the first say."""

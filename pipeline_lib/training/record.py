@@ -60,11 +60,6 @@ class Record:
     phases: list[dict[str, Any]] = field(default_factory=list)  # which ones ran, and why they ended
 
     @property
-    def best_epoch(self) -> int:
-        """Epoch of the kept predictor."""
-        return self.kept.epoch
-
-    @property
     def kept(self) -> Kept:
         """The best evaluation; there is one as soon as training has begun."""
         assert self.best is not None  # noqa: S101 - the loop evaluates before its first step

@@ -113,7 +113,7 @@ def _measure(p_MK: Tensor, y_MK: Tensor) -> dict[str, float]:
 
 
 def score(rule: Rule, verdict: Verdict | None, epoch: int) -> float:
-    """What the kept epoch has the most of."""
+    """The number by which epochs are compared: the highest is kept."""
     if rule == "last" or verdict is None:
         return float(epoch)
     return verdict.measures[rule if rule.startswith("val_") else f"val_{rule}"]

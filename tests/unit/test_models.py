@@ -11,7 +11,7 @@ from pipeline_lib.errors import UserError
 from pipeline_lib.models.build import Architecture, build
 from pipeline_lib.models.predictor import Predictor, load_predictor, save_predictor
 from pipeline_lib.models.torchvision_models import AveragePool
-from pipeline_lib.params.model_names import check_model_name, torchvision_classifiers
+from pipeline_lib.params.model_names import OWN_MODELS, check_model_name, torchvision_classifiers
 from pipeline_lib.rng import seeded_layers
 
 SMALL = Architecture(
@@ -86,7 +86,7 @@ def test_mobilenet_trains_where_its_map_is_one_pixel() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("name", ["small_cnn", "lenet", "wrn_28_2", "mobilenet_v1"])
+@pytest.mark.parametrize("name", OWN_MODELS)
 def test_logits_are_float32_whatever_the_precision(name: str, channels: int) -> None:
     statistics = (0.5,) * channels
     model = build(replace(SMALL, name=name, channels=channels, mean=statistics, std=statistics))

@@ -26,11 +26,11 @@ from pipeline_lib.datasets.files.public import PublicFile
 from pipeline_lib.datasets.ingest import ingest
 from pipeline_lib.datasets.load import load_dataset, snapshot
 from pipeline_lib.errors import UserError
-from pipeline_lib.params.sections import Data
+from pipeline_lib.params.sections import OWN_IMAGES, Data
 
 ROOT = Path(__file__).resolve().parents[2]
 PARAMS = YAML(typ="safe").load((ROOT / "params.yaml").read_text())["data"]
-NAMES = ["cifar10", "cifar100", "svhn", "svhn_extra", "fashion_mnist", "kuzushiji_mnist", "stl10"]
+NAMES = sorted({*get_args(Data.model_fields["name"].annotation)} - {*OWN_IMAGES, "digits"})
 # What the archives are made of, and what is to be read: source, split, class, image.
 Files = dict[str, bytes]
 Expected = list[tuple[str, str, str | None, np.ndarray]]

@@ -125,7 +125,7 @@ def outcome(trainer: Trainer) -> tuple[object, ...]:
     if record.best_labels_NK is not None:
         tensors.append(record.best_labels_NK)
     blob = b"".join(t.contiguous().numpy().tobytes() for t in tensors)
-    return history_csv(record.rows), record.best_epoch, record.best_score, blob
+    return history_csv(record.rows), record.kept.epoch, record.best_score, blob
 
 
 VARIANTS = {
@@ -279,7 +279,7 @@ def test_the_best_epoch_is_kept_and_a_tie_goes_to_the_later(
 
     monkeypatch.setattr(trainer, "_evaluate", noting)
     record = trainer.run(Quiet())
-    assert record.best_epoch == 3
+    assert record.kept.epoch == 3
     assert torch.equal(record.kept.weights["classifier.head.weight"], seen[3])
     assert not torch.equal(seen[3], seen[4])
     assert torch.equal(record.best_labels_NK.argmax(dim=1).short(), record.labels["train"][3])
