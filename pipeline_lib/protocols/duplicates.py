@@ -35,13 +35,15 @@ def first_copies(labels: Labels) -> NDArray[np.bool_]:
     """Mask one image of each group with the same pixels, and all that have no copy.
 
     The one that the data give for testing stays before one for validation, and that before the others;
-    of equal ones the first. A test image without a label is no reason to drop another.
+    within these, one of known class before one of which anything else is said, and that before one of which
+    nothing is; of equal ones the first. A test image without a label is no reason to drop another.
     """
     later_S = {TEST: 0, VAL: 1}
     place_N = np.array([later_S.get(split, 2) for split in range(-1, len(SPLITS))])
     place_N = place_N[labels.split_N.astype(np.int64) + 1]
     place_N[(labels.split_N == TEST) & (labels.truth_N == UNKNOWN)] = 3
-    order_N = np.lexsort((labels.id_N, place_N, _group(labels)))
+    unknown_N, silent_N = labels.truth_N == UNKNOWN, ~_is_said(labels)
+    order_N = np.lexsort((labels.id_N, silent_N, unknown_N, place_N, _group(labels)))
     starts_N = np.ones(len(labels), bool)
     starts_N[1:] = np.diff(_group(labels)[order_N]) != 0
     first_N = np.zeros(len(labels), bool)
@@ -103,7 +105,8 @@ def warnings(labels: Labels, dataset: str) -> list[str]:
     """Say in a line which copies have different known labels, in whatever parts: nobody knows which is right.
 
     Args:
-        labels: all images, before any was dropped: which copy stays does not depend on its label.
+        labels: all images, before any was dropped: that a label is known decides which copy stays, not which
+            label it is.
         dataset: its name; nobody is to correct a public one.
     """
     differing = _differing(labels)
@@ -142,6 +145,15 @@ def _group(labels: Labels) -> NDArray[np.int32]:
     """Id of the first image with the same pixels, its own where there is none before it."""
     twin_N = labels.said.twin_M[labels.row_N]
     return np.where(twin_N == UNKNOWN, labels.id_N, twin_N)
+
+
+def _is_said(labels: Labels) -> NDArray[np.bool_]:
+    """Mask the images of which training may see something: a label, candidates or annotations."""
+    said_M = labels.said.label_M != UNKNOWN
+    said_M[labels.said.candidate_row] = True
+    said_M[labels.said.votes.image_V] = True
+    said_N: NDArray[np.bool_] = said_M[labels.row_N]
+    return said_N
 
 
 def _shared(one: Labels, other: Labels) -> NDArray[np.int32]:

@@ -130,6 +130,16 @@ def test_a_test_copy_without_a_label_is_no_reason_to_drop_a_training_image():
     assert 0 in ids(run(twins, OWN, duplicates="drop").train)
 
 
+def test_the_copy_that_says_most_stays_within_a_place():
+    """Images 1 and 4 beside blank copies before them; 7 has candidates only, 9 a truth and a label too."""
+    label = [None if i in {0, 3, 6, 7, 8, 10} else i % 3 for i in range(24)]
+    said = {"candidates": [[1, 2] if i in {7, 10} else None for i in range(24)]}
+    truth = [i % 3 if i == 8 else label[i] for i in range(24)]
+    twins = rows({1: 0, 4: 3, 7: 6, 9: 8, 11: 10}, label=label, true_label=truth, **said)
+    kept = run(twins, OWN, duplicates="drop", allow_noisy_candidates=True)
+    assert ids(kept.train) == [1, 2, 4, 5, 7, 9, 11]
+
+
 def test_drawn_parts_are_refused_too_and_never_share_a_group_after_a_drop():
     twins = {i: i - 12 for i in range(12, 24)}
     same = {"label": LABEL[:12] * 2, "true_label": LABEL[:12] * 2}
