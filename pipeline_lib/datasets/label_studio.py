@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import operator
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -19,15 +20,21 @@ from pipeline_lib.datasets.files.forms import (
     SEPARATOR,
     TRUTH,
     as_annotation,
+    one_text,
+    split_candidates,
 )
 from pipeline_lib.datasets.files.layout import is_image
+from pipeline_lib.datasets.files.names import as_path
 from pipeline_lib.datasets.files.sheet import FILE, brief, quoted
+from pipeline_lib.datasets.files.tables import read_sheet
 from pipeline_lib.errors import UserError, in_one_line, listed
 from pipeline_lib.images import SUFFIXES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from pipeline_lib.datasets.files.sheet import Cell
 
 MAX_BYTES = 1 << 28
 # Label Studio puts 8 digits before the name of a file that was uploaded to it.
@@ -116,19 +123,23 @@ class Imported:
         """With the rows of an earlier table, but for blank ones and candidates of files that are answered now.
 
         The table keeps its form: labels in one without annotators are known ones, rows per annotator are not.
+        It keeps the names of its files too, whatever folder is in front of them there or in the export.
 
         Raises:
-            UserError: That is none of `FORMS`, or it takes one label for a file that has two.
+            UserError: That is none of `FORMS`, it takes one label for a file that has two, or a file may be
+                several of it.
         """
-        answered = {file for file, _, name in self.rows if name}
         earlier = _earlier(path)
+        names = _as_in_table({file for file, _, _ in self.rows}, earlier, path)
+        new = [(names.get(file, file), who, name) for file, who, name in self.rows]
+        answered = {file for file, _, name in new if name}
         in_sets = CANDIDATES in earlier.columns
         kept = [row for row in earlier.rows if row[0] not in answered or (row[2] and not in_sets)]
-        if in_sets and (odd := [name for _, _, name in self.rows if SEPARATOR in name]):
+        if in_sets and (odd := [name for _, _, name in (*kept, *new) if SEPARATOR in name]):
             msg = f"{path}: a class called {quoted(odd[0], 40)} cannot stand in a set of candidates; rename it"
             raise UserError(msg)
         known = {file for file, _, _ in kept}
-        new = [row for row in self.rows if row[2] or row[0] not in known]
+        new = [row for row in new if row[2] or row[0] not in known]
         if ANNOTATOR not in earlier.columns and not in_sets:
             _check_one_label(kept, new, path)
         rows = sorted(dict.fromkeys([*kept, *new]))
@@ -169,51 +180,103 @@ def read_export(path: Path, control: str | None = None, strip: str = "") -> Impo
     return Imported(sorted(rows), cancelled)
 
 
+def _as_in_table(files: Collection[str], table: Imported, path: Path) -> dict[str, str]:
+    """Find the files of an export that a table names too, with another folder in front or none: its names by theirs.
+
+    Raises:
+        UserError: A file may be several of the table, or several may be one.
+    """
+    rows: dict[str, list[str]] = {}
+    for row in dict.fromkeys(file for file, _, _ in table.rows):
+        rows.setdefault(_tail(row), []).append(row)
+    found: dict[str, str] = {}
+    # What is named alike is meant, and is not looked for further.
+    for is_meant in (operator.eq, _is_same, _is_end):
+        taken = set(found.values())
+        first: dict[str, str] = {}
+        for file in sorted(set(files) - set(found)):
+            near = [row for row in rows.get(_tail(file), ()) if row not in taken]
+            meant = [row for row in near if is_meant(file, row)]
+            if len(meant) > 1:
+                here = listed(map(brief, meant))
+                raise _unclear(path, f"{brief(file)} in the export may be {here} here")
+            if meant and (other := first.setdefault(meant[0], file)) != file:
+                both = f"{brief(other)} or {brief(file)}"
+                raise _unclear(path, f"{brief(meant[0])} may be {both} in the export")
+        found |= {file: row for row, file in first.items()}
+    return found
+
+
+def _unclear(path: Path, which: str) -> UserError:
+    return UserError(f"{path}: {which}; write its folder too")
+
+
+def _tail(name: str) -> str:
+    return as_path(name).rsplit("/", 1)[-1]
+
+
+def _is_same(one: str, other: str) -> bool:
+    return as_path(one) == as_path(other)
+
+
+def _is_end(one: str, other: str) -> bool:
+    """Whether one of two paths is the end of the other."""
+    short, long = sorted((as_path(one), as_path(other)), key=len)
+    return long.endswith(f"/{short}")
+
+
 def _earlier(path: Path) -> Imported:
-    """Read a table; an empty file is one of file and label without rows."""
+    """Read a table of any format; an empty file is one of file and label without rows."""
+    try:
+        if not path.stat().st_size:
+            return Imported([], 0, PLAIN)
+        sheet = read_sheet(path, str(path))
+    except OSError as error:
+        msg = f"{path}: cannot be read ({in_one_line(error.strerror or error)}); check the path"
+        raise UserError(msg) from error
+    columns = _form(list(sheet.columns), path)
     rows: list[tuple[str, str, str]] = []
     truths: dict[str, str] = {}
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            columns = _form(reader.fieldnames or PLAIN, path)
-            for row in reader:
-                where = f"{path}:{reader.line_num}"
-                rows += _rows(row, where)
-                truth = (row.get(TRUTH) or "").strip()
-                if truth and truths.setdefault(row[FILE], truth) != truth:
-                    msg = (
-                        f"{where}: column {TRUTH}: {quoted(truth)}, but {quoted(truths[row[FILE]])} above, "
-                        f"of the same {brief(row[FILE])}; correct one of them"
-                    )
-                    raise UserError(msg)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        msg = f"{path}: cannot be read ({in_one_line(error)}); give a CSV table of file and label, or of file and candidates"
-        raise UserError(msg) from error
+    for number, cells in sheet.rows():
+        row, where = dict(zip(sheet.columns, cells, strict=True)), sheet.where(number)
+        file = row[FILE]
+        if not file or not isinstance(file, str):
+            msg = f"{where}: no file name; remove the row or name its file"
+            raise UserError(msg)
+        rows += [(file, who, name) for who, name in _pairs(row, where)]
+        truth = one_text(row.get(TRUTH), f"{where}: column {TRUTH}")
+        if truth and truths.setdefault(file, truth) != truth:
+            msg = (
+                f"{where}: column {TRUTH}: {quoted(truth)}, but {quoted(truths[file])} above, "
+                f"of the same {brief(file)}; correct one of them"
+            )
+            raise UserError(msg)
     return Imported(rows, 0, columns, truths)
 
 
 def _form(names: Sequence[str], path: Path) -> tuple[str, ...]:
     found = next((form for form in FORMS if sorted(form) == sorted(names)), None)
     if found is None:
+        has = f"columns {listed(sorted(map(brief, names)))}" if names else "no columns with names"
         msg = (
-            f"{path}: columns {listed(sorted(map(brief, names)))}; labels are added to a table of file and label, "
+            f"{path}: {has}; labels are added to a table of file and label, "
             f"with or without annotator, or of file and candidates, each with or without {TRUTH}"
         )
         raise UserError(msg)
     return found
 
 
-def _rows(row: Mapping[str | None, str | None], where: str) -> list[tuple[str, str, str]]:
-    """Take file, annotator (blank where a table names none) and class from a row: several of a set."""
-    cells = {name: cell for name, cell in row.items() if name and cell is not None}
-    if len(cells) < len(row) or not cells.get(CANDIDATES, "full").strip():
-        msg = f"{where}: more or fewer fields than the header, or no candidates; correct this row"
-        raise UserError(msg)
-    if ANNOTATOR in cells:
-        as_annotation((cells[ANNOTATOR], cells[LABEL]), where)
-    names = cells[CANDIDATES].split(SEPARATOR) if CANDIDATES in cells else [cells[LABEL]]
-    return [(cells[FILE], cells.get(ANNOTATOR, ""), name.strip()) for name in names]
+def _pairs(row: Mapping[str, Cell], where: str) -> list[tuple[str, str]]:
+    """Take annotator (blank where a table names none) and class (blank for nothing) from a row: several of a set."""
+    if CANDIDATES in row:
+        names = split_candidates(row[CANDIDATES], f"{where}: column {CANDIDATES}")
+        if not names:
+            msg = f"{where}: no candidates; name all classes there if nothing is known"
+            raise UserError(msg)
+        return [("", name) for name in names]
+    if ANNOTATOR in row:
+        return [as_annotation((row[ANNOTATOR], row[LABEL]), where) or ("", "")]
+    return [("", one_text(row[LABEL], where) or "")]
 
 
 def _check_one_label(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline_lib.datasets.files.forms import Supervision
@@ -152,7 +155,19 @@ CONFLICTS = {
         ONE_EACH,
         ":2: 'cow' has no annotator; name whoever said it",
     ),
-    "a column twice": ("file,label,label\n", ONE_EACH, ": columns file, label, label; labels are added"),
+    "a column twice": ("file,label,label\n", ONE_EACH, ":1: columns need names, and every one another"),
+    "no columns": ("one.jpg,cat\n", ONE_EACH, ": no columns with names; labels are added to a table of"),
+    "no file": ("file,label\n,cow\n", ONE_EACH, ":2: no file name; remove the row"),
+    "a file of several rows": (
+        "file,label\na/one.jpg,\nb/one.jpg,\n",
+        ONE_EACH,
+        ": one.jpg in the export may be a/one.jpg, b/one.jpg here; write its folder too",
+    ),
+    "a row of several files": (
+        "file,label\none.jpg,\n",
+        [task(f"s3://b/{folder}/one.jpg", annotation(answer("cat"))) for folder in "xy"],
+        ": one.jpg may be x/one.jpg or y/one.jpg in the export; write its folder too",
+    ),
     "other columns": ("file,ann,true_label\n", ONE_EACH, ": columns ann, file, true_label; labels"),
 }  # fmt: skip
 
@@ -198,15 +213,68 @@ def test_an_answer_takes_the_place_of_candidates(tmp_path: Path):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ("one.jpg,cat,dog", "candidates.csv:3: more or fewer fields than the header"),
-        ("one.jpg", "candidates.csv:3: more or fewer fields than the header"),
-        ("one.jpg, ", "candidates.csv:3: .* or no candidates; correct this row"),
+        ("one.jpg,cat,dog", "candidates.csv:3: 3 fields, but the header names 2 columns"),
+        ("one.jpg", "candidates.csv:3: 1 fields, but the header names 2 columns"),
+        ("one.jpg,", "candidates.csv:3: no candidates; name all classes there"),
     ],
 )
 def test_rows_of_candidates_that_would_be_lost_are_refused(tmp_path: Path, rows: str, message: str):
     table = tmp_path / "candidates.csv"
     table.write_text(f"file,candidates\nfour.jpg,cow|dog\n{rows}\n")
     with pytest.raises(UserError, match=message):
+        imported(tmp_path, FULL).added_to(table)
+
+
+@pytest.mark.parametrize(
+    ("row", "file"),
+    [
+        ("photos/cat/\u00e9.jpg", "cat/\u00e9.jpg"),  # the folder itself in front
+        ("\u00e9.jpg", "cat/\u00e9.jpg"),  # the last part alone
+        ("cat/\u00e9.jpg", "photos/cat/\u00e9.jpg"),
+        ("cat/e\u0301.jpg", "cat/\u00e9.jpg"),  # of a Mac
+        ("cat\\e\u0301.jpg", "cat/\u00e9.jpg"),
+    ],
+)
+def test_a_file_is_found_whatever_folder_is_in_front_and_keeps_the_name_of_the_table(
+    tmp_path: Path, row: str, file: str
+):
+    """Under another name it would have two rows, which ingest refuses."""
+    export = imported(tmp_path, [task(f"s3://b/{file}", annotation(answer("cat"))), task("1.jpg")])
+    table = tmp_path / "labels.csv"
+    for before, after in {
+        f"file,label\n{row},\n": f"file,label\n1.jpg,\n{row},cat\n",
+        f"file,candidates\n{row},cat|dog\n": f"file,candidates\n{row},cat\n",
+        f"file,annotator,label\n{row},ann,dog\n": (
+            f"file,annotator,label\n1.jpg,,\n{row},ann,dog\n{row},annotator_1,cat\n"
+        ),
+    }.items():
+        table.write_text(before)
+        assert export.added_to(table).as_csv() == after
+
+
+def test_a_file_that_is_named_alike_is_meant_before_one_in_another_folder(tmp_path: Path):
+    table = tmp_path / "labels.csv"
+    table.write_text("file,label\none.jpg,\nx/one.jpg,\n")
+    files = ["one.jpg", "y/x/one.jpg"]
+    export = [task(f"s3://b/{file}", annotation(answer(file[0]))) for file in files]
+    expected = "file,label\none.jpg,o\nx/one.jpg,y\n"
+    assert imported(tmp_path, export).added_to(table).as_csv() == expected
+
+
+def test_an_earlier_table_may_have_any_format_that_the_pipeline_reads(tmp_path: Path):
+    expected = "file,candidates\nfour.jpg,cow|dog\none.jpg,cat|dog\ntwo.jpg,cat|dog\n"
+    table = tmp_path / "candidates"
+    semicolons = b"\xef\xbb\xbf" + b"file;candidates\r\none.jpg;cow\r\nfour.jpg;cow|dog\r\n"
+    lines = '{"file": "one.jpg", "candidates": "cow"}\n{"file": "four.jpg", "candidates": ["cow", "dog"]}\n'
+    pq.write_table(
+        pa.table({"file": ["one.jpg", "four.jpg"], "candidates": [["cow"], ["cow", "dog"]]}), table
+    )
+    parquet = table.read_bytes()
+    for content in (semicolons, gzip.compress(semicolons), lines.encode(), parquet):
+        table.write_bytes(content)
+        assert imported(tmp_path, FULL).added_to(table).as_csv() == expected
+    table.write_text('{"file": "four.jpg", "candidates": ["we|ird"]}\n')
+    with pytest.raises(UserError, match=r"a class called 'we\|ird' cannot stand in a set"):
         imported(tmp_path, FULL).added_to(table)
 
 

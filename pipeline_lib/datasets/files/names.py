@@ -63,7 +63,7 @@ class Names:
         if not cell or not isinstance(cell, str):
             msg = f"{where}: no file name; remove the row or name its file"
             raise UserError(msg)
-        name = composed(cell.replace("\\", "/").removeprefix("./"))
+        name = as_path(cell)
         if name.startswith("/") or name[1:3] == ":/" or ".." in name.split("/"):
             msg = (
                 f"{where}: {quoted(cell)}: name files by their path inside data.path, "
@@ -112,6 +112,11 @@ class Names:
     @property
     def _example(self) -> str:
         return next(iter(self._sources))
+
+
+def as_path(cell: str) -> str:
+    """Write a path with slashes, without a dot in front, and with accents as part of their letters."""
+    return composed(cell.replace("\\", "/").removeprefix("./"))
 
 
 def _as_uploaded(name: str) -> str:
