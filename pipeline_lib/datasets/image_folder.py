@@ -1,7 +1,8 @@
 """The user's own images: a folder or an archive, and an optional table of labels.
 
-For a file that the table lists, the table is the supervision, and the class of its folder, else the
-table's `true_label`, is kept to measure with. A file that the table does not list keeps the class of its folder.
+Folders are classes, unless a table has others. For a file that the table lists, the table is the supervision,
+and the class of its folder, else the table's `true_label`, is kept to measure with. A file that the table does not
+list keeps the class of its folder.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def read(raw: Path, data: Data) -> Iterator[Row]:
     verify(raw / ARCHIVE)
     with reading_snapshot(data), archives.open_archive(raw / ARCHIVE, shown) as archive:
         names = [name for name in archive.names if not is_clutter(name)]
-        places = arrange(filter(is_image, names), shown)
+        places = user_table.classed(raw, data, arrange(filter(is_image, names), shown))
         check_folders((name for name in archive.folders if not is_clutter(name)), places)
         if others := [name for name in names if not is_image(name)]:
             say(

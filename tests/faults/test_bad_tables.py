@@ -243,6 +243,42 @@ def test_flat_files_take_their_classes_from_the_table(workspace):
     assert {row["true_label"] for row in rows} == {None}
 
 
+def several_folders(workspace) -> None:
+    for number in range(4):
+        workspace.add(f"train/batch{number % 2}/{number}.png", number)
+    workspace.add("test/batch0/4.png", 4)
+
+
+def test_folders_that_are_no_classes_of_the_table_say_nothing(workspace, capsys):
+    """An empty one would otherwise be a class without images, and every image of the class `batch0`."""
+    several_folders(workspace)
+    (workspace.photos / "train/batch2").mkdir()
+    workspace.table("file,label\n0.png,dog\n1.png,cat\n4.png,cat\n")
+    workspace.run("download", "ingest")
+    told = "photos: the folders batch0, batch1 are no classes of labels.csv: only the table says what an image is"
+    assert told in capsys.readouterr().out.splitlines()
+    rows = workspace.read("labels.parquet")
+    assert [row["label"] for row in rows] == [0, 1, None, 0, None]
+    assert [row["split"] for row in rows] == ["test", *["train"] * 4]
+    assert {row["true_label"] for row in rows} == {None}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("file,label\n0.png,cat\n1.png,Batch1\n", "'cat' is not one of the classes"),
+        ("file,label\n0.png,cat\n1.png,bacth1\n", "'cat' is not one of the classes"),
+        ("file,label\n0.png,NA\n1.png,cat\n", "'NA' is "),
+        ("file,candidates\n0.png,batch1;cat\n", "'batch1;cat' is not one of the classes"),
+        ("file,annotator,label\n0.png,ann,cat\n1.png,bob,cat\n", "'cat' is not one of the classes"),
+    ],
+)  # fmt: skip
+def test_folders_stay_classes_where_the_table_knows_one_or_has_no_two(workspace, text, told):
+    several_folders(workspace)
+    workspace.table(text)
+    assert workspace.refused("ingest", "download").startswith(f"labels.csv:2: {told}")
+
+
 # Table of flat files -> what the message must say, from its beginning.
 BAD_FLAT = {
     "semicolons": ("0.png,cat\n1.png,dog\n2.png,dog\n3.png,cat;dog\n", ":5: column candidates: 'cat;dog': write 'cat|dog'"),

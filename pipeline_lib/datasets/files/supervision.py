@@ -29,6 +29,9 @@ ROW_READERS: dict[Style, Callable[[Sequence[str], Sequence[Cell], str], Supervis
     "classes": forms.as_classes,
 }
 OTHER_SEPARATORS = re.compile(r"\s*[;,/]\s*")
+SEPARATORS = re.compile(r"\s*[|;,/]\s*")
+# How like two names are of which one is probably the other, mistyped (`difflib`).
+NEARLY = 0.75
 
 
 def read_supervision(
@@ -68,6 +71,23 @@ def read_supervision(
     if not truths.classes:
         _check_alike(sheet, said.values())
     return said
+
+
+def names_none_of(path: Path, shown: str, folders: Collection[str]) -> bool:
+    """Whether a table has classes of its own: two or more, and not one is a folder, nearly one, or several in one cell.
+
+    Raises:
+        UserError: It is no table.
+    """
+    sheet = read_sheet(path, shown)
+    if style_of(sheet) == "names":
+        return False
+    names = {name for _, _, name in _named(sheet)} - forms.BLANKS
+    parts = {_plain(part) for name in names for part in (name, *SEPARATORS.split(name))}
+    known = set(map(_plain, folders))
+    if len(names) < 2 or parts & known:
+        return False
+    return not any(difflib.get_close_matches(part[:200], known, 1, NEARLY) for part in parts)
 
 
 class Truths:
@@ -156,16 +176,14 @@ def _check_alike(sheet: Sheet, sayings: Collection[Supervision]) -> None:
     spellings: dict[str, set[str]] = {}
     for one in {id(one): one for one in sayings}.values():  # equal ones are one object
         for name in (*_names(one), one.true_label or ""):
-            spellings.setdefault(" ".join(name.casefold().split()), set()).add(name)
+            spellings.setdefault(_plain(name), set()).add(name)
     alike = next((names for names in spellings.values() if len(names) > 1), None)
     if alike is None:
         return
     rows: dict[str, int] = {}
-    for number, _, values, true_cell in _rows(sheet):
-        for cell in (*values, true_cell):
-            several = (cell, *cell.split(SEPARATOR)) if isinstance(cell, str) else cell or ()
-            for name in filter(alike.__contains__, several):
-                rows.setdefault(name, number)
+    for number, _, name in _named(sheet):
+        if name in alike:
+            rows.setdefault(name, number)
     (first, _), (second, number) = list(rows.items())[:2]
     msg = (
         f"{sheet.where(number)}: {quoted(second)}, but {quoted(first)} on {sheet.where(rows[first])}: they differ "
@@ -243,6 +261,30 @@ def _rows(sheet: Sheet) -> Iterator[tuple[int, Cell, tuple[Cell, ...], Cell]]:
     for number, cells in sheet.rows():
         said = tuple(_composed(c) for i, c in enumerate(cells) if i not in {at, true_at})
         yield number, cells[at], said, None if true_at is None else _composed(cells[true_at])
+
+
+def _named(sheet: Sheet) -> Iterator[tuple[int, str, str]]:
+    """Give row, column (blank where none has a name) and name of every class that a table names, true ones too."""
+    columns = forms.saying(sheet)
+    for number, _, values, true_cell in _rows(sheet):
+        cells = zip(
+            (*(columns or [""] * len(values)), forms.TRUTH), (*values, true_cell), strict=True
+        )
+        for column, cell in cells:
+            if column != forms.ANNOTATOR:
+                yield from ((number, column, name) for name in _apart(column, cell) if name)
+
+
+def _apart(column: str, cell: Cell) -> Sequence[str]:
+    """Give the texts of a cell: several where it is a list, or one as text."""
+    if isinstance(cell, str):
+        return cell.split(SEPARATOR) if column == forms.CANDIDATES else (cell,)
+    return cell or ()
+
+
+def _plain(name: str) -> str:
+    """Write a name without what people do not see as a difference: capitals, and how wide a space is."""
+    return " ".join(name.casefold().split())
 
 
 def _composed(cell: Cell) -> Cell:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from pipeline_lib.artifacts import publish, verify
 from pipeline_lib.datasets.files import fetch
 from pipeline_lib.datasets.files.forms import Supervision
-from pipeline_lib.datasets.files.supervision import read_supervision
+from pipeline_lib.datasets.files.sheet import brief
+from pipeline_lib.datasets.files.supervision import names_none_of, read_supervision
+from pipeline_lib.datasets.progress import say
+from pipeline_lib.errors import listed
 from pipeline_lib.records import Row
 
 if TYPE_CHECKING:
@@ -31,6 +35,25 @@ def take(data: Data, raw: Path) -> None:
     if data.table:
         with publish(raw / TABLE) as temporary:
             fetch.copy(fetch.resolve(data.table), temporary, data.table)
+
+
+def classed(raw: Path, data: Data, places: list[Place]) -> list[Place]:
+    """Take their class from images whose folders are no classes of the table, and say so: these only hold files.
+
+    Raises:
+        UserError: It is no table.
+    """
+    folders = {place.label for place in places if place.label is not None}
+    if not (data.table and folders):
+        return places
+    verify(raw / TABLE)
+    if not names_none_of(raw / TABLE, data.table, folders):
+        return places
+    found = listed(map(brief, sorted(folders)))
+    say(
+        f"{data.path}: the folders {found} are no classes of {data.table}: only the table says what an image is"
+    )
+    return [replace(place, label=None) for place in places]
 
 
 def read(raw: Path, data: Data, places: Iterable[Place]) -> dict[str, Supervision]:
