@@ -28,7 +28,7 @@ BAD = {
     "nearly the truth beside annotators": ("file,ann,bob,True_labels\ncat/00.png,cat,dog,cat\n", "labels.csv:1: column True_labels: is `true_label` meant?"),
     "nearly an annotator": ("file,annotater,label\ncat/00.png,ann,cat\n", "labels.csv:1: column annotater: is `annotator` meant? rename it, or remove it"),
     "truth beside annotators, under another name": ("file,ann,bob,gold\ncat/00.png,cat,dog,cat\n", "labels.csv:1: column gold: is `true_label` meant? rename it, or remove it"),
-    "a blank of a program": ("file,label\ncat/00.png,cat\ncat/01.png,NaN\n", "labels.csv:3: 'NaN' is how programs write a blank; leave the cell of an unlabeled image blank"),
+    "a blank of a program": ("file,label\ncat/00.png,cat\ncat/01.png,NaN\n", "labels.csv:3: 'NaN' is a way to write a blank; leave the cell of an unlabeled image blank"),
     "numbers beside annotators": ("ID,file,ann,bob\n7,cat/00.png,cat,dog\n", "labels.csv:1: column ID: would be taken for an annotator; remove it"),
     "splits": ("file,split\ncat/00.png,train\n", "labels.csv:1: column split: would be taken for an annotator; remove it"),
     "nothing": ("", "labels.csv:1: no column `file` (it is empty)"),
@@ -46,7 +46,7 @@ BAD = {
     "file twice": ("file,label\ncat/00.png,cat\n\ncat/01.png,cat\n./cat/00.png,cat\n", "labels.csv:5: cat/00.png is named on labels.csv:2 already"),
     "unknown class": ("file,label\ncat/00.png,caat\n", "labels.csv:2: 'caat' is not one of the classes cat, dog; did you mean 'cat'?"),
     "class number": ("file,label\ncat/00.png,7\n", "labels.csv:2: '7' is not one of the classes cat, dog; the class folders are all the classes"),
-    "negative number": ("file,label\ncat/00.png,-1\n", "labels.csv:2: '-1' is not one of the classes cat, dog"),
+    "negative number": ("file,label\ncat/00.png,-1\n", "labels.csv:2: '-1' is a way to write a blank"),
     "fraction": ("file,label\ncat/00.png,0.5\n", "labels.csv:2: '0.5' is not one of the classes cat, dog"),
     "space before": ("file,label\ncat/00.png, cat\n", "labels.csv:2: column label: ' cat' begins or ends with a space"),
     "space after": ("file,label\ncat/00.png,cat \n", "labels.csv:2: column label: 'cat ' begins or ends with a space"),
@@ -284,9 +284,11 @@ BAD_FLAT = {
     "semicolons": ("0.png,cat\n1.png,dog\n2.png,dog\n3.png,cat;dog\n", ":5: column candidates: 'cat;dog': write 'cat|dog'"),
     "slashes and a truth": ("0.png,cat/emu,cat\n1.png,cat,emu\n", ":2: column candidates: 'cat/emu': write 'cat|emu'"),
     "commas and spaces": ('0.png,dog\n1.png,"cat, dog"\n2.png,cat\n', ":3: column candidates: 'cat, dog': write 'cat|dog'"),
-    "a blank of pandas": ("0.png,cat\n1.png,dog\n2.png,nan\n", ":4: 'nan' is how programs write a blank; leave the cell of an unlabeled image blank (in `candidates`: name all classes), or rename the class"),
-    "a blank of R among candidates": ("0.png,cat\n1.png,dog|NA\n", ":3: 'NA' is how programs write a blank"),
-    "a blank of Python as the truth": ("0.png,cat,cat\n1.png,dog,None\n", ":3: 'None' is how programs write a blank"),
+    "a blank of pandas": ("0.png,cat\n1.png,dog\n2.png,nan\n", ":4: 'nan' is a way to write a blank; leave the cell of an unlabeled image blank (in `candidates`: name all classes), or rename the class"),
+    "a blank of R among candidates": ("0.png,cat\n1.png,dog|NA\n", ":3: 'NA' is a way to write a blank"),
+    "no label": ("0.png,cat\n1.png,Unlabelled\n", ":3: 'Unlabelled' is a way to write a blank"),
+    "no label among candidates": ("0.png,cat|?\n1.png,dog\n", ":2: '?' is a way to write a blank"),
+    "a blank of Python as the truth": ("0.png,cat,cat\n1.png,dog,None\n", ":3: 'None' is a way to write a blank"),
 }  # fmt: skip
 
 
@@ -335,7 +337,7 @@ def test_classes_that_look_alike_are_refused_where_no_folder_names_them(workspac
     [
         ("0.png,cat;dog\n1.png,emu\n", ["cat;dog", "emu"]),
         ("0.png,cat|dog\n1.png,cat/dog\n", ["cat", "cat/dog", "dog"]),
-        ("0.png,nandu\n1.png,none\n", ["nandu", "none"]),
+        ("0.png,nandu\n1.png,nonesuch\n", ["nandu", "nonesuch"]),
     ],
 )
 def test_classes_may_hold_other_marks_and_words(workspace, rows: str, classes: list[str]):
@@ -346,7 +348,20 @@ def test_classes_may_hold_other_marks_and_words(workspace, rows: str, classes: l
     assert json.loads((workspace.root / "data/classes.json").read_text())["classes"] == classes
 
 
-@pytest.mark.parametrize("name", ["nan", "None"])
+@pytest.mark.parametrize("name", ["unknown", "Unlabeled", "-1", "?"])
+@pytest.mark.parametrize(
+    "rows",
+    ["file,label\n0.png,cat", "file,ann\n0.png,cat", "file,annotator,label\n0.png,ann,cat", "0.png\n2.png,cat"],
+)  # fmt: skip
+def test_a_way_to_write_a_blank_is_no_class_in_any_form(workspace, rows: str, name: str):
+    for number in range(3):
+        workspace.add(f"{number}.png", number)
+    workspace.table(f"{rows}\n1.png,{'bob,' * ('annotator' in rows)}{name}\n")
+    message = workspace.refused("ingest", "download")
+    assert message.startswith(f"labels.csv:3: {name!r} is a way to write a blank; leave the cell")
+
+
+@pytest.mark.parametrize("name", ["nan", "None", "unknown"])
 def test_a_folder_may_name_a_class_as_it_likes(workspace, name: str):
     for shade, file in enumerate((f"{name}/0.png", "cat/1.png")):
         workspace.add(file, shade)

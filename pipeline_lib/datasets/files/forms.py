@@ -29,8 +29,10 @@ NOBODY = {
     "split", "fold", "subset", "id", "index", "unnamed: 0", "url", "width", "height", "size",
     "confidence", "score", "date", "time", "timestamp", "comment", "comments", "note", "notes",
 }  # fmt: skip
-# How programs write that there is nothing.
-BLANKS = {"NA", "N/A", "#N/A", "<NA>", "NaN", "nan", "None", "null", "NULL"}
+# How programs and people write that there is nothing, in small letters.
+BLANKS = {
+    "na", "n/a", "#n/a", "<na>", "nan", "none", "null", "unlabeled", "unlabelled", "unknown", "-1", "-", "?",
+}  # fmt: skip
 Style: TypeAlias = Literal["label", "candidates", "long", "annotators", "classes", "names"]
 
 

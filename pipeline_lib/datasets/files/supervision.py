@@ -82,7 +82,7 @@ def names_none_of(path: Path, shown: str, folders: Collection[str]) -> bool:
     sheet = read_sheet(path, shown)
     if style_of(sheet) == "names":
         return False
-    names = {name for _, _, name in _named(sheet)} - forms.BLANKS
+    names = {name for _, _, name in _named(sheet) if name.casefold() not in forms.BLANKS}
     parts = {_plain(part) for name in names for part in (name, *SEPARATORS.split(name))}
     known = set(map(_plain, folders))
     if len(names) < 2 or parts & known:
@@ -299,9 +299,9 @@ def _check_classes(
     for name in names:
         if name in classes:
             continue
-        if name in forms.BLANKS:
+        if name.casefold() in forms.BLANKS:
             msg = (
-                f"{where}: {quoted(name)} is how programs write a blank; leave the cell of an unlabeled image "
+                f"{where}: {quoted(name)} is a way to write a blank; leave the cell of an unlabeled image "
                 f"blank (in `{forms.CANDIDATES}`: name all classes), or rename the class"
             )
             raise UserError(msg)
