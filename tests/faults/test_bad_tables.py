@@ -284,6 +284,7 @@ BAD_FLAT = {
     "semicolons": ("0.png,cat\n1.png,dog\n2.png,dog\n3.png,cat;dog\n", ":5: column candidates: 'cat;dog': write 'cat|dog'"),
     "slashes and a truth": ("0.png,cat/emu,cat\n1.png,cat,emu\n", ":2: column candidates: 'cat/emu': write 'cat|emu'"),
     "commas and spaces": ('0.png,dog\n1.png,"cat, dog"\n2.png,cat\n', ":3: column candidates: 'cat, dog': write 'cat|dog'"),
+    "a bar between some": ("0.png,cat|dog\n1.png,cat/dog\n", ":3: column candidates: 'cat/dog': write 'cat|dog', or rename it if it is one class"),
     "a blank of pandas": ("0.png,cat\n1.png,dog\n2.png,nan\n", ":4: 'nan' is a way to write a blank; leave the cell of an unlabeled image blank (in `candidates`: name all classes), or rename the class"),
     "a blank of R among candidates": ("0.png,cat\n1.png,dog|NA\n", ":3: 'NA' is a way to write a blank"),
     "no label": ("0.png,cat\n1.png,Unlabelled\n", ":3: 'Unlabelled' is a way to write a blank"),
@@ -302,6 +303,34 @@ def test_what_is_hardly_a_class_is_refused_where_no_folder_names_them(workspace,
     message = workspace.refused("ingest", "download")
     assert message.startswith(f"labels.csv{expected}")
     assert "\n" not in message
+
+
+# Table of flat files in which a cell holds several classes -> what the message must say.
+SEVERAL = {
+    "label": ('file,label\n0.png,cat\n1.png,dog\n2.png,"cat, dog"\n', ":4: column label: 'cat, dog': write 'cat|dog' in a column `candidates`, or rename it if it is one class"),
+    "annotators": ("file,ann,bob\n0.png,cat,\n1.png,dog,cat|dog\n", ":3: column bob: 'cat|dog': leave one class, or write rows of file, annotator, label, one for each class, or rename"),
+    "rows": ("file,annotator,label\n0.png,ann,cat;dog\n0.png,bob,cat\n1.png,bob,dog\n", ":2: column label: 'cat;dog': leave one class, or write rows of file, annotator, label"),
+    "classes": ("0.png,cat|dog\n1.png,dog,cat\n", ":1: 'cat|dog': write each class in a field of its own, or"),
+    "the truth": ("file,candidates,true_label\n0.png,cat|dog,cat/dog\n", ":2: column true_label: 'cat/dog': leave one class or a blank, or"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("table", SEVERAL)
+def test_several_classes_in_a_cell_for_one_are_no_class_of_their_own(workspace, table: str):
+    text, expected = SEVERAL[table]
+    for number in range(3):
+        workspace.add(f"{number}.png", number)
+    workspace.table(text)
+    message = workspace.refused("ingest", "download")
+    assert message.startswith(f"labels.csv{expected}")
+    assert "\n" not in message
+
+
+def test_a_class_with_a_bar_in_its_name_may_stand_in_lists_beside_its_parts(workspace):
+    workspace.add("0.png")
+    workspace.table('{"file": "0.png", "candidates": ["a|b", "a", "b"]}', "labels.jsonl")
+    workspace.run("download", "ingest")
+    assert workspace.read("labels.parquet")[0]["candidates"] == [0, 1, 2]
 
 
 # Table of flat files -> what the message must say, from its beginning.
@@ -336,7 +365,7 @@ def test_classes_that_look_alike_are_refused_where_no_folder_names_them(workspac
     ("rows", "classes"),
     [
         ("0.png,cat;dog\n1.png,emu\n", ["cat;dog", "emu"]),
-        ("0.png,cat|dog\n1.png,cat/dog\n", ["cat", "cat/dog", "dog"]),
+        ("0.png,cat|dog\n1.png,cat/eel\n", ["cat", "cat/eel", "dog"]),
         ("0.png,nandu\n1.png,nonesuch\n", ["nandu", "nonesuch"]),
     ],
 )

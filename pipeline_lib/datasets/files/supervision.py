@@ -28,8 +28,8 @@ ROW_READERS: dict[Style, Callable[[Sequence[str], Sequence[Cell], str], Supervis
     "annotators": forms.as_annotators,
     "classes": forms.as_classes,
 }
-OTHER_SEPARATORS = re.compile(r"\s*[;,/]\s*")
-SEPARATORS = re.compile(r"\s*[|;,/]\s*")
+OTHER_SEPARATORS = ";,/"
+SEPARATORS = SEPARATOR + OTHER_SEPARATORS
 # How like two names are of which one is probably the other, mistyped (`difflib`).
 NEARLY = 0.75
 
@@ -69,6 +69,7 @@ def read_supervision(
         msg = f"{shown}: no rows; remove data.table if there is nothing to say"
         raise UserError(msg)
     if not truths.classes:
+        _check_separators(sheet, style, said.values())
         _check_alike(sheet, said.values())
     return said
 
@@ -83,7 +84,7 @@ def names_none_of(path: Path, shown: str, folders: Collection[str]) -> bool:
     if style_of(sheet) == "names":
         return False
     names = {name for _, _, name in _named(sheet) if name.casefold() not in forms.BLANKS}
-    parts = {_plain(part) for name in names for part in (name, *SEPARATORS.split(name))}
+    parts = {_plain(part) for name in names for part in (name, *_parts(name, SEPARATORS))}
     known = set(map(_plain, folders))
     if len(names) < 2 or parts & known:
         return False
@@ -151,32 +152,52 @@ def _one_row_each(
             f"name all classes there if nothing is known"
         )
         raise UserError(msg)
-    if style == forms.CANDIDATES and not truths.classes:
-        _check_separators(sheet, known.values())
     return said
 
 
-def _check_separators(sheet: Sheet, sayings: Collection[Supervision]) -> None:
-    """Refuse cat;dog where no set has two classes, but cat and dog are classes."""
-    if any(len(one.candidates or ()) > 1 for one in sayings):
-        return
-    classes = {name for one in sayings for name in (*_names(one), one.true_label) if name}
-    parts = {name: OTHER_SEPARATORS.split(name) for name in classes}
+def _check_separators(sheet: Sheet, style: Style, sayings: Collection[Supervision]) -> None:
+    """Refuse a class cat;dog where cat and dog are classes: somebody meant both."""
+    classes = set(_classes(sayings))
+    # In a set, | is taken apart already; it is in a name only where somebody wrote a list to allow it.
+    marks = OTHER_SEPARATORS if style == "candidates" else SEPARATORS
+    parts = {name: _parts(name, marks) for name in classes}
     joined = {name for name in classes if len(parts[name]) > 1 and classes.issuperset(parts[name])}
-    for number, _, values, _ in _rows(sheet) if joined else ():
-        for name in values if isinstance(values[0], str) else values[0] or ():
-            if name in joined:
-                meant = SEPARATOR.join(parts[name])
-                msg = f"{sheet.where(number)}: column {forms.CANDIDATES}: {quoted(name)}: write {quoted(meant)}"
-                raise UserError(msg)
+    for number, column, name in _named(sheet) if joined else ():
+        if name in joined:
+            where = sheet.where(number) + (f": column {brief(column)}" if column else "")
+            advice = _for_several(column, style, quoted(SEPARATOR.join(parts[name])))
+            msg = f"{where}: {quoted(name)}: {advice}, or rename it if it is one class"
+            raise UserError(msg)
+
+
+def _parts(name: str, marks: str) -> list[str]:
+    return [part.strip() for part in re.split(f"[{marks}]", name)]
+
+
+def _for_several(column: str, style: Style, meant: str) -> str:
+    """Say how a column of a table says several classes."""
+    if column == forms.CANDIDATES:
+        return f"write {meant}"
+    if column == forms.TRUTH:
+        return "leave one class or a blank"
+    if style == "label":
+        return f"write {meant} in a column `{forms.CANDIDATES}`"
+    if style == "classes":
+        return "write each class in a field of its own"
+    return f"leave one class, or write rows of {FILE}, {forms.ANNOTATOR}, {forms.LABEL}, one for each class"
+
+
+def _classes(sayings: Collection[Supervision]) -> list[str]:
+    """Name all classes, in the order of the images."""
+    distinct = {id(one): one for one in sayings}.values()  # equal ones are one object
+    return list(dict.fromkeys(n for one in distinct for n in (*_names(one), one.true_label) if n))
 
 
 def _check_alike(sheet: Sheet, sayings: Collection[Supervision]) -> None:
     """Refuse Cat beside cat where no folder says that these are two classes."""
     spellings: dict[str, set[str]] = {}
-    for one in {id(one): one for one in sayings}.values():  # equal ones are one object
-        for name in (*_names(one), one.true_label or ""):
-            spellings.setdefault(_plain(name), set()).add(name)
+    for name in _classes(sayings):
+        spellings.setdefault(_plain(name), set()).add(name)
     alike = next((names for names in spellings.values() if len(names) > 1), None)
     if alike is None:
         return
