@@ -29,7 +29,7 @@ from pipeline_lib.protocols.table import from_table
 from pipeline_lib.records import LIST_VALUES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -98,7 +98,7 @@ def split(
     has_truth_N = parts.val.truth_N != UNKNOWN
     measurable = parts.val.where(has_truth_N) if val_protocol is clean else parts.val
     val = val_protocol.weaken(measurable, task, "val")
-    _check_classes(train, name)
+    _check_classes(train, name, known)
     noisy = _check_noise(train, val, allowed=params.allow_noisy_candidates)
     summary = summarize(name, kind, params, parts, train, val) | noisy | {"duplicates": duplicates}
     cast_votes = getattr(protocol, "cast_votes", None)
@@ -171,8 +171,8 @@ def load_protocol(name: str) -> LabelProtocol:
     return cast("LabelProtocol", importlib.import_module(f"pipeline_lib.protocols.{name}"))
 
 
-def _check_classes(train: Weakened, protocol: str) -> None:
-    """Refuse a class of which training would see nothing."""
+def _check_classes(train: Weakened, protocol: str, known: Labels) -> None:
+    """Refuse a class of which training would see nothing, and name one of the `known` images that has it."""
     names, candidates_NK = train.labels.class_names, train.candidates_NK
     telling_N = candidates_NK.sum(axis=1) < len(names)
     if not telling_N.any():
@@ -188,11 +188,21 @@ def _check_classes(train: Weakened, protocol: str) -> None:
     if (truth_N != UNKNOWN).all():
         seen_K = np.bincount(truth_N, minlength=len(names)) > 0
     if not seen_K.all():
-        missing = listed(repr(names[k]) for k in np.flatnonzero(~seen_K))
+        missing = listed(_with_images(known, np.flatnonzero(~seen_K)))
         msg = (
             f"classes without training images: {missing}; add images of them or remove the classes"
         )
         raise UserError(msg)
+
+
+def _with_images(known: Labels, classes: NDArray[np.intp]) -> Iterator[str]:
+    """Name classes, each with the first image of which it is said, if one is left."""
+    votes, said_NK = known.votes(), known.candidates()
+    said_NK[votes.image_V, votes.class_V] = True
+    for k in classes:
+        said_N = said_NK[:, k] | (known.truth_N == k)
+        image = f" ({known.named(said_N, limit=1)})" if said_N.any() else ""
+        yield f"{known.class_names[k]!r}{image}"
 
 
 def _check_noise(train: Weakened, val: Weakened, *, allowed: bool) -> dict[str, Any]:

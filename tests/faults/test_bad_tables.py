@@ -400,6 +400,36 @@ def test_a_folder_may_name_a_class_as_it_likes(workspace, name: str):
     assert labels["cat/1.png"] == labels[f"{name}/0.png"]
 
 
+@pytest.mark.parametrize("form", ["label", "annotators"])
+def test_a_rare_class_that_is_nearly_a_frequent_one_is_told(workspace, capsys, form: str):
+    """`eel` is like none, `kind 3` another number, `bear` as frequent as `bears`."""
+    names = [
+        *["dog"] * 10,
+        *["kind 1"] * 10,
+        "dgo",
+        "eel",
+        "kind 3",
+        "bear",
+        "bears",
+        *["wolf"] * 30,
+        "wolfe",
+        "wolfe",
+        "wofl",
+    ]
+    for number in range(len(names)):
+        workspace.add(f"{number}.png", number)
+    head = "file,label" if form == "label" else "file,ann,bob"
+    more = "" if form == "label" else ",wolf"
+    rows = [f"{number}.png,{name}{more}" for number, name in enumerate(names)]
+    workspace.table("\n".join([head, *rows, ""]))
+    workspace.run("download", "ingest")
+    assert capsys.readouterr().out.splitlines()[-2] == (
+        "warning: labels.csv:22: 'dgo' is a class of its own, of 1 image; is 'dog' meant? "
+        "labels.csv:57: 'wolfe' is a class of its own, of 2 images; is 'wolf' meant? "
+        "labels.csv:59: 'wofl' is a class of its own, of 1 image; is 'wolf' meant?"
+    )
+
+
 @pytest.mark.parametrize("path", ["photos", "photos/", "./photos"])
 def test_the_folder_itself_may_stand_in_front_of_the_files_of_a_table(workspace, path: str):
     workspace.two_classes(2)

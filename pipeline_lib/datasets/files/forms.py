@@ -6,11 +6,12 @@ import difflib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from pipeline_lib.datasets.files.layout import composed
 from pipeline_lib.datasets.files.sheet import FILE, Cell, Sheet, brief, quoted
 from pipeline_lib.errors import UserError, listed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 SEPARATOR = "|"
 LABEL, CANDIDATES, ANNOTATOR = "label", "candidates", "annotator"
@@ -44,6 +45,13 @@ class Supervision:
     candidates: tuple[str, ...] | None = None
     annotations: tuple[tuple[str, str], ...] | None = None
     true_label: str | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """The classes that training may see, some of them more than once."""
+        said = [name for _, name in self.annotations or ()]
+        names = [self.label, *(self.candidates or ()), *said]
+        return [name for name in names if name is not None]
 
 
 def style_of(sheet: Sheet) -> Style:
@@ -209,3 +217,19 @@ def one_text(value: Cell, where: str) -> str | None:
         msg = f"{where}: a list of classes outside of the column `candidates`; rename the column"
         raise UserError(msg)
     return value
+
+
+def rows(sheet: Sheet) -> Iterator[tuple[int, Cell, tuple[Cell, ...], Cell]]:
+    """Give number, file, what is said, and the true label of each row."""
+    columns = list(sheet.columns)
+    at = columns.index(FILE) if columns else 0
+    true_at = columns.index(TRUTH) if TRUTH in columns else None
+    for number, cells in sheet.rows():
+        said = tuple(_composed(c) for i, c in enumerate(cells) if i not in {at, true_at})
+        yield number, cells[at], said, None if true_at is None else _composed(cells[true_at])
+
+
+def _composed(cell: Cell) -> Cell:
+    if isinstance(cell, tuple):
+        return tuple(map(composed, cell))
+    return cell and composed(cell)

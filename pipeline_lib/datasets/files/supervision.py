@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import difflib
-import re
 from typing import TYPE_CHECKING
 
 from pipeline_lib.datasets.files import forms
+from pipeline_lib.datasets.files.class_names import check_names
 from pipeline_lib.datasets.files.forms import SEPARATOR, Supervision, style_of
-from pipeline_lib.datasets.files.layout import composed
 from pipeline_lib.datasets.files.names import Names
-from pipeline_lib.datasets.files.sheet import FILE, brief, quoted
+from pipeline_lib.datasets.files.sheet import brief, quoted
 from pipeline_lib.datasets.files.tables import read_sheet
 from pipeline_lib.errors import UserError, listed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence, Set
+    from collections.abc import Callable, Sequence, Set
     from pathlib import Path
 
     from pipeline_lib.datasets.files.forms import Style
@@ -28,10 +27,6 @@ ROW_READERS: dict[Style, Callable[[Sequence[str], Sequence[Cell], str], Supervis
     "annotators": forms.as_annotators,
     "classes": forms.as_classes,
 }
-OTHER_SEPARATORS = ";,/"
-SEPARATORS = SEPARATOR + OTHER_SEPARATORS
-# How like two names are of which one is probably the other, mistyped (`difflib`).
-NEARLY = 0.75
 
 
 def read_supervision(
@@ -69,26 +64,8 @@ def read_supervision(
         msg = f"{shown}: no rows; remove data.table if there is nothing to say"
         raise UserError(msg)
     if not truths.classes:
-        _check_separators(sheet, style, said.values())
-        _check_alike(sheet, said.values())
+        check_names(sheet, style, said.values())
     return said
-
-
-def names_none_of(path: Path, shown: str, folders: Collection[str]) -> bool:
-    """Whether a table has classes of its own: two or more, and not one is a folder, nearly one, or several in one cell.
-
-    Raises:
-        UserError: It is no table.
-    """
-    sheet = read_sheet(path, shown)
-    if style_of(sheet) == "names":
-        return False
-    names = {name for _, _, name in _named(sheet) if name.casefold() not in forms.BLANKS}
-    parts = {_plain(part) for name in names for part in (name, *_parts(name, SEPARATORS))}
-    known = set(map(_plain, folders))
-    if len(names) < 2 or parts & known:
-        return False
-    return not any(difflib.get_close_matches(part[:200], known, 1, NEARLY) for part in parts)
 
 
 class Truths:
@@ -128,7 +105,7 @@ def _one_row_each(
     said: dict[str, Supervision] = {}
     known: dict[tuple[Cell, ...], Supervision] = {}
     empty: list[int] = []
-    for number, cell, values, true_cell in _rows(sheet):
+    for number, cell, values, true_cell in forms.rows(sheet):
         where = sheet.where(number)
         source = names.find(cell, where)
         if source in said:
@@ -138,7 +115,7 @@ def _one_row_each(
         truth = truths.check(true_cell, source, where)
         if (*values, truth) not in known:
             supervision = read_row(columns, values, where)
-            _check_classes(_names(supervision), truths.classes, values, where)
+            _check_classes(supervision.names, truths.classes, values, where)
             if truths.are_told:
                 supervision = forms.with_truth(supervision, truth)
             known[*values, truth] = supervision
@@ -155,64 +132,6 @@ def _one_row_each(
     return said
 
 
-def _check_separators(sheet: Sheet, style: Style, sayings: Collection[Supervision]) -> None:
-    """Refuse a class cat;dog where cat and dog are classes: somebody meant both."""
-    classes = set(_classes(sayings))
-    # In a set, | is taken apart already; it is in a name only where somebody wrote a list to allow it.
-    marks = OTHER_SEPARATORS if style == "candidates" else SEPARATORS
-    parts = {name: _parts(name, marks) for name in classes}
-    joined = {name for name in classes if len(parts[name]) > 1 and classes.issuperset(parts[name])}
-    for number, column, name in _named(sheet) if joined else ():
-        if name in joined:
-            where = sheet.where(number) + (f": column {brief(column)}" if column else "")
-            advice = _for_several(column, style, quoted(SEPARATOR.join(parts[name])))
-            msg = f"{where}: {quoted(name)}: {advice}, or rename it if it is one class"
-            raise UserError(msg)
-
-
-def _parts(name: str, marks: str) -> list[str]:
-    return [part.strip() for part in re.split(f"[{marks}]", name)]
-
-
-def _for_several(column: str, style: Style, meant: str) -> str:
-    """Say how a column of a table says several classes."""
-    if column == forms.CANDIDATES:
-        return f"write {meant}"
-    if column == forms.TRUTH:
-        return "leave one class or a blank"
-    if style == "label":
-        return f"write {meant} in a column `{forms.CANDIDATES}`"
-    if style == "classes":
-        return "write each class in a field of its own"
-    return f"leave one class, or write rows of {FILE}, {forms.ANNOTATOR}, {forms.LABEL}, one for each class"
-
-
-def _classes(sayings: Collection[Supervision]) -> list[str]:
-    """Name all classes, in the order of the images."""
-    distinct = {id(one): one for one in sayings}.values()  # equal ones are one object
-    return list(dict.fromkeys(n for one in distinct for n in (*_names(one), one.true_label) if n))
-
-
-def _check_alike(sheet: Sheet, sayings: Collection[Supervision]) -> None:
-    """Refuse Cat beside cat where no folder says that these are two classes."""
-    spellings: dict[str, set[str]] = {}
-    for name in _classes(sayings):
-        spellings.setdefault(_plain(name), set()).add(name)
-    alike = next((names for names in spellings.values() if len(names) > 1), None)
-    if alike is None:
-        return
-    rows: dict[str, int] = {}
-    for number, _, name in _named(sheet):
-        if name in alike:
-            rows.setdefault(name, number)
-    (first, _), (second, number) = list(rows.items())[:2]
-    msg = (
-        f"{sheet.where(number)}: {quoted(second)}, but {quoted(first)} on {sheet.where(rows[first])}: they differ "
-        f"in capitals or spaces only; write both alike, or rename one if they are two classes"
-    )
-    raise UserError(msg)
-
-
 def _gathered(sheet: Sheet, names: Names, truths: Truths) -> dict[str, Supervision]:
     """Put together what several rows say of each image, in an order that is not the rows'."""
     columns = forms.saying(sheet)
@@ -220,7 +139,7 @@ def _gathered(sheet: Sheet, names: Names, truths: Truths) -> dict[str, Supervisi
     pairs: dict[str, list[tuple[str, str]]] = {}
     true: dict[str, str] = {}
     known: dict[tuple[Cell, ...], list[tuple[str, str]]] = {}
-    for number, cell, values, true_cell in _rows(sheet):
+    for number, cell, values, true_cell in forms.rows(sheet):
         where = sheet.where(number)
         source = names.find(cell, where)
         if values not in known:
@@ -249,7 +168,7 @@ def _first_row(sheet: Sheet, names: Names, source: str, truth: str | None = None
     """Find the first row of an image, or the first that tells this truth of it."""
     return next(
         number
-        for number, cell, _, true_cell in _rows(sheet)
+        for number, cell, _, true_cell in forms.rows(sheet)
         if truth in {None, true_cell} and names.find(cell, "") == source
     )
 
@@ -258,7 +177,7 @@ def _rest_unlabeled(sheet: Sheet, names: Names, places: Sequence[Place]) -> dict
     """Take the label from every training image that a list does not name."""
     listed_sources: set[str] = set()
     labeled = {place.source for place in places if place.label is not None}
-    for number, cell, _, _ in _rows(sheet):
+    for number, cell, _, _ in forms.rows(sheet):
         source = names.find(cell, sheet.where(number))
         if source not in labeled:
             msg = (
@@ -272,46 +191,6 @@ def _rest_unlabeled(sheet: Sheet, names: Names, places: Sequence[Place]) -> dict
     nothing = Supervision()
     training = (place.source for place in places if place.split in {None, "train"})
     return {source: nothing for source in training if source not in listed_sources}
-
-
-def _rows(sheet: Sheet) -> Iterator[tuple[int, Cell, tuple[Cell, ...], Cell]]:
-    """Give number, file, what is said, and the true label of each row."""
-    columns = list(sheet.columns)
-    at = columns.index(FILE) if columns else 0
-    true_at = columns.index(forms.TRUTH) if forms.TRUTH in columns else None
-    for number, cells in sheet.rows():
-        said = tuple(_composed(c) for i, c in enumerate(cells) if i not in {at, true_at})
-        yield number, cells[at], said, None if true_at is None else _composed(cells[true_at])
-
-
-def _named(sheet: Sheet) -> Iterator[tuple[int, str, str]]:
-    """Give row, column (blank where none has a name) and name of every class that a table names, true ones too."""
-    columns = forms.saying(sheet)
-    for number, _, values, true_cell in _rows(sheet):
-        cells = zip(
-            (*(columns or [""] * len(values)), forms.TRUTH), (*values, true_cell), strict=True
-        )
-        for column, cell in cells:
-            if column != forms.ANNOTATOR:
-                yield from ((number, column, name) for name in _apart(column, cell) if name)
-
-
-def _apart(column: str, cell: Cell) -> Sequence[str]:
-    """Give the texts of a cell: several where it is a list, or one as text."""
-    if isinstance(cell, str):
-        return cell.split(SEPARATOR) if column == forms.CANDIDATES else (cell,)
-    return cell or ()
-
-
-def _plain(name: str) -> str:
-    """Write a name without what people do not see as a difference: capitals, and how wide a space is."""
-    return " ".join(name.casefold().split())
-
-
-def _composed(cell: Cell) -> Cell:
-    if isinstance(cell, tuple):
-        return tuple(map(composed, cell))
-    return cell and composed(cell)
 
 
 def _check_classes(
@@ -339,9 +218,3 @@ def _check_classes(
         known = listed(brief(known) for known in sorted(classes))
         msg = f"{where}: {quoted(name)} is not one of the classes {known}; {hint}"
         raise UserError(msg)
-
-
-def _names(supervision: Supervision) -> list[str]:
-    said = [name for _, name in supervision.annotations or ()]
-    names = [supervision.label, *(supervision.candidates or ()), *said]
-    return [name for name in names if name is not None]

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from pipeline_lib.artifacts import publish, verify
 from pipeline_lib.datasets.files import fetch
+from pipeline_lib.datasets.files.class_names import names_none_of
 from pipeline_lib.datasets.files.forms import Supervision
 from pipeline_lib.datasets.files.sheet import brief
-from pipeline_lib.datasets.files.supervision import names_none_of, read_supervision
+from pipeline_lib.datasets.files.supervision import read_supervision
 from pipeline_lib.datasets.progress import say
 from pipeline_lib.errors import listed
 from pipeline_lib.records import Row
