@@ -30,7 +30,10 @@ BAD = {
     "truth beside annotators, under another name": ("file,ann,bob,gold\ncat/00.png,cat,dog,cat\n", "labels.csv:1: column gold: is `true_label` meant? rename it, or remove it"),
     "a blank of a program": ("file,label\ncat/00.png,cat\ncat/01.png,NaN\n", "labels.csv:3: 'NaN' is a way to write a blank; leave the cell of an unlabeled image blank"),
     "numbers beside annotators": ("ID,file,ann,bob\n7,cat/00.png,cat,dog\n", "labels.csv:1: column ID: would be taken for an annotator; remove it"),
-    "splits": ("file,split\ncat/00.png,train\n", "labels.csv:1: column split: would be taken for an annotator; remove it"),
+    "splits": ("file,split\ncat/00.png,train\n", "labels.csv:1: column split: would be taken for an annotator; remove it, and put the files into folders train and test: these tell what is for testing"),
+    "splits beside labels": ("file,label,split\ncat/00.png,cat,train\n", "labels.csv: `label` stands alone beside `file`; remove the columns split, and put the files into folders train and test"),
+    "probabilities": ("file,cat,dog,true_label\ncat/00.png,0.75,.25,cat\ncat/01.png,,,\n", "labels.csv: the columns cat, dog hold probabilities, which are not read; write the names of the classes in a column `label` or `candidates`"),
+    "a column per class": ("file,cat,dog,eel\ncat/00.png,1,0,0\ncat/01.png,,,\ndog/00.png,0,1,0\n", "labels.csv: the columns cat, dog, eel hold a 1 or a 0 for each class, which are not read"),
     "nothing": ("", "labels.csv:1: no column `file` (it is empty)"),
     "no rows": ("file,label\n", "labels.csv: no rows"),
     "only files": ("file\ncat/00.png\n", "labels.csv: only a column `file`"),
@@ -457,6 +460,24 @@ def test_annotators_are_kept_apart_and_blanks_say_nothing(workspace):
     assert rows[CATS]["annotators"] == [0, 1], "of ann and eve, bob said nothing at all"
     assert rows["cat/01.png"]["annotations"] == []
     assert rows[CATS]["label"] is None
+
+
+@pytest.mark.parametrize("rows", ["1,0,0\n1.png,1,1,0", "0,1,0\n1.png,0,0,0", "1,0,0\n1.png,0,1,"])
+def test_annotators_may_call_two_classes_0_and_1(workspace, rows: str):
+    for number in range(2):
+        workspace.add(f"{number}.png", number)
+    workspace.table(f"file,ann,bob,eve\n0.png,{rows}\n")
+    workspace.run("download", "ingest")
+    assert json.loads((workspace.root / "data/classes.json").read_text())["classes"] == ["0", "1"]
+
+
+def test_files_in_train_and_test_take_their_classes_from_a_table(workspace):
+    for number in range(6):
+        workspace.add(f"{'test' if number < 2 else 'train'}/{number}.png", number)
+    rows = ["0.png,cat", "test/1.png,dog", "2.png,cat", "3.png,cat", "4.png,dog", "train/5.png,dog"]
+    workspace.table("\n".join(["file,label", *rows, ""]))
+    workspace.run("configure", "download", "ingest", "split")
+    assert [row["label"] for row in workspace.read("split/test.parquet")] == [0, 1]
 
 
 def test_what_was_taken_for_a_class_or_an_annotator_is_told(workspace, capsys):

@@ -26,8 +26,9 @@ TRUE = {
     TRUTH, "true label", "truelabel", "true", "truth", "ground_truth", "ground truth", "groundtruth",
     "gt", "gold",
 }  # fmt: skip
-NOBODY = {
-    "split", "fold", "subset", "id", "index", "unnamed: 0", "url", "width", "height", "size",
+SPLIT_COLUMNS = {"split", "subset", "set", "partition"}
+NOBODY = SPLIT_COLUMNS | {
+    "fold", "id", "index", "unnamed: 0", "url", "width", "height", "size",
     "confidence", "score", "date", "time", "timestamp", "comment", "comments", "note", "notes",
 }  # fmt: skip
 # How programs and people write that there is nothing, in small letters.
@@ -58,7 +59,7 @@ def style_of(sheet: Sheet) -> Style:
     """Tell which form a table has.
 
     Raises:
-        UserError: Its columns belong to none, or to several.
+        UserError: Its columns belong to none, or to several, or hold a number for each class.
     """
     if sheet.form != "columns":
         return sheet.form
@@ -81,6 +82,8 @@ def style_of(sheet: Sheet) -> Style:
             _check_alone(style, others, sheet)
             return "label" if style == LABEL else "candidates"
     _check_annotators(others, sheet)
+    if len(others) > 1:
+        _check_no_shares(others, sheet)
     return "annotators"
 
 
@@ -113,7 +116,7 @@ def _check_alone(style: str, others: Sequence[str], sheet: Sheet) -> None:
             for name in surplus
         )
         beside = f"`file` and `{ANNOTATOR}`" if ANNOTATOR in others and style == LABEL else "`file`"
-        msg = f"{sheet.shown}: `{style}` stands alone beside {beside}; remove the columns {columns}"
+        msg = f"{sheet.shown}: `{style}` stands alone beside {beside}; remove the columns {columns}{_on_splits(surplus)}"
         raise UserError(msg)
 
 
@@ -123,7 +126,7 @@ def _check_annotators(others: Sequence[str], sheet: Sheet) -> None:
         plain = name.strip().casefold()
         where = _place(name, sheet)
         if plain in NOBODY:
-            msg = f"{where}: column {brief(name)}: would be taken for an annotator; remove it"
+            msg = f"{where}: column {brief(name)}: would be taken for an annotator; remove it{_on_splits([name])}"
             raise UserError(msg)
         known = plain if plain in {LABEL, CANDIDATES, ANNOTATOR} else None
         meant = known or (MEANT.get(plain) if len(others) == 1 else None)
@@ -136,6 +139,46 @@ def _check_annotators(others: Sequence[str], sheet: Sheet) -> None:
                 f"a column per annotator is named otherwise"
             )
             raise UserError(msg)
+
+
+def _on_splits(columns: Sequence[str]) -> str:
+    """Say how else to tell what is for testing, where a column was meant to."""
+    if not any(name.strip().casefold() in SPLIT_COLUMNS for name in columns):
+        return ""
+    return ", and put the files into folders train and test: these tell what is for testing"
+
+
+def _check_no_shares(columns: Sequence[str], sheet: Sheet) -> None:
+    """Refuse a column per class: with probabilities, or with a 1 in one of three or more, and 0 in the others.
+
+    Annotators may say 0 and 1 where these are two classes: then some row has no 1, or several.
+    """
+    has_fractions, is_one_hot, is_blank = False, len(columns) > 2, True
+    for _, _, values, _ in rows(sheet):
+        shares = [_share(cell) for cell in values if cell]
+        if None in shares:
+            return
+        if shares:
+            is_blank = False
+            has_fractions |= not {0, 1}.issuperset(shares)
+            is_one_hot &= len(shares) == len(values) and shares.count(1) == 1
+    if has_fractions or (is_one_hot and not is_blank):
+        found = "probabilities" if has_fractions else "a 1 or a 0 for each class"
+        named = listed(map(brief, columns), 4)
+        msg = (
+            f"{sheet.shown}: the columns {named} hold {found}, which are not read; write the names of "
+            f"the classes in a column `{LABEL}` or `{CANDIDATES}`"
+        )
+        raise UserError(msg)
+
+
+def _share(cell: Cell) -> float | None:
+    """Read a number from 0 to 1."""
+    try:
+        number = float(cell) if isinstance(cell, str) else -1
+    except ValueError:
+        return None
+    return number if 0 <= number <= 1 else None
 
 
 def as_label(columns: Sequence[str], values: Sequence[Cell], where: str) -> Supervision:
