@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def described(summary: dict[str, Any]) -> str:
-    """Sum up summary.json in a line, and warn of classes that cannot be validated or tested."""
+    """Sum up summary.json in a line, and warn of what cannot be validated or tested."""
     images = ", ".join(f"{count} {part}" for part, count in summary["images"].items())
     roles = ", ".join(f"{count} {role}" for role, count in summary["roles"]["train"].items())
     warnings = [
@@ -48,6 +48,10 @@ def described(summary: dict[str, Any]) -> str:
         for part, names in summary["missing_classes"].items()
         if names
     ]
+    if untested := summary["left_out"]["test"]:
+        warnings.append(
+            f"warning: {untested} of the data's own test images left out: their class is not known"
+        )
     return "\n".join([f"{summary['protocol']}: {images} (train: {roles})", *warnings])
 
 

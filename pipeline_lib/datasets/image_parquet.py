@@ -107,13 +107,18 @@ def _check(shards: dict[str, Path], names: list[str]) -> None:
     empty: list[str] = []
     ignored: set[str] = set()
     forms: dict[str, str] = {}
+    declared: dict[str, None] = {}
+    seen: set[str | None] = set()
     for name in names:
         with open_shard(shards[name], name) as (file, columns):
             ignored.update(columns.ignored)
+            for told in columns.names.values():
+                declared |= dict.fromkeys(told)
             for number, (label, candidates) in enumerate(read_said(file, columns)):
                 _note_form(label, columns.label, columns, name, forms)
                 _note_form(candidates, columns.candidates, columns, name, forms)
                 row = _row(f"{name}:{number}", b"", label, candidates, columns, None)
+                seen |= {row.true_label, *(row.candidates or ())}
                 if row.candidates == ():
                     empty.append(row.source_id)
     if empty:
@@ -128,6 +133,8 @@ def _check(shards: dict[str, Path], names: list[str]) -> None:
         raise UserError(msg)
     if ignored:
         say(f"ignored the columns {listed(map(brief, sorted(ignored)))}")
+    if absent := [brief(name) for name in declared if name not in seen]:
+        say(f"warning: declared classes without an image are left out: {listed(absent)}")
 
 
 def _note_form(

@@ -38,7 +38,12 @@ class Parts:
 
 
 def divide(
-    labels: Labels, test_fraction: float, val_fraction: float, limit: int | None, seed: int
+    labels: Labels,
+    test_fraction: float,
+    val_fraction: float,
+    limit: int | None,
+    seed: int,
+    dataset: str,
 ) -> Parts:
     """Divide the images into parts.
 
@@ -51,12 +56,15 @@ def divide(
         val_fraction: share for validation, of what is not for testing.
         limit: largest number of training images.
         seed: of the draw.
+        dataset: `data.name`, which decides how a user adds labels.
 
     Raises:
         UserError: No image can be tested, or the limit cannot cover the classes.
     """
     own_test_N: NDArray[np.bool_] = labels.split_N == TEST
     test_N = _own_or_drawn_test(labels, own_test_N, test_fraction, seed)
+    if not test_N.any():
+        raise _untestable(labels, dataset)
     own_val_N: NDArray[np.bool_] = labels.split_N == VAL
     pool = labels.where(~(test_N | own_test_N | own_val_N))
     size = 0 if own_val_N.any() or not val_fraction else max(1, rounded(val_fraction * len(pool)))
@@ -84,15 +92,22 @@ def _own_or_drawn_test(
         room_S = (sizes(able) - 1).clip(0)
         quota_S = allot(max(1, rounded(fraction * len(able))), sizes(able), most=room_S)
         test_N[able_N] = _pick(able, quota_S, seed, "test")
-    if not test_N.any():
-        msg = (
-            "no image has a known label to test with; add files as test/<class>/<file>, or a column "
-            "`true_label` to data.table, filled for some of the images"
-        )
-        if not own_test_N.any() and able_N.any():
-            msg = "no class has two images of known label, one to train and one to test with; add images"
-        raise UserError(msg)
     return test_N
+
+
+def _untestable(labels: Labels, dataset: str) -> UserError:
+    """Say how there come to be test images of known class."""
+    has_own = (labels.split_N == TEST).any()
+    if not has_own and ((labels.truth_N != UNKNOWN) & (labels.split_N != VAL)).any():
+        return UserError(
+            "no class has two images of known label, one to train and one to test with; add images"
+        )
+    advice = "add files as test/<class>/<file>, or a column `true_label` to data.table, filled for some of the images"
+    if dataset == "image_parquet":
+        advice = (
+            "label some test rows, or leave the test file out" if has_own else "label some rows"
+        )
+    return UserError(f"no image has a known label to test with; {advice}")
 
 
 def _limited(labels: Labels, count: int, seed: int, *, cover: bool) -> Labels:

@@ -87,7 +87,7 @@ def split(
     name = resolve_protocol(kind, params, known)
     rule = resolve_rule(params, classes["dataset"])
     kept = known.where(first_copies(known)) if rule == "drop" else known
-    parts = divide(kept, params.test_fraction, params.val_fraction, limit, seed)
+    parts = divide(kept, params.test_fraction, params.val_fraction, limit, seed, classes["dataset"])
     duplicates = describe(known, parts, rule)
     task = Task(params, seed, parts.unlimited, classes["superclasses"], pixels)
     protocol = load_protocol(name)

@@ -140,6 +140,18 @@ def test_candidates_are_what_training_sees_and_the_label_measures(tmp_path: Path
     assert [row.candidates for row in rows(tmp_path, path)] == [("cat", "dog"), None]
 
 
+def test_a_declared_class_without_an_image_is_told(tmp_path: Path, capsys: pytest.CaptureFixture):
+    path = tmp_path / "birds.parquet"
+    told = {"label": CLASSES, "candidates": CLASSES}
+    write(path, {"image": pictures(2), "label": [0, -1], "candidates": [[0], [1, 0]]}, told)
+    rows(tmp_path, path)
+    warning = "warning: declared classes without an image are left out: emu"
+    assert capsys.readouterr().out.splitlines()[-1] == warning
+    write(path, {"image": pictures(3), "label": [0, 1, 2]}, {"label": CLASSES})
+    rows(tmp_path, path)
+    assert "declared" not in capsys.readouterr().out
+
+
 def test_other_names_are_found_where_only_one_column_can_be_meant(tmp_path: Path):
     path = tmp_path / "birds.parquet"
     write(path, {"img": pictures(2), "sort": [1, 0], "year": [7, 8]}, {"sort": CLASSES})

@@ -16,6 +16,7 @@ from pipeline_lib.errors import UserError
 from pipeline_lib.params.split import Split
 from pipeline_lib.protocols.shares import allot
 from pipeline_lib.protocols.split import Tables, split
+from stages.split import described
 
 ROOT = Path(__file__).resolve().parents[2]
 PARAMS = YAML(typ="safe").load((ROOT / "params.yaml").read_text())["split"]
@@ -272,7 +273,11 @@ class TestParts:
         assert result.train.num_rows + result.val.num_rows == 85
         own = pa.concat_tables([table, rows({"split": "test"}, {"class": 0, "split": "test"})])
         own = own.set_column(0, "id", pa.array(range(len(own)), pa.int32()))
-        assert run(own).summary["left_out"]["test"] == 1
+        told = run(own).summary
+        assert told["left_out"]["test"] == 1
+        assert described(told).endswith(
+            "\nwarning: 1 of the data's own test images left out: their class is not known"
+        )
 
     def test_a_limit_is_exact_and_shrinks_validation_in_proportion(self):
         full, limited = run(folders(100)), run(folders(100), limit=40)
@@ -291,6 +296,17 @@ class TestParts:
             "no image has a known label to test with; add files as test/<class>/<file>, or a column "
             "`true_label` to data.table, filled for some of the images"
         )
+
+    def test_who_has_neither_folders_nor_a_table_is_told_another_way(self):
+        sets = [{"candidates": [0, 1], "count": 9}, {"candidates": [1, 2], "count": 9}]
+        for groups, advice in (
+            (sets, "label some rows"),
+            ([*sets, {"split": "test"}], "label some test rows, or leave the test file out"),
+        ):
+            about = classes(dataset="image_parquet")
+            with pytest.raises(UserError) as caught:
+                split(rows(*groups), about, "partial", params(), 1, None, no_pixels)
+            assert str(caught.value) == f"no image has a known label to test with; {advice}"
 
     def test_one_image_of_each_class_is_refused(self):
         table = rows(*[{"class": k} for k in range(3)])
