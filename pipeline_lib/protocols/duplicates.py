@@ -35,15 +35,15 @@ def first_copies(labels: Labels) -> NDArray[np.bool_]:
     """Mask one image of each group with the same pixels, and all that have no copy.
 
     The one that the data give for testing stays before one for validation, and that before the others;
-    within these, one of known class before one of which anything else is said, and that before one of which
-    nothing is; of equal ones the first. A test image without a label is no reason to drop another.
+    within these, one of which training may see anything before one of which it sees nothing, and of those one of
+    known class; of equal ones the first. A test image without a label is no reason to drop another.
     """
     later_S = {TEST: 0, VAL: 1}
     place_N = np.array([later_S.get(split, 2) for split in range(-1, len(SPLITS))])
     place_N = place_N[labels.split_N.astype(np.int64) + 1]
     place_N[(labels.split_N == TEST) & (labels.truth_N == UNKNOWN)] = 3
     unknown_N, silent_N = labels.truth_N == UNKNOWN, ~_is_said(labels)
-    order_N = np.lexsort((labels.id_N, silent_N, unknown_N, place_N, _group(labels)))
+    order_N = np.lexsort((labels.id_N, unknown_N, silent_N, place_N, _group(labels)))
     starts_N = np.ones(len(labels), bool)
     starts_N[1:] = np.diff(_group(labels)[order_N]) != 0
     first_N = np.zeros(len(labels), bool)

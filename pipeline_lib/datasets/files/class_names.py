@@ -57,12 +57,16 @@ def names_none_of(path: Path, shown: str, folders: Collection[str]) -> bool:
     sheet = read_sheet(path, shown)
     if style_of(sheet) == "names":
         return False
-    names = {name for _, _, name in _named(sheet) if name.casefold() not in forms.BLANKS}
-    parts = {_plain(part) for name in names for part in (name, *_parts(name, SEPARATORS))}
     known = set(map(_plain, folders))
-    if len(names) < 2 or parts & known:
-        return False
-    return not any(difflib.get_close_matches(part[:200], known, 1, NEARLY) for part in parts)
+    names: set[str] = set()
+    for _, _, name in _named(sheet):  # most tables name a folder in their first row
+        if name in names or name.casefold() in forms.BLANKS:
+            continue
+        names.add(name)
+        parts = [_plain(part) for part in (name, *_parts(name, SEPARATORS))]
+        if any(difflib.get_close_matches(part[:200], known, 1, NEARLY) for part in parts):
+            return False
+    return len(names) > 1
 
 
 def _times(sayings: Collection[Supervision]) -> Counter[str]:
