@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 from pipeline_lib.errors import UserError, listed
-from stages.dvc_command import DVC, dvc, environment
+from stages.dvc_command import dvc
 
 
 def push() -> None:
     """Send all outputs that there are to the remote, unless one is damaged here."""
     from pipeline_lib.doctor import recorded, remotes
-    from pipeline_lib.doctor.remote_objects import push_kept_by_git
+    from pipeline_lib.doctor.remote_objects import (
+        NO_REMOTE,
+        has_remote,
+        push_kept_by_git,
+        why_refused,
+    )
 
     root = _checkout()
     _show_what_is_recorded(root)
@@ -22,9 +26,17 @@ def push() -> None:
             "run `python -m stages.app doctor --fix`, then `dvc repro`"
         )
         raise UserError(msg)
+    if not has_remote(root):
+        msg = f"nothing was pushed: {NO_REMOTE}"
+        raise UserError(msg)
     for finding in remotes.check(root).findings:
         print(f"note: {finding}", flush=True)
-    dvc("push")
+    try:
+        dvc("push")
+    except UserError as error:
+        if why := why_refused(root):
+            raise UserError(why) from error
+        raise
     push_kept_by_git(root)
 
 
@@ -39,16 +51,22 @@ def pull() -> None:
 
     root = _checkout()
     _show_what_is_recorded(root)
-    targets = [target for file in recorded.PIPELINES for target in _targets(root, file)]
+    targets = [target for file in recorded.PIPELINES for target in recorded.targets(root, file)]
     if not targets:
         msg = "nothing is recorded: dvc.lock is missing; run `dvc repro`"
         raise UserError(msg)
+    failed = None
     try:
-        dvc("pull", *targets)
+        dvc("fetch", *targets)
     except UserError as error:
-        if why := why_missing(root):
-            raise UserError(why) from error
-        raise
+        failed = error
+    # Listings of folders DVC takes as they come, and may fill a folder by one that is damaged.
+    recorded.drop_damaged_listings(root)
+    if why := why_missing(root):
+        raise UserError(why) from failed
+    if failed:
+        raise failed
+    dvc("checkout", *targets)
 
 
 def _checkout() -> Path:
@@ -70,23 +88,3 @@ def _show_what_is_recorded(root: Path) -> None:
 
     if (root / SEEN).with_suffix(".lock").is_file():
         show_to_dvc()
-
-
-def _targets(root: Path, file: str) -> list[str]:
-    """A pipeline, or those of its stages that have been recorded and still belong to it."""
-    from pipeline_lib.doctor import recorded
-    from pipeline_lib.params.load import read_yaml
-
-    names = recorded.stages(root, file)
-    if not names:
-        return []
-    if names == set(
-        read_yaml(root / file).get("stages") or {}
-    ):  # none of them is made from a matrix
-        return [file]  # without asking DVC, which takes a second to start
-    # As `train`, and `reports/compare/dvc.yaml:plan` for what is not in the folder.
-    command = [*DVC, "stage", "list", "--name-only", file]
-    done = subprocess.run(command, env=environment(), stdout=subprocess.PIPE, text=True, check=True)
-    every = done.stdout.split()
-    found = [name for name in every if name.rpartition(":")[2] in names]
-    return [file] if found == every else found

@@ -83,7 +83,7 @@ def _damage(path: Path) -> Finding:
     return Finding(
         str(path),
         "the object does not have the content that it is named by, and DVC would hand it out all the same",
-        "delete it, then `dvc fetch`, or `dvc repro` to make it anew",
+        "delete it, then `make pull`, or `dvc repro` to make it anew",
         _deletion(path),
     )
 

@@ -11,18 +11,21 @@ from ruamel.yaml.error import YAMLError
 
 from pipeline_lib.cells.pipeline import FILE
 from pipeline_lib.doctor.cache import LISTING, OBJECTS, cache_folder, is_intact
-from pipeline_lib.doctor.commands import git_lines
-from pipeline_lib.errors import UserError
+from pipeline_lib.errors import UserError, in_one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from dvc.stage import PipelineStage
+
 PIPELINES = ("dvc.yaml", FILE)
 
 
-def stages(root: Path, file: str) -> set[str]:
-    """Names of the stages of the pipeline in `file` that have run."""
-    return set(_lock(root / file))
+def targets(root: Path, file: str) -> list[str]:
+    """What DVC has to fetch of the pipeline in `file`: all of it, or those of its stages that have run."""
+    every = _stages(root, file)
+    ran = [stage.name for stage in every if any(out.hash_info for out in stage.outs)]
+    return [file] if ran and len(ran) == len(every) else [f"{file}:{name}" for name in ran]
 
 
 def damaged(root: Path) -> list[str]:
@@ -35,6 +38,22 @@ def missing(root: Path) -> list[tuple[str, str]]:
     return [
         (what, path.parent.name + path.name) for what, path in _objects(root) if not path.is_file()
     ]
+
+
+def listings(root: Path) -> list[tuple[str, str]]:
+    """Path and md5 of the recorded outputs that are folders."""
+    return [
+        (what, path.parent.name + path.name)
+        for what, path in _objects(root)
+        if path.name.endswith(LISTING)
+    ]
+
+
+def drop_damaged_listings(root: Path) -> None:
+    """Remove listings of folders that are in the cache with other bytes than were recorded."""
+    for _, path in _objects(root):
+        if path.name.endswith(LISTING) and path.is_file() and not is_intact(path):
+            path.unlink()
 
 
 def kept_by_git(root: Path) -> list[str]:
@@ -65,12 +84,31 @@ def params(root: Path, file: str, stage: str) -> dict[str, Any]:
 def _objects(root: Path, *, in_git: bool = False) -> Iterator[tuple[str, Path]]:
     """Path of each recorded output, and of its object in the cache: of those that Git keeps, or of the others."""
     folder = cache_folder(root) / OBJECTS
-    kept = set(git_lines(root, "ls-files", "reports"))
     for file in PIPELINES:
-        for stage in _lock(root / file).values():
-            for output in stage.get("outs", []):
-                if (output["path"] in kept) == in_git:
-                    yield from _objects_of(output["path"], output["md5"], folder, root)
+        for stage in _stages(root, file):
+            for out in stage.outs:
+                if out.hash_info and out.use_cache != in_git:
+                    yield from _objects_of(out.def_path, out.hash_info.value, folder, root)
+
+
+def _stages(root: Path, file: str) -> list[PipelineStage]:
+    """The stages of a pipeline that has run, as DVC reads them: without those that only its dvc.lock still has.
+
+    Raises:
+        UserError: DVC cannot read it.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    if not _lock(root / file):
+        return []
+    try:
+        with Repo(str(root)) as repo:
+            found: list[PipelineStage] = repo.stage.load_all(str(root / file))
+    except DvcException as error:
+        msg = f"{file}: DVC cannot read it ({in_one_line(error)}); `dvc status` says more"
+        raise UserError(msg) from error
+    return found
 
 
 def _objects_of(name: str, md5: str, folder: Path, root: Path) -> Iterator[tuple[str, Path]]:
@@ -87,9 +125,8 @@ def _lock(pipeline: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        content: dict[str, Any] = YAML(typ="safe").load(path) or {}
-        found: dict[str, Any] = content.get("stages") or {}
-    except (AttributeError, ValueError, YAMLError) as error:
+        content = YAML(typ="safe").load(path)
+    except (ValueError, YAMLError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f":{mark.line + 1}" if mark else ""
         msg = (
@@ -97,4 +134,8 @@ def _lock(pipeline: Path) -> dict[str, Any]:
             f"whole, `git checkout --ours` or `--theirs`, then `dvc repro`"
         )
         raise UserError(msg) from error
+    found = content.get("stages") if isinstance(content, dict) and "schema" in content else None
+    if not isinstance(found, dict):
+        msg = f"{path}: no lock file of DVC; `git checkout {path}`, then `dvc repro`"
+        raise UserError(msg)
     return found

@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from pipeline_lib.doctor import recorded
 from pipeline_lib.doctor.cache import LISTING, OBJECTS
+from pipeline_lib.doctor.finding import counted
 from pipeline_lib.errors import listed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
-MOST = 20  # objects that are looked at
-AGAIN = "run `make pull` again: what has come is kept"
+DAMAGED = "damaged on the remote"
+NO_REMOTE = (
+    "this checkout has no remote: `dvc remote add --default NAME URL` (docs/how-to/share.md)"
+)
 
 
 def why_missing(root: Path) -> str | None:
@@ -22,42 +26,78 @@ def why_missing(root: Path) -> str | None:
 
     Reads their objects on the remote, so that nobody is told to delete one for the fault of a server.
     """
-    from dvc.config import Config
-    from dvc.repo import Repo
-
     wanted = recorded.missing(root)
     if not wanted:
         return None
-    if not Config(str(root / ".dvc")).get("core", {}).get("remote"):
-        return (
-            f"{len(wanted)} outputs are not here, and this checkout has no remote to fetch them from: "
-            f"`dvc remote add --default NAME URL` (docs/how-to/share.md), or make them: `dvc repro`"
-        )
-    os.environ.setdefault("AWS_MAX_ATTEMPTS", "1")  # a pull has tried again and again before
+    what = f"{counted(len(wanted), 'output')} did not come"
+    if not has_remote(root):
+        return f"{what}: {NO_REMOTE}; or make them here: `dvc repro`"
+    again = "run `make pull` again: what has come is kept"
+    # At a damaged listing DVC stops, and fetches nothing of what is intact.
+    listings = [(name, md5) for name, md5 in wanted if md5.endswith(LISTING)]
+    files = [each for each in wanted if each not in listings]
+    try:
+        bad = _looked_at(root, listings) or _looked_at(root, files)
+    except RemoteError as error:
+        return f"{what}, and {error}; {again}"
+    if not bad:
+        return f"{what}, and on the remote all is intact; {again}"
+    return (
+        f"{listed(bad)}; delete what is damaged there, then `make push` where it is intact, or make it here: "
+        "`dvc repro`"
+    )
+
+
+def why_refused(root: Path) -> str | None:
+    """What to tell the user after a push that failed; None if nothing is wrong with the remote.
+
+    DVC stops at a listing that it cannot read. Of one that is missing there the push may just not have come to it.
+    """
+    try:
+        bad = [line for line in _looked_at(root, recorded.listings(root)) if DAMAGED in line]
+    except RemoteError as error:
+        return f"not all was pushed, and {error}; run `make push` again: what has arrived is kept"
+    return f"{listed(bad)}; delete what is damaged there, then `make push` again" if bad else None
+
+
+class RemoteError(Exception):
+    """The remote does not answer as it should."""
+
+
+def has_remote(root: Path) -> bool:
+    """Whether there is one that DVC pushes to and pulls from."""
+    from dvc.config import Config
+
+    return bool(Config(str(root / ".dvc")).get("core", {}).get("remote"))
+
+
+def _looked_at(root: Path, objects: Iterable[tuple[str, str]]) -> list[str]:
+    """What is wrong on the remote with each of these paths and md5, if something is.
+
+    Raises:
+        RemoteError: It cannot be told.
+    """
+    from dvc.repo import Repo
+
+    os.environ.setdefault("AWS_MAX_ATTEMPTS", "1")  # DVC has tried again and again before
     bad = []
     with Repo(str(root)) as repo:
         try:
             remote = repo.cloud.get_remote_odb()
-            for name, md5 in wanted[:MOST]:
-                path = remote.oid_to_path(md5)
+            for name, md5 in objects:
                 try:
-                    with remote.fs.open(path, "rb") as file:
+                    with remote.fs.open(remote.oid_to_path(md5), "rb") as file:
                         digest = _md5(file)
                 except FileNotFoundError:
                     bad.append(f"{name}: missing on the remote ({_short(md5)})")
                     continue
                 if digest != md5.removesuffix(LISTING):
-                    bad.append(f"{name}: damaged on the remote ({_short(md5)})")
-        except Exception as error:  # noqa: BLE001 - whatever the client of this kind of remote raises
+                    bad.append(f"{name}: {DAMAGED} ({_short(md5)})")
+        except Exception as error:  # whatever the client of this kind of remote raises
             said = str(error).splitlines()[0] if str(error) else type(error).__name__
-            return f"{len(wanted)} outputs did not come, and the remote does not answer as it should ({said}); {AGAIN}"
-    if not bad:
-        which = "they" if len(wanted) <= MOST else f"the first {MOST} of them"
-        return f"{len(wanted)} outputs did not come, and on the remote {which} are intact; {AGAIN}"
-    return (
-        f"{listed(bad)}; delete what is damaged there, then `make push` where it is intact, or make it here: "
-        "`dvc repro`"
-    )
+            msg = f"the remote does not answer as it should ({said})"
+            raise RemoteError(msg) from error
+    return bad
 
 
 def push_kept_by_git(root: Path) -> None:

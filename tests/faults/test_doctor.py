@@ -208,7 +208,7 @@ def test_outputs_that_a_clone_has_not_fetched_are_no_problem_and_told(toy: Toy) 
         path.unlink()
     why = why_missing(toy.root)
     assert why is not None
-    assert "this checkout has no remote to fetch them from: `dvc remote add --default" in why
+    assert "2 outputs did not come: this checkout has no remote: `dvc remote add --default" in why
 
 
 def test_the_cache_that_clones_share_is_looked_at(toy: Toy) -> None:
@@ -250,7 +250,9 @@ def test_a_listing_of_a_folder_is_an_object_too(toy: Toy) -> None:
 
 def test_a_file_without_its_bytes_is_found_and_one_that_git_keeps_is_not_deleted(toy: Toy) -> None:
     (toy.root / "data/made.txt").unlink()
-    assert only(workspace.check(toy.root).findings).what == "missing, though its sha256 is there"
+    missing = only(workspace.check(toy.root).findings)
+    assert missing.what == "missing, though its sha256 is there"
+    assert missing.todo == "delete data/made.txt.sha256, then `make pull` or `dvc repro`"
     toy.ok("dvc", "checkout", "-q")
     toy.write("reports/own.csv", "mine")
     toy.write("reports/own.csv.sha256", "0" * 64 + "  own.csv\n")
@@ -295,6 +297,19 @@ def test_an_unfinished_merge_of_the_lock_file_is_one_line(toy: Toy) -> None:
     lock.write_text("- not\n- a\n- mapping\n")
     with pytest.raises(UserError, match="no lock file of DVC"):
         recorded.outputs(toy.root)
+
+
+@pytest.mark.parametrize("content", ["", "schema: '2.0'\n", "stages: {}\n"])
+def test_a_lock_file_that_lost_its_content_is_not_taken_for_one_without_stages(
+    toy: Toy, content: str
+) -> None:
+    lock = toy.write("dvc.lock", content)
+    line = f"{lock}: no lock file of DVC; `git checkout {lock}`, then `dvc repro`"
+    for share in (recorded.damaged, lambda root: recorded.targets(root, "dvc.yaml")):
+        with pytest.raises(UserError) as refused:  # by push, by pull
+            share(toy.root)
+        assert str(refused.value) == line
+    assert only(workspace.check(toy.root).findings).what.endswith("no lock file of DVC")
 
 
 @pytest.mark.parametrize("command", ["push", "pull"])

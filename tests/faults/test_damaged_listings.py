@@ -1,0 +1,148 @@
+"""A folder's listing that is damaged on the remote: neither taken for good, nor the end of every push and pull.
+
+`verify true` does not keep DVC from filling the folder by it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MANY = [f"logs-{i:02d}" for i in range(25)]
+PIPELINE = f"""
+stages:
+  train:
+    cmd: mkdir models && echo 1 > models/predictor.json && echo 2 > models/predictor.bin
+    outs: [models]
+  log:
+    cmd: for name in {" ".join(MANY)}; do echo $name > $name; done
+    outs: [{", ".join(MANY)}]
+  count:
+    cmd: echo {{}} > metrics.json
+    metrics: [metrics.json: {{cache: false}}]
+"""
+CONFIG = """
+[core]
+    remote = store
+['remote "store"']
+    url = ../../store
+    verify = {verify}
+"""
+ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("DVC_")} | {
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    "PYTHONPATH": str(ROOT),
+    "DVC_NO_ANALYTICS": "1",
+}
+
+
+class Clone:
+    """A checkout whose outputs are on its remote."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "clone"
+        (self.listing,) = (folder / "store").glob("files/md5/*/*.dir")
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command,
+            cwd=self.root,
+            env=ENVIRONMENT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+
+    def app(self, command: str) -> tuple[int, str]:
+        """Exit code and last line."""
+        done = self.run(sys.executable, "-m", "stages.app", command)
+        return done.returncode, done.stdout.splitlines()[-1]
+
+    def forget(self) -> None:
+        """Be as a clone that has fetched nothing."""
+        shutil.rmtree(self.root / ".dvc/cache")
+        shutil.rmtree(self.root / "models")
+
+    def replace_listing(self, content: bytes) -> None:
+        self.listing.unlink(missing_ok=True)
+        self.listing.write_bytes(content)
+
+    @property
+    def damaged(self) -> str:
+        return f"models: damaged on the remote (files/md5/{self.listing.parent.name}/{self.listing.name}); delete"
+
+
+@pytest.fixture(scope="module")
+def pushed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("listings")
+    root = folder / "clone"
+    (root / ".dvc").mkdir(parents=True)
+    (root / "dvc.yaml").write_text(PIPELINE)
+    (root / ".dvc/config").write_text(CONFIG.format(verify="true"))
+    for command in (
+        *("git init -q", "git config user.email tester@localhost", "git config user.name tester"),
+        *("dvc repro -q", "dvc push -q", "git add -A", "git commit -qm made"),
+    ):
+        subprocess.run(command.split(), cwd=root, env=ENVIRONMENT, check=True)
+    return folder
+
+
+@pytest.fixture
+def clone(pushed: Path, tmp_path: Path) -> Clone:
+    shutil.copytree(pushed, tmp_path / "team")
+    return Clone(tmp_path / "team")
+
+
+@pytest.mark.parametrize("verify", ["true", "false"])
+def test_one_that_can_still_be_read_fills_no_folder(clone: Clone, verify: str) -> None:
+    (clone.root / ".dvc/config").write_text(CONFIG.format(verify=verify))
+    clone.forget()
+    intact = clone.listing.read_bytes()
+    clone.replace_listing(intact.replace(b"predictor.json", b"preeictor.json"))
+    code, last = clone.app("pull")
+    assert (code, last.startswith(clone.damaged)) == (1, True), last
+    assert not (clone.root / "models").exists()
+    clone.replace_listing(intact)
+    assert clone.app("pull")[0] == 0
+    names = {path.name for path in (clone.root / "models").iterdir()}
+    assert names == {"predictor.json", "predictor.bin"}
+    assert "up to date" in clone.run("dvc", "status").stdout
+
+
+def test_an_empty_one_is_named_by_push_and_pull(clone: Clone) -> None:
+    """DVC stops at it, and fetches none of the many others either."""
+    clone.replace_listing(b"")
+    code, last = clone.app("push")
+    assert (code, last.startswith(clone.damaged)) == (1, True), last
+    assert last.endswith("then `make push` again")
+    clone.listing.unlink()
+    assert clone.app("push")[0] == 0
+    intact = clone.listing.read_bytes()
+    assert intact
+    clone.replace_listing(b"")
+    clone.forget()
+    code, last = clone.app("pull")
+    assert (code, last.startswith(clone.damaged)) == (1, True), last
+
+
+def test_a_remote_that_cannot_be_read_is_no_damage(clone: Clone) -> None:
+    clone.listing.unlink()
+    clone.listing.mkdir()
+    code, last = clone.app("push")
+    assert code == 1
+    assert last.startswith("not all was pushed, and the remote does not answer as it should (")
+
+
+def test_without_a_remote_push_says_how_to_set_one_up(clone: Clone) -> None:
+    (clone.root / ".dvc/config").write_text("")
+    code, last = clone.app("push")
+    assert code == 1
+    assert last.startswith(
+        "nothing was pushed: this checkout has no remote: `dvc remote add --default"
+    )
