@@ -6,6 +6,7 @@ import ctypes
 import os
 import platform
 import shutil
+import tempfile
 import tomllib
 from importlib.metadata import distributions
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from pipeline_lib.doctor.cache import cache_folder
+from pipeline_lib.doctor.cache import OBJECTS, cache_folder
 from pipeline_lib.doctor.finding import Checked, Finding, counted, human
 from pipeline_lib.errors import UserError, listed
 from pipeline_lib.params.load import load
@@ -29,7 +30,7 @@ LEAST_FREE = 1 << 30  # bytes
 
 
 def check(root: Path) -> Checked:
-    """Find versions that are not the pinned ones, a full disk, a missing GPU, and mistakes in the params."""
+    """Find versions that are not the pinned ones, a full or read-only disk, a missing GPU, and mistakes in the params."""
     pins = _pins(root)
     gpus = cuda_devices()
     summary = (
@@ -37,7 +38,7 @@ def check(root: Path) -> Checked:
         f"{counted(os.cpu_count() or 1, 'core')}, {counted(gpus, 'CUDA device')}, "
         f"{human(shutil.disk_usage(root).free)} free"
     )
-    findings = (*_python(root), *_packages(pins), *_disks(root), *_params(gpus))
+    findings = (*_python(root), *_packages(pins), *_disks(root), *_writable(root), *_params(gpus))
     return Checked("environment", summary, findings)
 
 
@@ -88,21 +89,44 @@ def _packages(pins: dict[str, str]) -> Iterator[Finding]:
         )
 
 
+def _folders(root: Path) -> dict[str, Path]:
+    """Where every run writes; of what is not there yet, the folder that it will be made in."""
+    folders = {
+        "the checkout": root,
+        "the cache of DVC": cache_folder(root) / OBJECTS,
+        "the resume states": resume_root(),
+    }
+    return {
+        what: next(f for f in (folder.absolute(), *folder.absolute().parents) if f.exists())
+        for what, folder in folders.items()
+    }
+
+
 def _disks(root: Path) -> Iterator[Finding]:
-    folders = {"the checkout": root, "the cache of DVC": cache_folder(root)}
-    folders["the resume states"] = resume_root()
     low = {}
-    for what, folder in folders.items():
-        there = next(f for f in (folder.absolute(), *folder.absolute().parents) if f.exists())
-        free = shutil.disk_usage(there).free
+    for what, folder in _folders(root).items():
+        free = shutil.disk_usage(folder).free
         if free < LEAST_FREE:
-            low[there.stat().st_dev] = (what, free)
+            low[folder.stat().st_dev] = (what, free)
     for what, free in low.values():
         yield Finding(
             f"disk of {what}",
             f"{human(free)} free",
-            "free some: `dvc gc --workspace` and `python -m stages.app resume clean` delete old runs",
+            "free some: `dvc gc --workspace --all-commits --all-experiments --dry` shows what would go, and "
+            '`python -m stages.app resume clean` deletes states of trainings; docs/how-to/share.md, "Free the disk", '
+            "before you leave --dry out: a shared cache needs more",
         )
+
+
+def _writable(root: Path) -> Iterator[Finding]:
+    """Rights do not tell: to root all seem given, on a disk that is mounted to be read as well."""
+    for what, folder in _folders(root).items():
+        try:
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            why = f"cannot be written to ({error.strerror})"
+            yield Finding(f"{what}, {folder}", why, "mount it to be written, or fix its rights")
 
 
 def _params(gpus: int) -> Iterator[Finding]:

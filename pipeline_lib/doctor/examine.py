@@ -16,6 +16,7 @@ from pipeline_lib.doctor import (
     workspace,
 )
 from pipeline_lib.doctor.finding import Checked, Finding
+from pipeline_lib.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,6 +44,9 @@ def examine(root: Path) -> Iterator[Checked]:
 def _examined(area: str, check: Callable[[Path], Checked], root: Path) -> Checked:
     try:
         return check(root)
+    except UserError as error:
+        what, _, todo = str(error).partition("; ")
+        return Checked(area, "not looked at", (Finding(area, what, todo),))
     except Exception as error:  # noqa: BLE001 - a broken checkout is what this is for; the other areas count
         what = f"could not be looked at ({type(error).__name__}: {error})".replace("\n", " ")
         return Checked(area, "not looked at", (Finding(area, what, "see what it names"),))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 EXPERIMENTS = Path(".dvc/tmp/exps")
 QUEUE = EXPERIMENTS / "celery"
+WAITING = ("Queued", "Running")  # DVC keeps those that have ended in its list
 FOLDERS = ("tmp*", "standalone/tmp*")  # of queued experiments, of `--temp`
 
 
@@ -25,7 +26,8 @@ def check(root: Path) -> Checked:
     tasks = _tasks(root)
     working = _workers(root)
     findings = [*_of_tasks(tasks, working), *_leaked(root)]
-    summary = f"{counted(len(tasks), 'task')} in the queue, {counted(working, 'worker')}"
+    left = sum(task["status"] in WAITING for task in tasks)
+    summary = f"{counted(left, 'task')} in the queue, {counted(working, 'worker')}"
     return Checked("experiments", summary, tuple(findings))
 
 

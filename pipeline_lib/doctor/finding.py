@@ -18,7 +18,7 @@ class Finding:
     Attributes:
         where: the file, process or setting.
         what: is wrong with it.
-        todo: what to do about it.
+        todo: what to do about it; empty where the rest says so.
         repair: does it, and says what it did. None where a person has to decide.
         problem: False for what may be meant so.
     """
@@ -30,7 +30,7 @@ class Finding:
     problem: bool = True
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.what}; {self.todo}"
+        return "; ".join(filter(None, (f"{self.where}: {self.what}", self.todo)))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Locks of DVC whose owner is gone."""
+"""Locks of DVC and Git whose owner is gone."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline_lib.artifacts import publish_text
+from pipeline_lib.doctor.commands import git_lines
 from pipeline_lib.doctor.finding import Checked, Finding, counted
 from pipeline_lib.doctor.processes import alive, runs_dvc, working_in
+from pipeline_lib.errors import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
 FOLDERS = (Path(".dvc/tmp"), Path(".dvc/tmp/exps"))  # of runs in the workspace, of experiments
 RWLOCK = "rwlock"
@@ -22,6 +24,7 @@ def check(root: Path) -> Checked:
     """Find locks of processes that are gone, and lock files that are damaged."""
     findings = [finding for folder in FOLDERS for finding in _of_paths(root, folder / RWLOCK)]
     findings += _of_checkout(root, FOLDERS[0] / LOCK)
+    findings += _of_git(root)
     running = sum(runs_dvc(process) for process in working_in(root))
     summary = f"locks of DVC, {counted(running, 'DVC', 'DVC')} running here"
     return Checked("locks", summary, tuple(findings))
@@ -43,13 +46,24 @@ def _of_paths(root: Path, name: Path) -> Iterator[Finding]:
             _when_quiet(root, path),
         )
         return
-    for pid in sorted(gone):
+    if gone:
         yield Finding(
             str(name),
-            f"process {pid} has locked paths and is gone",
-            "`doctor --fix` removes its entries when no DVC runs here",
-            _when_quiet(root, path, pid),
+            f"paths locked by processes that are gone ({listed(sorted(gone))})",
+            "they hinder nobody; `doctor --fix` removes their entries when no DVC runs here",
+            _when_quiet(root, path, gone),
+            problem=False,
         )
+
+
+def _of_git(root: Path) -> Iterator[Finding]:
+    """The lock of Git's index, which DVC needs too: to stage what it has written."""
+    for name in git_lines(root, "rev-parse", "--git-path", "index.lock"):
+        if (root / name).exists():
+            what = (
+                "Git and DVC stop at it; left by a Git that was killed, unless one runs right now"
+            )
+            yield Finding(name, what, "delete it when no Git runs here")
 
 
 def _owners(held: dict[str, Any]) -> set[int]:
@@ -57,23 +71,24 @@ def _owners(held: dict[str, Any]) -> set[int]:
     return {*writers, *(info["pid"] for infos in held.get("read", {}).values() for info in infos)}
 
 
-def _when_quiet(root: Path, path: Path, pid: int | None = None) -> Callable[[], str] | None:
-    """Remove the file, or the entries of `pid` from it; nothing may be removed under a DVC that runs."""
+def _when_quiet(root: Path, path: Path, gone: Collection[int] = ()) -> Callable[[], str] | None:
+    """Remove the file, or the entries of processes from it; nothing may be removed under a DVC that runs."""
     if any(runs_dvc(process) for process in working_in(root)):
         return None
 
     def repair() -> str:
-        if pid is None:
+        if not gone:
             path.unlink(missing_ok=True)
             return f"removed {path}"
         held = json.loads(path.read_text(encoding="utf-8"))
-        held["write"] = {k: v for k, v in held.get("write", {}).items() if v["pid"] != pid}
+        held["write"] = {k: v for k, v in held.get("write", {}).items() if v["pid"] not in gone}
         readers = {
-            k: [info for info in v if info["pid"] != pid] for k, v in held.get("read", {}).items()
+            k: [info for info in v if info["pid"] not in gone]
+            for k, v in held.get("read", {}).items()
         }
         held["read"] = {k: v for k, v in readers.items() if v}
         publish_text(path, json.dumps(held), sidecar=False)
-        return f"removed the entries of process {pid} from {path}"
+        return f"removed the entries of {listed(sorted(gone))} from {path}"
 
     return repair
 

@@ -96,8 +96,10 @@ def _said(path: Path) -> str | None:
 
 def _damage(root: Path, path: Path, why: str, made: bool) -> Finding:
     name = path.relative_to(root)
-    what = "missing, though its sha256 is there" if not path.is_file() else why.split(": ", 1)[1]
-    what = what.partition(";")[0]
+    if path.is_file():
+        what, to_delete = why.split(": ", 1)[1].partition(";")[0], "it"
+    else:
+        what, to_delete = "missing, though its sha256 is there", f"{name}{SIDECAR}"
 
     def repair() -> str:
         discard(path)
@@ -105,7 +107,7 @@ def _damage(root: Path, path: Path, why: str, made: bool) -> Finding:
 
     # Git keeps what DVC does not, and a person what neither does: such a file may be the only one.
     allowed = repair if made and ignored(root, name) else None
-    return Finding(str(name), what, "delete it, then `dvc pull` or `dvc repro`", allowed)
+    return Finding(str(name), what, f"delete {to_delete}, then `make pull` or `dvc repro`", allowed)
 
 
 def _half_written(root: Path) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ Each fault is made for real, in a small repository of Git and DVC with one stage
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -14,6 +15,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -30,6 +32,7 @@ from pipeline_lib.doctor import (
     remotes,
     workspace,
 )
+from pipeline_lib.doctor.examine import examine
 from pipeline_lib.doctor.finding import Finding
 from pipeline_lib.doctor.remote_objects import why_missing
 from pipeline_lib.errors import UserError
@@ -378,8 +381,9 @@ def test_a_killed_dvc_leaves_a_lock_and_a_stage_that_goes_on(toy: Toy) -> None:
         pid = int(orphan.where.removeprefix("process "))
         assert psutil.Process(pid).cwd() == str(toy.root)
         finding = only(locks.check(toy.root).findings)
-        assert finding.what == f"process {dvc.pid} has locked paths and is gone"
-        assert f"removed the entries of process {dvc.pid}" in repaired(finding)
+        assert finding.what == f"paths locked by processes that are gone ({dvc.pid})"
+        assert not finding.problem
+        assert f"removed the entries of {dvc.pid}" in repaired(finding)
         assert locks.check(toy.root).findings == ()
     assert "had been killed" not in toy.ok("dvc", "status")
 
@@ -398,6 +402,25 @@ def test_a_torn_lock_file_is_removed_and_dvc_works_again(toy: Toy) -> None:
     assert "every command of DVC stops at it" in finding.what
     repaired(finding)
     toy.ok("dvc", "status")
+
+
+def test_locks_of_many_killed_runs_are_one_note(toy: Toy) -> None:
+    gone = [4194305, 4194306]  # more than Linux gives
+    held = {"write": {"/a": {"pid": gone[0]}}, "read": {"/b": [{"pid": gone[1]}]}}
+    path = toy.write(".dvc/tmp/rwlock", json.dumps(held))
+    finding = only(locks.check(toy.root).findings)
+    assert (finding.what[-18:], finding.problem) == ("(4194305, 4194306)", False)
+    repaired(finding)
+    assert json.loads(path.read_text()) == {"write": {}, "read": {}}
+
+
+def test_the_lock_that_a_killed_git_left_is_named(toy: Toy) -> None:
+    toy.write(".git/index.lock", "")
+    finding = only(locks.check(toy.root).findings)
+    assert (finding.where, finding.todo) == (
+        ".git/index.lock",
+        "delete it when no Git runs here",
+    )
 
 
 def test_a_lock_in_use_is_left_alone(toy: Toy) -> None:
@@ -445,6 +468,14 @@ def test_tasks_of_the_queue_that_nobody_works_on_are_named(toy: Toy) -> None:
     toy.ok("dvc", "queue", "kill", "first")
     failed = next(f for f in experiments.check(toy.root).findings if f.repair is None)
     assert (failed.what, failed.problem) == ("failed", False)
+
+
+def test_tasks_that_have_ended_are_not_in_the_queue(toy: Toy, monkeypatch) -> None:
+    tasks = [
+        {"name": status.lower(), "rev": "0", "status": status} for status in ("Success", "Failed")
+    ]
+    monkeypatch.setattr(experiments, "_tasks", lambda root: tasks)
+    assert experiments.check(toy.root).summary == "0 tasks in the queue, 0 workers"
 
 
 def test_remotes_that_are_trusted_unseen_are_named(toy: Toy) -> None:
@@ -497,7 +528,30 @@ def test_a_full_disk_and_mistakes_in_the_params_are_named(toy: Toy, monkeypatch)
     monkeypatch.setattr(environment, "LEAST_FREE", 1 << 60)
     disk, mistake = environment.check(toy.root).findings
     assert disk.where == "disk of the resume states", "of three on one disk"
+    assert "dvc gc --workspace --all-commits --all-experiments --dry`" in disk.todo
     assert (mistake.where, "did you mean" in mistake.what) == ("params.yaml", True)
+
+
+def test_a_folder_that_may_only_be_read_is_named(toy: Toy, monkeypatch) -> None:
+    for name in ("requirements.txt", "pyproject.toml", "params.yaml"):
+        shutil.copy2(ROOT / name, toy.root)
+    real = tempfile.TemporaryFile
+
+    def mounted_to_be_read(dir: Path):  # noqa: A002 - as there
+        if dir.is_relative_to(toy.root / ".dvc/cache"):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        return real(dir=dir)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", mounted_to_be_read)
+    finding = only(environment.check(toy.root).findings)
+    assert finding.where == f"the cache of DVC, {toy.root}/.dvc/cache/files/md5"
+    assert finding.what == "cannot be written to (Read-only file system)"
+
+
+def test_outside_of_a_repository_an_area_says_so_without_names_of_classes(tmp_path: Path) -> None:
+    (finding,) = {str(c.findings[0]) for c in examine(tmp_path) if c.area == "cache"}
+    assert finding.startswith("cache: run it in a Git repository with DVC, such as a clone")
+    assert not finding.endswith("; see what it names")
 
 
 def test_the_command_tells_repairs_and_exits_with_what_is_left(toy: Toy) -> None:
