@@ -61,6 +61,7 @@ def sweep(
     project = look(Path.cwd(), cache)
     folder = project.root / LOGS
     folder.mkdir(parents=True, exist_ok=True)
+    print(f"results go to {project.home}", flush=True)
     options = Options(jobs, retries, folder / "engine", settings, address)
     if set_param:
         _run_experiments(project, set_param, start, options)

@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -73,7 +74,7 @@ class Outcome(NamedTuple):
     done: bool
     node: str
     why: str = ""
-    """Of a failure: the last line that was said, and where the log is."""
+    """Of a failure: what was said last, and where the log is."""
 
 
 def run(job: Job) -> Outcome:
@@ -194,10 +195,13 @@ def _dvc(step: Sequence[str], job: Job, clone: Path, log: IO[bytes], held: IO[st
 
 
 def _last(log: IO[bytes]) -> str:
-    """The last line in the log that says something."""
+    """The last line in the log that says something; of DVC about a command that failed, what that one said before it."""
     log.seek(max(log.seek(0, os.SEEK_END) - 4000, 0))
-    lines = log.read().decode("utf-8", "replace").splitlines()
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")[-300:]
+    said = log.read().decode("utf-8", "replace").splitlines()
+    *before, last = [line.strip() for line in said if line.strip()] or [""]
+    if before and re.fullmatch("ERROR: .* exited with -?[0-9]+", last):
+        return f"{before[-1][:200]} ({last[:100]})"
+    return last[-300:]
 
 
 @contextlib.contextmanager

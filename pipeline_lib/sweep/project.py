@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import NamedTuple
@@ -31,6 +32,20 @@ class Project(NamedTuple):
     """The cache that all jobs share; empty: one each."""
     at_home: bool
     """The cache of the jobs is that of the project: their outputs need no remote."""
+
+    @property
+    def home(self) -> str:
+        """Where results go, in words; of a URL without the password that may be in it."""
+        hub = (
+            f"the Git remote {self.git_remote} ({self.hub})" if self.git_remote else "this project"
+        )
+        cache = f"the cache {self.cache}"
+        outputs = (
+            cache
+            if self.at_home or self.remote is None
+            else "the remote {} ({})".format(*self.remote)
+        )
+        return re.sub("//[^/@ ]*@", "//", f"{hub}, their outputs to {outputs}")
 
     @property
     def author(self) -> tuple[str, str]:

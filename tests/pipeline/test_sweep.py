@@ -69,6 +69,7 @@ def test_four_experiments_here_and_none_again(small: Project) -> None:
     grid = ("sweep", "-S", "method=supervised,proden", "-S", "seed=1,2", "--jobs", "2")
     done = app(small, *grid)
     assert done.returncode == 0, done.stdout + logs(small)
+    assert done.stdout.startswith("results go to this project, their outputs to the cache ")
     assert "4 experiments, 0 of them done before" in done.stdout
     assert re.search(r"4/4 \S+ done \d+ s on ", done.stdout)
     said = logs(small)
@@ -100,7 +101,7 @@ def test_a_failing_job_is_tried_again_then_named_with_its_log(small: Project) ->
     assert done.returncode == 1
     *_, last = done.stdout.splitlines()
     assert last.startswith("1 of 1 jobs failed: 1-")
-    assert "`dvc exp run` failed (exit code 255): ERROR: failed to reproduce 'train'" in last
+    assert "`dvc exp run` failed (exit code 255): broken on purpose (ERROR: failed to repr" in last
     (log,) = (small.root / ".dvc/tmp/sweep").glob("*.log")
     assert str(log) in last
     assert done.stdout.count(" retried ") == 1

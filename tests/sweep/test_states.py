@@ -3,6 +3,7 @@
 import io
 import socket
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -11,8 +12,37 @@ from rich.console import Console
 from pipeline_lib.errors import UserError
 from pipeline_lib.sweep import run
 from pipeline_lib.sweep.engines import base, slurm
-from pipeline_lib.sweep.job import Job
+from pipeline_lib.sweep.job import Job, _last
+from pipeline_lib.sweep.project import Project
 from pipeline_lib.sweep.states import Change, States
+
+
+@pytest.mark.parametrize(
+    ("log", "why"),
+    [
+        ("", ""),
+        ("killed\n\n", "killed"),
+        ("ERROR: unexpected error\nHaving any troubles?\n", "Having any troubles?"),
+        (
+            "params.yaml: train.epochs: must be at least 1\nERROR: failed to reproduce 'train': failed to run: "
+            "python -m stages.train, exited with 1\n\n",
+            "params.yaml: train.epochs: must be at least 1 (ERROR: failed to reproduce 'train': failed to run: "
+            "python -m stages.train, exited with 1)",
+        ),
+    ],
+)
+def test_why_a_job_failed_is_what_its_stage_said(log: str, why: str) -> None:
+    assert _last(io.BytesIO(log.encode())) == why
+
+
+def test_where_results_go_is_told_without_passwords() -> None:
+    remote = ("store", "ssh://me:secret@host/srv")
+    there = Project(Path(), "0", "https://token@host/x.git", "origin", remote, "", at_home=False)
+    assert there.home == (
+        "the Git remote origin (https://host/x.git), their outputs to the remote store (ssh://host/srv)"
+    )
+    here = Project(Path(), "0", "/work", "", remote, "/work/.dvc/cache", at_home=True)
+    assert here.home == "this project, their outputs to the cache /work/.dvc/cache"
 
 
 def test_a_line_per_change_and_none_for_what_is_known() -> None:
