@@ -126,7 +126,9 @@ def _writable(root: Path) -> Iterator[Finding]:
                 pass
         except OSError as error:
             why = f"cannot be written to ({error.strerror})"
-            yield Finding(f"{what}, {folder}", why, "mount it to be written, or fix its rights")
+            yield Finding(
+                f"{what}, {folder}", why, "fix its rights, make room, or mount it to be written"
+            )
 
 
 def _params(gpus: int) -> Iterator[Finding]:

@@ -114,7 +114,7 @@ def test_only_the_snapshot_that_the_params_name_is_compared(
     shutil.copytree(workspace.photos, workspace.root / "others")
     (workspace.root / "others/cat/00.png").unlink()
     taken = {"data.name": "image_folder", "data.path": "photos", "data.table": None}
-    lock = {"stages": {"download": {"params": {"params.yaml": taken}}}}
+    lock = {"schema": "2.0", "stages": {"download": {"params": {"params.yaml": taken}}}}
     with (workspace.root / "dvc.lock").open("w") as file:
         YAML().dump(lock, file)
     assert recorded.params(workspace.root, "dvc.yaml", "download") == taken
