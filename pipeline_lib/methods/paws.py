@@ -154,9 +154,13 @@ class Paws(SupportMethod):
             targets_VBK = losses.view_targets(smooth_2BK, p.sharpening, p.small_views)
         self._remember(batch, targets_VBK[:2])
         agreement = losses.view_assignment_loss(log_p_VBK, targets_VBK)
-        loss = agreement - p.me_max * losses.mean_entropy(log_p_VBK, p.sharpening)
-        scalars = self._diagnostics(h[0].detach(), large_2BK, targets_VBK)
-        return StepOutput(loss, {"anchor_target_cross_entropy": agreement.detach(), **scalars})
+        negative_entropy = -losses.mean_entropy(log_p_VBK, p.sharpening)
+        loss = agreement + p.me_max * negative_entropy
+        parts = {
+            "agreement_loss": agreement.detach(),
+            "mean_entropy_loss": negative_entropy.detach(),
+        }
+        return StepOutput(loss, parts | self._diagnostics(h[0].detach(), large_2BK, targets_VBK))
 
     def _classify(self, query_BD: Tensor, support_SD: Tensor) -> Tensor:
         return losses.soft_neighbours(
@@ -182,18 +186,18 @@ class Paws(SupportMethod):
     def _diagnostics(
         self, h_BD: Tensor, large_2BK: Tensor, targets_VBK: Tensor
     ) -> dict[str, Tensor]:
-        """The curves of the paper's figure 4, and what tells a collapse: without the labels' smoothing."""
+        """The other curves of the paper's figure 4, and what tells a collapse: without the labels' smoothing."""
         size = len(self.class_S)
         first_BD, second_BD = h_BD[size:].chunk(2)
         scalars = {
-            "instance_discrimination_loss": losses.instance_discrimination_loss(
+            "instance_discrimination": losses.instance_discrimination_loss(
                 first_BD, second_BD, self.temperature
             ),
             "target_confidence": targets_VBK[:2].amax(dim=-1).mean(),
             "prediction_entropy": entropy(large_2BK.exp().mean(dim=(0, 1))),
         }
         if size >= 2 * self.classes:  # else there is nothing to compare with
-            scalars["support_classification_loss"] = losses.suncet_loss(
+            scalars["support_classification"] = losses.suncet_loss(
                 h_BD[:size], self.class_S, self.temperature
             )
         return scalars
