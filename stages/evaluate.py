@@ -48,7 +48,7 @@ def show(metrics: dict[str, Any]) -> None:
     }
     if val["accuracy"] is not None:
         lines["val accuracy"] = f"{val['accuracy']:.4f} ({val['images']} images)"
-    if train["disambiguation_accuracy"] is not None:
+    if train["disambiguation_accuracy_ambiguous"] is not None:  # else nothing had to be recovered
         lines["training labels right"] = f"{train['disambiguation_accuracy']:.4f}"
     if not sys.stdout.isatty():
         print(*(f"{name}: {value}" for name, value in lines.items()), sep="\n")

@@ -120,6 +120,7 @@ def disambiguation(labels: TrainingLabels) -> dict[str, Any]:
     """
     several = pc.greater(pc.list_value_length(labels.candidates), 1)
     ambiguous_N = pc.fill_null(several, True).to_numpy()
+    known_N = labels.true_N != UNKNOWN
     chosen_N = labels.probabilities_NK.argmax(axis=1)
     return {
         "disambiguation_accuracy": agreement(chosen_N, labels.true_N),
@@ -128,7 +129,8 @@ def disambiguation(labels: TrainingLabels) -> dict[str, Any]:
         ),
         "images": len(labels.ids_N),
         "images_ambiguous": int(ambiguous_N.sum()),
-        "images_of_known_class": int((labels.true_N != UNKNOWN).sum()),
+        "images_of_known_class": int(known_N.sum()),
+        "images_ambiguous_of_known_class": int((ambiguous_N & known_N).sum()),
     }
 
 

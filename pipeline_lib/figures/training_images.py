@@ -22,7 +22,7 @@ MARKS = {True: "\N{CHECK MARK}", False: "\N{BALLOT X}", None: "?"}
 def choose(
     labels: pl.DataFrame, truth: pl.DataFrame, classes: Sequence[str], count: int, seed: int
 ) -> pl.DataFrame:
-    """Draw the training images to show: ambiguous ones, and at least a quarter of them wrong ones.
+    """Draw the training images to show: ambiguous ones, and at least a quarter of them wrong ones, where there are as many.
 
     Images with one candidate are drawn only where there are no others. Wrong ones come first; within
     both groups the order is that of the ids.

@@ -92,20 +92,21 @@ def measures(metrics: Mapping[str, Any]) -> list[Measure]:
         ("Negative log-likelihood", test.get("nll"), "nats; lower is better", False),
         ("Brier score", test.get("brier"), "0 to 2; lower is better", False),
         ("Validation accuracy", val.get("accuracy"), _validation(val), True),
-        (
-            "Training labels recovered",
-            train.get("disambiguation_accuracy"),
-            _recovered(train),
-            True,
-        ),
-        (
-            "\N{HORIZONTAL ELLIPSIS} of the ambiguous ones",
-            train.get("disambiguation_accuracy_ambiguous"),
-            _ambiguous(train),
-            True,
-        ),
+        *_labels_right(train),
     ]
     return [_top(test), *(Measure(*row) for row in rows if row[1] is not None)]
+
+
+def _labels_right(train: Mapping[str, Any]) -> list[tuple[str, float | None, str, bool]]:
+    """Nothing where no ambiguous image is of known class: a single candidate needs no recovering."""
+    ambiguous = train.get("disambiguation_accuracy_ambiguous")
+    if ambiguous is None:
+        return []
+    of_these = "\N{HORIZONTAL ELLIPSIS} of the ambiguous ones"
+    return [
+        ("Training labels recovered", train["disambiguation_accuracy"], _recovered(train), True),
+        (of_these, ambiguous, _ambiguous(train), True),
+    ]
 
 
 def _top(test: Mapping[str, Any]) -> Measure:
@@ -117,7 +118,12 @@ def _top(test: Mapping[str, Any]) -> Measure:
 
 
 def _median(test: Mapping[str, Any]) -> str:
-    return f"test accuracy over the last {test.get('median_of')} of them: no epoch is chosen"
+    count = test.get("median_of")
+    return (
+        "test accuracy of the last one: there was no other"
+        if count == 1
+        else f"test accuracy over the last {count} of them: no epoch is chosen"
+    )
 
 
 def _validation(val: Mapping[str, Any]) -> str:
@@ -135,5 +141,6 @@ def _recovered(train: Mapping[str, Any]) -> str:
 
 
 def _ambiguous(train: Mapping[str, Any]) -> str:
-    images = train.get("images_ambiguous")
-    return "more than one candidate" + (f": {images:,} images" if images is not None else "")
+    known, images = train["images_ambiguous_of_known_class"], train["images_ambiguous"]
+    of = f"{images:,} images" if known == images else f"the {known:,} images of known class"
+    return f"more than one candidate: {of}"

@@ -75,12 +75,14 @@ def _given(_: Mapping[str, Any]) -> str:
 
 
 def _uniform(options: Mapping[str, Any]) -> str:
-    least = "; every image got at least one" if options["force_ambiguous"] else ""
+    least = "; every image got at least one of them" if options["force_ambiguous"] else ""
     return f"Each wrong label joined the candidates with probability {options['rate']:g}{least}."
 
 
 def _class_dependent(options: Mapping[str, Any]) -> str:
-    least = "; every image that could got at least one" if options["force_ambiguous"] else ""
+    least = (
+        "; every image that could got at least one of them" if options["force_ambiguous"] else ""
+    )
     if options["similar"] == "matrix":
         return f"Wrong labels joined the candidates with probabilities by true class{least}."
     return (

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from pipeline_lib.figures import style
 from pipeline_lib.figures.co_occurrence import strongest
 from pipeline_lib.records import CONFIDENT
+from pipeline_lib.report.captions import accuracy_words, loss_words
 from pipeline_lib.report.cards import mistake_cards, training_cards
 from pipeline_lib.report.facts import facts, made_with, measures, supervision
 from pipeline_lib.report.labels import (
@@ -65,11 +66,16 @@ def render(
         weighed="pseudo_label_rate" in inputs.history.columns,
         num_phases=len(inputs.phases["phases"]),
         found=inputs.phases.get("found"),
-        chance=1 / len(inputs.classes),
+        commonest=inputs.predictions["label"].value_counts(normalize=True)["proportion"].max(),
+        captions={
+            "loss": loss_words(panels["loss"].frame),
+            "accuracy": accuracy_words(panels["accuracy"].frame),
+        },
         panels=panels,
         charts=charts,
         pixelated=max(inputs.shape[:2]) <= 64,
         training_cards=training_cards(panels["training_images"].frame, len(inputs.classes)),
+        ambiguous_shown=(panels["training_images"].frame["candidates"].list.len() > 1).any(),
         mistake_cards=mistake_cards(panels["mistakes"].frame),
         per_class=panels["per_class"].frame.rows(named=True),
         rows_open=ROWS_OPEN,

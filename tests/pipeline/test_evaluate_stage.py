@@ -30,6 +30,7 @@ from pipeline_lib.models.predictor import (
 from pipeline_lib.models.projection import projection_head
 from pipeline_lib.models.weights import save_weights
 from pipeline_lib.params.load import load
+from stages.evaluate import show
 
 ROOT = Path(__file__).parents[2]
 CLASSES = ["ant", "bee", "cow", "dog", "eel", "fox, red"]
@@ -407,3 +408,12 @@ def test_the_stage_prints_plain_lines_and_one_line_for_a_mistake(tmp_path) -> No
     assert failed.returncode == 1
     assert len(failed.stderr.strip().splitlines()) == 1
     assert "data/classes.json: missing" in failed.stderr
+
+
+@pytest.mark.parametrize(("ambiguous", "told"), [(None, False), (0.75, True)])
+def test_labels_that_were_given_are_not_praised_as_right(capsys, ambiguous, told) -> None:
+    test = {"accuracy": 0.5, "accuracy_ci95": (0.4, 0.6), "images": 9}
+    test |= {"macro_f1": 0.5, "nll": 1.0, "ece": 0.1}
+    train = {"disambiguation_accuracy": 1.0, "disambiguation_accuracy_ambiguous": ambiguous}
+    show({"test": test, "val": {"accuracy": None}, "train": train})
+    assert ("training labels right" in capsys.readouterr().out) == told

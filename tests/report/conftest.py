@@ -157,6 +157,7 @@ def write_run(
             "images": train,
             "images_ambiguous": train - 2,
             "images_of_known_class": train,
+            "images_ambiguous_of_known_class": train - 2,
         },
     }
     publish_json(run.reports / "metrics.json", tables.rounded(content), sidecar=False)

@@ -24,6 +24,7 @@ from pipeline_lib.errors import UserError
 from pipeline_lib.evaluation import tables
 from pipeline_lib.params.load import load
 from pipeline_lib.params.split import Annotations, Split
+from pipeline_lib.report import facts
 from pipeline_lib.report.inputs import read_inputs
 from pipeline_lib.report.labels import protocol_words, validation_words
 from pipeline_lib.report.page import render
@@ -95,7 +96,7 @@ def test_the_page_says_what_was_run_and_how_well_it_did(digits_run):
         "40 training images, with",
         f"{100 * metrics['test']['accuracy']:.1f}%",
         f"interval {100 * low:.1f}% to {100 * high:.1f}%",
-        "60 test images; guessing gets 10.0%",
+        "60 test images; always naming the most frequent class would get 10.0%",
         f"{metrics['test']['nll']:.4f}",
         "weights of epoch 6",
         "dvc repro",
@@ -324,6 +325,68 @@ def test_a_history_of_one_row_with_empty_columns(make_run):
     assert "no epoch was trained" in read(run).text
 
 
+def test_always_naming_the_most_frequent_class_is_what_a_result_must_beat(make_run):
+    """Of uneven classes, 1 / K says nothing."""
+    run = make_run(epochs=1, classes=("cat", "dog"))
+    path = run.reports / "evaluate/predictions.parquet"
+    table = pq.read_table(path)
+    labels = pa.array([0] * 54 + [1] * 6, table["label"].type)
+    publish_table(path, table.set_column(table.column_names.index("label"), "label", labels))
+    page = undrawn(run)
+    assert "always naming the most frequent class would get 90.0%" in page.text
+    assert {"class": "commonest", "style": "left:90.0%"} in page.all("span")
+
+
+def test_captions_promise_no_line_that_is_not_there(make_run):
+    run = make_run()
+    text = undrawn(run).text
+    assert (
+        "minimised and its parts, before they are weighted; beside it, the loss on the val" in text
+    )
+    assert "Accuracy and the criteria that need no true labels." in text
+    path = run.reports / "train/history.csv"
+    own = pl.read_csv(path).select("epoch", "loss", "consistency_loss")
+    publish_text(path, own.write_csv())
+    text = undrawn(run).text
+    assert "What was minimised and its parts, before they are weighted." in text
+    assert "Accuracy. The weights of epoch 6" in text
+    publish_text(path, own.select("epoch", "loss").write_csv())
+    assert "What was minimised." in undrawn(run).text
+
+
+@pytest.mark.parametrize(("known", "said"), [(0, None), (12, "the 12 images of known class")])
+def test_recovered_labels_are_counted_by_those_of_known_class(make_run, known, said):
+    """Where none is ambiguous too, a share of 1 would praise what was given."""
+    run = make_run(epochs=1)
+    path = run.reports / "metrics.json"
+    metrics = json.loads(path.read_text())
+    metrics["train"] |= {"images_ambiguous_of_known_class": known}
+    if not known:
+        metrics["train"]["disambiguation_accuracy_ambiguous"] = None
+    path.write_text(json.dumps(metrics))
+    text = undrawn(run).text
+    assert ("Training labels recovered" in text) == bool(known)
+    assert said is None or said in text
+
+
+def test_images_with_one_candidate_are_not_called_ambiguous(make_run):
+    run = make_run(epochs=1)
+    among = "Drawn at random among the images with more than one candidate, but so that at least a quarter"
+    assert among in undrawn(run).text
+    path = run.reports / "labels.parquet"
+    table = pq.read_table(path)
+    single = pa.array([[name] for name in table["label"].to_pylist()], pa.list_(pa.string()))
+    publish_table(path, table.set_column(2, "candidates", single))
+    assert "Drawn at random, but so that at least a quarter" in undrawn(run).text
+
+
+def test_the_median_of_one_evaluation_is_no_median():
+    assert (
+        "the last one"
+        in facts.measures({"test": {"median_accuracy": 1, "median_of": 1}})[1].explanation
+    )
+
+
 def inputs_of(run):
     return read_inputs(run.data, run.reports), load().report
 
@@ -337,9 +400,7 @@ def undrawn(run):
 
 
 def test_the_page_says_how_the_labels_came_about(digits_run, make_run):
-    words = (
-        "Each wrong label joined the candidates with probability 0.3; every image got at least one."
-    )
+    words = "Each wrong label joined the candidates with probability 0.3; every image got at least one of them."
     assert words in read(digits_run).text
     few = {"protocol": "few_shot", "parameters": load().split.few_shot.model_dump()}
     text = undrawn(make_run(summary=few)).text

@@ -60,6 +60,7 @@ def test_images_are_joined_by_id_and_unknown_classes_do_not_count(tmp_path) -> N
         "images": 4,
         "images_ambiguous": 3,
         "images_of_known_class": 3,
+        "images_ambiguous_of_known_class": 2,
     }
 
 
