@@ -144,9 +144,10 @@ def limits(
     """What the numbers do not say, in sentences."""
     test = metrics["test"]
     low, high = test["accuracy_ci95"]
+    reach = 100 * max(test["accuracy"] - low, high - test["accuracy"])
     said = [
         f"Tested on {test['images']:,} images of the same dataset, whose labels are taken as true: from so "
-        f"many, the accuracy is known to within {50 * (high - low):.1f} points (95 %). Images from elsewhere "
+        f"many, the accuracy is known to within {reach:.1f} points (95 %). Images from elsewhere "
         f"(another camera, place or year) were not tested.",
         f"One training with one seed ({metrics['seed']}): the interval is that of drawing other test images, "
         f"not that of training again.",
