@@ -18,7 +18,7 @@ Prefix = Annotated[
 
 
 def label_next(count: Count = 20, output: Folder = Path("to-label"), prefix: Prefix = None) -> None:
-    """Choose the images whose labels would tell most, with tasks for Label Studio and a page to look at.
+    """Choose which images to label next, with tasks for Label Studio and a page to look at.
 
     Among the training images without a class, or with several candidates: those that the trained model is unsure
     of, and unlike one another. `import-labels --add-to` takes the answers back.
@@ -37,6 +37,6 @@ def label_next(count: Count = 20, output: Folder = Path("to-label"), prefix: Pre
     picks = choose(unsure, count)
     write(output, unsure, picks, prefix)
     print(
-        f"{output}: {len(picks)} of {len(unsure.ids_N)} images without a class; look at {output}/index.html, "
+        f"{output}: {len(picks)} of {len(unsure.ids_N)} images not yet of one class; look at {output}/index.html, "
         f"give tasks.json to a Label Studio project with label_config.xml"
     )

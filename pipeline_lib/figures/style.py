@@ -188,8 +188,14 @@ def printable(name: str) -> str:
 
 
 def shortened(text: str, limit: int) -> str:
-    """The first `limit` characters, the last of them an ellipsis where something was cut."""
-    return text if len(text) <= limit else text[: limit - 1].rstrip() + ELLIPSIS
+    """At most `limit` characters, an ellipsis for what was cut: from the middle, as names often begin alike.
+
+    The end of a path, its file name, is kept too.
+    """
+    if len(text) <= limit:
+        return text
+    tail = (limit - 1) // 2
+    return text[: limit - 1 - tail].rstrip() + ELLIPSIS + text[len(text) - tail :].lstrip()
 
 
 def percent(share: float) -> str:

@@ -46,7 +46,7 @@ class Pick:
 
 
 def choose(unsure: Unsure, count: int) -> list[Pick]:
-    """The images to label next, the most telling first (see `badge`); the same ones each time.
+    """The images to label next, in the order in which `badge` draws them; the same ones each time.
 
     Args:
         unsure: the images whose class is open.
@@ -100,7 +100,7 @@ def _page(unsure: Unsure, picks: Sequence[Pick]) -> str:
         facts=[
             ("Data", about["dataset"]),
             ("Model", about["method"]),
-            ("Images without a class", f"{len(unsure.ids_N):,}"),
+            ("Images not yet of one class", f"{len(unsure.ids_N):,}"),
             ("Chosen", f"{len(picks):,}"),
         ],
     )

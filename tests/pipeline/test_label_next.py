@@ -79,6 +79,10 @@ def test_the_images_chosen_are_tasks_whose_answers_become_labels(
     assert [row["file"] for row in table] == files
     page = (folder / "index.html").read_text()
     assert page.count('<li class="card">') == COUNT
+    # Digits have candidate sets, and chosen ones no order of worth.
+    assert "Images not yet of one class" in page
+    assert "in percent within its candidates" in page
+    assert "most telling" not in page
 
     # The same question has the same answer.
     again = tmp_path / "again"

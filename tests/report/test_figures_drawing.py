@@ -373,7 +373,9 @@ def test_names_in_other_scripts_draw_without_a_warning():
     [
         ("cat", "cat"),
         ("a\nb\t c", "a b c"),
-        ("x" * 300, "x" * 17 + "…"),
+        ("x" * 300, "x" * 9 + "…" + "x" * 8),
+        ("northern red oak, male", "northern…ak, male"),
+        ("northern red oak, female", "northern…, female"),
         ("a\x00b", "a�b"),
         ("evil\u202egnp", "evil�gnp"),
         ("", "�"),
