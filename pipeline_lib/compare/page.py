@@ -17,7 +17,6 @@ from pipeline_lib.compare.figures.bands import MOST_BANDS
 from pipeline_lib.compare.figures.classes import SHOWN
 from pipeline_lib.compare.panels import EMBEDDING
 from pipeline_lib.report import page as report_page
-from pipeline_lib.statistics.paired import ALPHA
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -125,7 +124,7 @@ def _differences(comparisons: pl.DataFrame) -> dict[str, Any]:
         "tested": comparisons["p"].is_not_null().sum(),
         "with_wilcoxon": "Wilcoxon" in given,
         "with_mcnemar": "McNemar" in given,
-        "brackets": (comparisons["p_holm"] <= ALPHA).any(),
+        "brackets": comparisons["significant"].any(),
         "uncorrected": words.joined(f"{name}{APOSTROPHE}s p" for name in given) if given else "",
         "only_reason": refusals.pop() if len(refusals) == 1 else None,
     }
@@ -179,21 +178,22 @@ def _facts(results: Results, found: Tables) -> list[tuple[str, str]]:
 
 
 def _groups(found: Tables) -> list[tuple[str, list[dict[str, Any]]]]:
-    """Rows of the table of means by budget, the best one first."""
+    """Rows of the table of means by budget, the best ones first."""
     rows = found.groups.sort("mean", descending=True, maintain_order=True).rows(named=True)
     order = found.groups["budget"].unique(maintain_order=True).to_list()
     rows.sort(key=lambda row: order.index(row["budget"]))
+    best = {budget: max(row["mean"] for row in rows if row["budget"] == budget) for budget in order}
     return [
         (
             budget,
             [
                 row
                 | {
-                    "top": place == 0,
+                    "top": row["mean"] == best[budget],
                     "interval": words.interval(row["low"], row["high"]) or DASH,
                     "image_interval": words.interval(row["image_low"], row["image_high"]) or DASH,
                 }
-                for place, row in enumerate(own)
+                for row in own
             ],
         )
         for budget, own in groupby(rows, key=lambda row: str(row["budget"]))
@@ -208,8 +208,8 @@ def _comparison(row: Mapping[str, Any]) -> dict[str, Any]:
         "interval": _span(row["low"], row["high"]),
         "image_interval": _span(row["image_low"], row["image_high"]),
         "effect": _signed(row["effect_size"]),
-        "significant": row["p_holm"] is not None and row["p_holm"] <= ALPHA,
-        "seeds_text": words.seeds_words(row["seeds_for_a_point"]) if row["sd"] else DASH,
+        "seeds_text": words.seeds_words([row["seeds_for_a_point"]]) if row["sd"] else DASH,
+        "seeds_range": words.seeds_words([row["fewest_seeds"], row["most_seeds"]]),
         "detectable_text": _detectable(row["detectable"]),
         **{
             f"{name}_text": DASH if row[name] is None else _only_number(row[name])
@@ -219,7 +219,10 @@ def _comparison(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _span(low: float | None, high: float | None) -> str:
-    return DASH if low is None or high is None else f"{words.points(low)} to {words.points(high)}"
+    """An interval of differences, cut where differences of accuracies end."""
+    if low is None or high is None:
+        return DASH
+    return f"{words.points(max(low, -1))} to {words.points(min(high, 1))}"
 
 
 def _signed(value: float | None) -> str:

@@ -12,7 +12,7 @@ from pipeline_lib.rng import generator
 from pipeline_lib.statistics.agreement import agreement
 from pipeline_lib.statistics.intervals import bootstrap_interval, t_interval
 from pipeline_lib.statistics.paired import ALPHA, Comparison, adjusted, compare
-from pipeline_lib.statistics.power import detectable, seeds_needed
+from pipeline_lib.statistics.power import detectable, sd_interval, seeds_needed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -90,9 +90,10 @@ def comparisons(results: Results) -> pl.DataFrame:
     Returns:
         budget, first, second and the fields of `statistics.paired.Comparison`, its intervals as low, high,
         image_low and image_high; seeds_for_a_point, with which a true difference of a point would be found four
-        times out of five among as many comparisons as were asked for, and detectable, the difference that
-        these seeds would find. Both are null where one seed, or none of its differences, shows a spread, and
-        seeds_for_a_point also where `MOST_SEEDS` do not suffice.
+        times out of five among as many comparisons as were asked for, fewest_seeds and most_seeds, the same
+        from the 95 % interval of the spread, and detectable, the difference that these seeds would find. All are null
+        where one seed, or none of its differences, shows a spread, and the numbers of seeds also where `MOST_SEEDS` do
+        not suffice.
     """
     asked = [
         (budget, *pair)
@@ -132,8 +133,11 @@ COMPARISONS = {
     "p_t": pl.Float64,
     "p_wilcoxon": pl.Float64,
     "p_mcnemar": pl.Float64,
+    "significant": pl.Boolean,
     "refused": pl.String,
     "seeds_for_a_point": pl.Int64,
+    "fewest_seeds": pl.Int64,
+    "most_seeds": pl.Int64,
     "detectable": pl.Float64,
 }
 
@@ -155,14 +159,17 @@ def _flat(verdict: Comparison) -> dict[str, Any]:
     low, high = verdict.interval or (None, None)
     image_low, image_high = verdict.image_interval
     bounds = {"low": low, "high": high, "image_low": image_low, "image_high": image_high}
-    return vars(verdict) | bounds
+    return vars(verdict) | bounds | {"significant": verdict.significant}
 
 
 def _power(verdict: Comparison, alpha: float) -> dict[str, Any]:
-    if verdict.sd is None:
-        return {"seeds_for_a_point": None, "detectable": None}
+    if not verdict.sd:
+        return dict.fromkeys(("seeds_for_a_point", "fewest_seeds", "most_seeds", "detectable"))
+    low, high = sd_interval(verdict.sd, verdict.seeds)
     return {
         "seeds_for_a_point": seeds_needed(verdict.sd, POINT, alpha=alpha),
+        "fewest_seeds": seeds_needed(low, POINT, alpha=alpha),
+        "most_seeds": seeds_needed(high, POINT, alpha=alpha),
         "detectable": detectable(verdict.sd, verdict.seeds, alpha=alpha),
     }
 

@@ -64,6 +64,8 @@ def _verdict(groups: pl.DataFrame, comparisons: pl.DataFrame, title: str, tested
     leaders = tuple(row["contender"] for row in top)
     others = [name for name in groups["contender"] if name not in leaders]
     sentences = [_lead(top, title, alone=len(groups) == 1)]
+    refused: dict[str, list[str]] = {}  # leaders that are as far ahead are refused alike: said once
+    not_asked = []
     for leader in leaders:
         about = [_from(row, leader) for row in comparisons.rows(named=True)]
         own = [row for row in about if row and row["other"] not in leaders]
@@ -71,10 +73,17 @@ def _verdict(groups: pl.DataFrame, comparisons: pl.DataFrame, title: str, tested
         who = leader if len(leaders) > 1 else ""
         sentences += [
             _better(own, tested, who),
+            _only_on_these_images(own, who),
             _undecided(own, who),
-            *_refused(own, who),
-            _not_asked([name for name in others if name not in asked], who),
         ]
+        for words in _refused(own):
+            refused.setdefault(words, []).append(leader)
+        not_asked.append(_not_asked([name for name in others if name not in asked], who))
+    sentences += [
+        _begun(joined(who) if len(leaders) > 1 else "", "was" if len(who) == 1 else "were", words)
+        for words, who in refused.items()
+    ]
+    sentences += not_asked
     sentences.append(_elsewhere(comparisons.rows(named=True), leaders))
     return Verdict(
         groups["budget"][0], title, leaders, top[0]["mean"], tuple(filter(None, sentences))
@@ -87,15 +96,7 @@ def _from(row: Mapping[str, Any], leader: str) -> dict[str, Any] | None:
         return {**row, "other": row["second"]}
     if leader != row["second"]:
         return None
-    bounds = {
-        "image_low": _negative(row["image_high"]),
-        "image_high": _negative(row["image_low"]),
-    }
-    return {**row, **bounds, "other": row["first"], "difference": -row["difference"]}
-
-
-def _negative(value: float | None) -> float | None:
-    return None if value is None else -value
+    return {**row, "other": row["first"], "difference": -row["difference"]}
 
 
 def interval(low: float | None, high: float | None) -> str | None:
@@ -145,11 +146,15 @@ def _named(rows: Sequence[Mapping[str, Any]]) -> str:
     closest = sorted(rows, key=lambda row: abs(row["difference"]))
     said = [
         f"{row['other']} ({points(row['difference'])} points"
-        + (")" if row["p_holm"] is None else f", {p_words(row['p_holm'])})")
+        + (")" if row["p_holm"] is None else f", {_unbroken(p_words(row['p_holm']))})")
         for row in closest[:MOST_NAMED]
     ]
     more = len(rows) - MOST_NAMED
     return joined([*said, f"{more} more"] if more > 0 else said)
+
+
+def _unbroken(text: str) -> str:
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _begun(who: str, verb: str, words: str) -> str:
@@ -158,43 +163,55 @@ def _begun(who: str, verb: str, words: str) -> str:
 
 
 def _better(own: Sequence[Mapping[str, Any]], tested: int, who: str) -> str:
-    """Whom the leader beats, and whether other test images could undo that."""
-    rows = [row for row in own if row["p_holm"] is not None and row["p_holm"] <= ALPHA]
+    """Whom the leader beats."""
+    rows = [row for row in own if row["significant"]]
     if not rows:
         return ""
     corrected = f"after Holm\N{RIGHT SINGLE QUOTATION MARK}s correction for {tested} tests"
-    fragile = [
-        row["other"] for row in rows if row["image_low"] is not None and row["image_low"] <= 0
-    ]
-    caveat = (
-        f" On other test images the lead over {joined(fragile)} could be gone." if fragile else ""
-    )
     better = f"{_begun(who, 'is', 'better than')} {_named(rows)}"
-    return f"{better} {corrected if tested > 1 else ''}".rstrip() + f".{caveat}"
+    return f"{better} {corrected if tested > 1 else ''}".rstrip() + "."
+
+
+def _only_on_these_images(own: Sequence[Mapping[str, Any]], who: str) -> str:
+    """Over whom the leader's lead is sure in other trainings, but not on other images."""
+    rows = [
+        row
+        for row in own
+        if row["p_holm"] is not None and row["p_holm"] <= ALPHA and not row["significant"]
+    ]
+    if not rows:
+        return ""
+    ahead = f"{_begun(who, 'is', 'ahead of')} {_named(rows)}"
+    return f"{ahead} on these test images; on others the lead could be gone."
 
 
 def _undecided(own: Sequence[Mapping[str, Any]], who: str) -> str:
     rows = [row for row in own if row["p_holm"] is not None and row["p_holm"] > ALPHA]
     if not rows:
         return ""
-    needed = sorted({row["seeds_for_a_point"] for row in rows}, key=lambda n: (n is None, n))
-    said = [seeds_words(seeds) for seeds in dict.fromkeys((needed[0], needed[-1]))]
-    return f"{_begun(who, 'is', 'not told apart from')} {_named(rows)}; to see a difference of one point takes {' to '.join(said)} seeds."
+    needed = seeds_words(row["seeds_for_a_point"] for row in rows)
+    rough = seeds_words(row[name] for row in rows for name in ("fewest_seeds", "most_seeds"))
+    return (
+        f"{_begun(who, 'is', 'not told apart from')} {_named(rows)}; to see a difference of one point takes "
+        f"about {needed} seeds, a rough number: {rough}, as far as {rows[0]['seeds']} seeds tell the spread."
+    )
 
 
-def seeds_words(seeds: int | None) -> str:
-    """A number of seeds that were sought; None: not even `MOST_SEEDS` are enough."""
-    return f"more than {MOST_SEEDS:,}" if seeds is None else f"{seeds:,}"
+def seeds_words(seeds: Iterable[int | None]) -> str:
+    """From the fewest to the most of the numbers of seeds that were sought; None: not even `MOST_SEEDS` are enough."""
+    ranked = sorted(set(seeds), key=lambda n: (n is None, n))
+    ends = dict.fromkeys((ranked[0], ranked[-1]))
+    return " to ".join(f"more than {MOST_SEEDS:,}" if n is None else f"{n:,}" for n in ends)
 
 
-def _refused(own: Sequence[Mapping[str, Any]], who: str) -> list[str]:
-    """One sentence per reason."""
+def _refused(own: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Per reason, whom the leader was not tested against."""
     by_reason: dict[str, list[Mapping[str, Any]]] = {}
     for row in own:
         if row["refused"] is not None:
             by_reason.setdefault(row["refused"], []).append(row)
     return [
-        f"{_begun(who, 'was', 'not tested against')} {_named(rows)}. {reason[0].upper()}{reason[1:]}."
+        f"not tested against {_named(rows)}. {reason[0].upper()}{reason[1:]}."
         for reason, rows in by_reason.items()
     ]
 
@@ -208,13 +225,12 @@ def _not_asked(names: Sequence[str], who: str) -> str:
 def _elsewhere(rows: Iterable[Mapping[str, Any]], leaders: Sequence[str]) -> str:
     """The tested pairs without a leader, counted."""
     others = [
-        row["p_holm"]
+        row["significant"]
         for row in rows
         if row["p_holm"] is not None and not {row["first"], row["second"]} & set(leaders)
     ]
     if not others:
         return ""
-    significant = sum(p <= ALPHA for p in others)
     return (
-        f"Other tested pairs that differ significantly: {significant or 'none'} of {len(others)}."
+        f"Other tested pairs that differ significantly: {sum(others) or 'none'} of {len(others)}."
     )

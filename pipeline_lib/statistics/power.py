@@ -2,8 +2,8 @@
 
 A test that misses a difference has not shown that there is none; Bouthillier et al., MLSys 2021, plan
 the number of trainings from the power of their test. Both numbers rest on the standard deviation
-of the differences, which few seeds give only roughly: within a factor of 0.5 to 6 from three seeds,
-0.7 to 1.8 from ten (95 % intervals by chi square). For a family of m comparisons, Holm's first step
+of the differences, which few seeds give only roughly (`sd_interval`): within a factor of 0.5 to 6 from
+three seeds, 0.7 to 1.8 from ten. For a family of m comparisons, Holm's first step
 tests at alpha / m: give that.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 
+from scipy import stats
 from scipy.optimize import brentq
 from statsmodels.stats.power import TTestPower
 
@@ -18,6 +19,21 @@ from pipeline_lib.statistics.paired import ALPHA, FEWEST_SEEDS
 
 MOST_SEEDS = 10_000
 POWER = 0.8
+
+
+def sd_interval(sd: float, seeds: int) -> tuple[float, float]:
+    """95 % interval, by chi square, of the true standard deviation of normal differences.
+
+    Args:
+        sd: of the differences within seeds.
+        seeds: how many there are, at least 2.
+    """
+    freedom = seeds - 1
+    low, high = (
+        sd * math.sqrt(freedom / stats.chi2.ppf(quantile, freedom))
+        for quantile in (1 - ALPHA / 2, ALPHA / 2)
+    )
+    return low, high
 
 
 def power_of(effect_size: float, seeds: int, alpha: float = ALPHA) -> float:

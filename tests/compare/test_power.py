@@ -10,7 +10,7 @@ from pipeline_lib.compare.read import Predictions
 from pipeline_lib.compare.verdicts import comparisons
 from pipeline_lib.statistics.power import seeds_needed
 from tests.compare.made_up import compare_section, results
-from tests.compare.test_words import groups, pairs, said
+from tests.compare.test_words import UNSURE, groups, pairs, said
 from tests.report.test_report_page import Page
 
 
@@ -35,6 +35,17 @@ def test_a_mean_difference_of_nothing_has_a_spread_all_the_same():
     assert row["detectable"] > 0
 
 
+def test_how_rough_the_number_of_seeds_is_stands_beside_it(tmp_path):
+    """0.52 to 6.28 times the spread of three seeds: 1 / sqrt(chi2 / 2) of its 97.5 % and 2.5 % quantiles."""
+    made = answered((90, 91, 92), (91, 91, 91))
+    (row,) = comparisons(made).rows(named=True)
+    assert row["fewest_seeds"] == seeds_needed(0.01 / np.sqrt(7.377759 / 2), 0.01)
+    assert row["most_seeds"] == seeds_needed(0.01 / np.sqrt(0.0506356 / 2), 0.01)
+    text = page_of(made, tmp_path)
+    assert f"{row['seeds_for_a_point']} {row['fewest_seeds']} to {row['most_seeds']}" in text
+    assert "Both are rough, as few seeds tell the spread" in text
+
+
 def test_two_seeds_are_reckoned_for_all_pairs_that_were_asked_for():
     rows = comparisons(answered((90, 95), (92, 93), (94, 99), seeds=(1, 2))).rows(named=True)
     assert [row["p"] for row in rows] == [None] * 3
@@ -52,12 +63,15 @@ def test_a_refused_pair_counts_among_those_that_were_asked_for():
 
 
 def test_seeds_beyond_reason_are_said_to_be():
-    unknown = {"first": "b", "second": "a", "p_holm": 0.4, "seeds_for_a_point": None}
-    known = {"first": "c", "second": "b", "p_holm": 0.3, "seeds_for_a_point": 40}
+    none = {"fewest_seeds": 3000, "seeds_for_a_point": None, "most_seeds": None}
+    unknown = {"first": "b", "second": "a", **UNSURE, **none}
+    known = {"first": "c", "second": "b", **UNSURE, "seeds_for_a_point": 40}
     sentence = said(groups(0.8, 0.81), pairs(unknown))[1]
-    assert sentence.endswith("to see a difference of one point takes more than 10,000 seeds.")
+    assert (
+        "takes about more than 10,000 seeds, a rough number: 3,000 to more than 10,000," in sentence
+    )
     sentence = said(groups(0.8, 0.9, 0.8), pairs(unknown, known))[1]
-    assert sentence.endswith("one point takes 40 to more than 10,000 seeds.")
+    assert "takes about 40 to more than 10,000 seeds, a rough number: 4 to more than" in sentence
 
 
 def page_of(made, folder):

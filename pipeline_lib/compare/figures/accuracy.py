@@ -12,7 +12,6 @@ import polars as pl
 from matplotlib.ticker import MaxNLocator
 
 from pipeline_lib.figures import style
-from pipeline_lib.statistics.paired import ALPHA
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -47,7 +46,7 @@ def data(
     Args:
         cells: contender, budget, seed, accuracy.
         groups: contender, budget, mean, low, high.
-        comparisons: budget, first, second, p_holm.
+        comparisons: budget, first, second, p_holm, significant.
         budget: its name.
 
     Returns:
@@ -66,7 +65,7 @@ def data(
         ("seed", row["contender"], None, row["seed"], row["accuracy"], None, None)
         for row in cells.filter(pl.col("budget") == budget).rows(named=True)
     ]
-    found = comparisons.filter((pl.col("budget") == budget) & (pl.col("p_holm") <= ALPHA))
+    found = comparisons.filter((pl.col("budget") == budget) & pl.col("significant"))
     about_best = (pl.col("first") == best) | (pl.col("second") == best)
     found = found.sort(about_best.not_(), "p_holm", maintain_order=True).head(MOST_BRACKETS)
     rows += [
