@@ -2,8 +2,8 @@ r"""Keep what a comparison came to: its page, tables, settings, and what it ran 
 
     python -m benchmarks.keep_comparison CHECKOUT benchmarks/results/masterful_cpu --cpu-seconds 1144 --commit 17822f7
 
-CHECKOUT is where `make compare` ran. The reports of its cells are not kept (megabytes each), so that their links
-become plain text. The seconds are those that `time make compare` tells of the processor, user and system.
+CHECKOUT is where `make compare` ran. The reports of its cells (megabytes each) and the figures as files are not kept, so
+that links to reports become plain text, and what the page says of either is left out. The seconds are those that `time make compare` tells of the processor, user and system.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from benchmarks.ingest import environment
 
 KEPT = ("*.csv", "*.parquet")
 LINK = re.compile(r'<a\b[^>]*\bhref="pages/[^"]*"[^>]*>(.*?)</a>', re.DOTALL)
+NEEDY = re.compile(r'<(p|span) data-needs="(?:pages|figures)">.*?</\1>', re.DOTALL)
 SECTIONS = ("data", "seed", "split", "model", "train", "compare")
 
 
@@ -40,7 +41,7 @@ def main() -> None:
             shutil.copyfile(path, tables / path.name)
     shutil.copyfile(made / "summary.json", options.output / "summary.json")
     page = (made / "index.html").read_text(encoding="utf-8")
-    (options.output / "index.html").write_text(LINK.sub(r"\1", page), encoding="utf-8")
+    (options.output / "index.html").write_text(kept(page), encoding="utf-8")
     content = {
         "command": "make compare",
         "cpu_seconds": options.cpu_seconds,
@@ -51,6 +52,11 @@ def main() -> None:
     }
     text = json.dumps(content, indent=1) + "\n"
     (options.output / "run.json").write_text(text, encoding="utf-8")
+
+
+def kept(page: str) -> str:
+    """The page without links to what is not kept, and without the sentences that promise it."""
+    return NEEDY.sub("", LINK.sub(r"\1", page))
 
 
 def trained(times: Path) -> dict[str, dict[str, Any]]:

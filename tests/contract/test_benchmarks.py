@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks import gpu_checks, scaling_picture, tables
+from benchmarks import gpu_checks, keep_comparison, scaling_picture, tables
 from pipeline_lib import recipes
 from pipeline_lib.params.methods import KINDS
 
@@ -86,3 +86,15 @@ def test_the_losses_of_a_method_are_compared_with_those_on_the_cpu(tmp_path: Pat
     compared = json.loads(options.output.read_text(encoding="utf-8"))["compared"]
     assert [row["mean"] for row in compared] == [0.025, 0.025]
     assert [row["passed"] for row in compared] == [True, False]
+
+
+def test_a_kept_comparison_promises_nothing_that_was_not_kept() -> None:
+    template = (ROOT / "pipeline_lib/compare/page.html.j2").read_text(encoding="utf-8")
+    page = (RESULTS / "masterful_cpu/index.html").read_text(encoding="utf-8")
+    promises = ("leads to the report", "<code>figures</code>", "data-needs")
+    assert all(words in template for words in promises)
+    for text in (keep_comparison.kept(template), page):
+        assert not [words for words in promises if words in text]
+        assert "<em>Labels right</em>: of the labels" in text
+        assert text.count("<p>") + text.count("<p ") == text.count("</p>")
+    assert keep_comparison.kept(page) == page
