@@ -17,8 +17,9 @@ HEAD = "| cost | fitted on | tested at | measured | predicted | error |"
 
 @dataclass(frozen=True)
 class Check:
-    """A cost against a size: measured points, and how it grows: a `line`, or `flat`."""
+    """A cost of a subject against a size: measured points, and how it grows: a `line`, or `flat`."""
 
+    subject: str
     name: str
     unit: str
     grows: str
@@ -44,18 +45,20 @@ class Check:
 
 def checks() -> list[Check]:
     """Every cost that was measured at several numbers of images."""
-    ingest = "ingest_sizes"
+    ingest, sizes = "ingest", "ingest_sizes"
     found = [
-        Check("ingest, wall", "s", "line", sized(ingest, "ingest", "seconds")),
-        Check("ingest, processor", "s", "line", sized(ingest, "ingest", "processor_seconds")),
-        Check("ingest, memory", "MiB", "flat", sized(ingest, "ingest", "peak_mib")),
-        Check("split, wall", "s", "line", sized(ingest, "split", "seconds")),
-        Check("split, memory", "MiB", "line", sized(ingest, "split", "peak_mib")),
+        Check(ingest, "ingest, wall", "s", "line", sized(sizes, "ingest", "seconds")),
+        Check(
+            ingest, "ingest, processor", "s", "line", sized(sizes, "ingest", "processor_seconds")
+        ),
+        Check(ingest, "ingest, memory", "MiB", "flat", sized(sizes, "ingest", "peak_mib")),
+        Check("split", "split, wall", "s", "line", sized(sizes, "split", "seconds")),
+        Check("split", "split, memory", "MiB", "line", sized(sizes, "split", "peak_mib")),
     ]
     for method in ("cr_dpll", "paws"):
         start, memory = started(method, "seconds to start"), started(method, "MiB")
-        found.append(Check(f"start of {method}", "s", "line", start))
-        found.append(Check(f"memory of {method} at its start", "MiB", "line", memory))
+        found.append(Check(method, f"start of {method}", "s", "line", start))
+        found.append(Check(method, f"memory of {method} at its start", "MiB", "line", memory))
     return found
 
 
@@ -118,9 +121,11 @@ def picture() -> bytes:
 
 
 def fill_axes(axes: Axes, chosen: list[Check], theme: style.Theme) -> None:
-    """The costs of one unit, both axes in logarithms."""
+    """The costs of one unit, both axes in logarithms; a subject has one colour in all axes."""
+    subjects = list(dict.fromkeys(check.subject for check in checks()))
     for number, check in enumerate(chosen):
-        colour, dash = style.stroke(theme, number)
+        colour = theme.series[subjects.index(check.subject)]
+        dash = style.DASHES[[other.subject for other in chosen[:number]].count(check.subject)]
         sizes = [size for size, _ in check.points]
         fine = [sizes[0] * (sizes[-1] / sizes[0]) ** (k / 30) for k in range(31)]
         axes.plot(fine, [check.at(n) for n in fine], color=colour, ls=dash, label=check.name)

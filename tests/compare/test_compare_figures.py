@@ -193,6 +193,12 @@ def test_phases_are_those_of_trainings_with_several():
     assert frame.filter(pl.col("phase") == "phase 1")["end"].to_list() == [140, 180]
 
 
+def test_phases_have_no_colour_of_a_contender(usual):
+    panel = panels(usual.results, usual.tables)["phases"]
+    svg = style.as_svg(panel.draw(panel.frame, style.LIGHT), style.LIGHT).decode()
+    assert not [colour for colour in style.LIGHT.series if colour in svg]
+
+
 def test_searches_show_the_rate_that_was_chosen():
     made = results(compare_section(budgets=("b",), seeds=(1, 2)))
     frame = range_tests.data(made.cells, made.range_tests, made.phases)

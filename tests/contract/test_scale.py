@@ -6,8 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from benchmarks import scale_check, scale_model, scale_page, scale_words
+from pipeline_lib.figures import style
 from pipeline_lib.params.methods import KINDS
 from pipeline_lib.records import LIST_VALUES
 from pipeline_lib.training.pool import Pool
@@ -23,6 +25,19 @@ def test_page_and_picture_are_current() -> None:
     drawn = scale_check.picture()
     assert scale_page.PICTURE.read_bytes() == drawn, AGAIN
     assert len(drawn) < 100_000
+
+
+def test_a_subject_has_one_colour_in_both_panels() -> None:
+    colours: dict[str, set[str]] = {}
+    for unit in ("s", "MiB"):
+        chosen = [check for check in scale_check.checks() if check.unit == unit]
+        axes = Figure().subplots()
+        scale_check.fill_axes(axes, chosen, style.LIGHT)
+        of_lines = {str(line.get_label()): str(line.get_color()) for line in axes.get_lines()}
+        for check in chosen:
+            colours.setdefault(check.subject, set()).add(of_lines[check.name])
+    assert [len(used) for used in colours.values()] == [1] * 4
+    assert len(set().union(*colours.values())) == 4
 
 
 def test_predictions_are_as_near_as_the_page_says() -> None:
@@ -57,10 +72,10 @@ def test_list_columns_end_where_the_model_says() -> None:
 
 def test_a_line_is_found_and_leaves_the_largest_point_out() -> None:
     assert scale_model.line([(1, 5.0), (2, 7.0), (10, 23.0)]) == pytest.approx((3, 2))
-    check = scale_check.Check("cost", "s", "line", [(1, 5.0), (2, 7.0), (10, 46.0)])
+    check = scale_check.Check("step", "cost", "s", "line", [(1, 5.0), (2, 7.0), (10, 46.0)])
     assert check.at(10) == pytest.approx(23)
     assert check.error == pytest.approx(-0.5)
-    flat = scale_check.Check("cost", "s", "flat", [(1, 5.0), (2, 7.0), (10, 14.0)])
+    flat = scale_check.Check("step", "cost", "s", "flat", [(1, 5.0), (2, 7.0), (10, 14.0)])
     assert flat.error == pytest.approx(-0.5)
 
 

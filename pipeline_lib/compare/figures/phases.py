@@ -25,7 +25,8 @@ SCHEMA = pl.Schema(
         "ended": pl.String,
     }
 )
-HATCHES = ("", "////", "....", "xxxx", "----", "oooo")  # what tells phases apart in print
+# What tells phases apart; not colours, which are those of contenders.
+HATCHES = ("", "////", "....", "xxxx", "----", "oooo")
 BAR = 0.14  # inches
 GAP = 1.5  # bars
 
@@ -58,7 +59,7 @@ def data(cells: pl.DataFrame, phases: Mapping[str, Mapping[str, Any]]) -> pl.Dat
 
 
 def draw(frame: pl.DataFrame, theme: style.Theme) -> Figure:
-    """Bars of steps, a colour and a hatch per phase.
+    """Bars of steps, a hatch per phase.
 
     Raises:
         ValueError: `frame` is empty.
@@ -82,7 +83,7 @@ def draw(frame: pl.DataFrame, theme: style.Theme) -> Figure:
                 row["end"] - row["first_step"],
                 left=row["first_step"],
                 height=0.8,
-                color=style.stroke(theme, number)[0],
+                color=theme.muted,
                 hatch=HATCHES[number % len(HATCHES)],
                 edgecolor=theme.surface,
                 linewidth=0.8,
@@ -103,7 +104,7 @@ def draw(frame: pl.DataFrame, theme: style.Theme) -> Figure:
         axes.set_xlabel("steps")
         patches = [
             Patch(
-                facecolor=style.stroke(theme, number)[0],
+                facecolor=theme.muted,
                 hatch=HATCHES[number % len(HATCHES)],
                 edgecolor=theme.surface,
                 label=style.label(name, 24),
