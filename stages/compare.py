@@ -229,7 +229,7 @@ def compare_datasets(
     if ranking.refused:
         print(ranking.refused)
         return
-    print(f"Friedman's test: chi square {ranking.statistic:.2f}, p = {ranking.p:.4f}")
+    print(f"Friedman's test: chi square {ranking.statistic:.2f}, {ranking.p_words}")
     print(f"critical difference of average ranks (Nemenyi, 5 %): {ranking.critical_difference:.2f}")
     svg = style.as_svg(critical_difference.draw(frame, style.LIGHT), style.LIGHT)
     publish_bytes(output, svg, sidecar=False)

@@ -139,9 +139,16 @@ def _pictures(results: Results, panels: Mapping[str, Panel]) -> dict[str, Any]:
         "most_classes": SHOWN,
         "most_bands": MOST_BANDS,
         "inside": _inside(panels),
+        "untimed": _untimed(results, panels["over_seconds"].frame),
         "named": _by_budget(panels, list(results.compare.budgets)),
         "panels": panels,
     }
+
+
+def _untimed(results: Results, frame: pl.DataFrame) -> list[str]:
+    """Contenders that the chart over seconds lacks, where it shows any."""
+    shown = set(frame["contender"])
+    return [name for name in results.names.values() if name not in shown] if shown else []
 
 
 def content_hash(script: str) -> str:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from pipeline_lib.compare.figures.accuracy import p_words
-from pipeline_lib.report.numbers import NARROW, percent
+from pipeline_lib.figures.style import NARROW
+from pipeline_lib.report.numbers import percent
 from pipeline_lib.statistics.paired import ALPHA
 from pipeline_lib.statistics.power import MOST_SEEDS
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from matplotlib.ticker import PercentFormatter
-
 from pipeline_lib.figures import style
 
 if TYPE_CHECKING:
@@ -36,5 +34,5 @@ def draw_shares(
     axes.spines[:].set_visible(False)
     axes.set(xlim=(0, 1.09), xlabel=what)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
-    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.xaxis.set_major_formatter(style.PERCENT)
     return figure, axes

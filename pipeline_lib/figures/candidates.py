@@ -123,7 +123,7 @@ def _draw_bars(axes: Axes, bars: Sequence[Bar], theme: style.Theme) -> None:
     axes.set_xlim(bars[0].place - 0.6, bars[-1].place + 0.6)
     total = sum(bar.images for bar in bars)
     for bar in filled if len(filled) <= TEXT_UP_TO else ():
-        text = style.percent(bar.images / total).replace(" ", "")  # bars are narrow
+        text = style.percent(bar.images / total)
         _note(axes, bar.place, bar.images, text, theme.ink)
 
 

@@ -21,7 +21,6 @@ TEXT_UP_TO = 16  # classes; more cells are too small for a number
 NAMES_UP_TO = 32  # classes; beyond, every so-many-th is named
 TICKS = 10  # then
 UPRIGHT = 330  # names * letters * points that fit beside each other
-LUMA = np.array([0.299, 0.587, 0.114])  # how bright red, green and blue look (ITU-R BT.601)
 
 
 @dataclass(frozen=True)
@@ -84,12 +83,10 @@ def _name_ticks(axes: Axes, cells: Cells) -> None:
 
 
 def _write_texts(axes: Axes, texts: Sequence[str], colours_KK3: NDArray[np.float64]) -> None:
-    """Dark on bright cells and bright on dark ones."""
     size = len(colours_KK3)
     points = 8 if size > 10 else 9 if max(map(len, texts)) > 2 else 10.5
-    bright_KK = colours_KK3 @ LUMA > 0.5
     for cell, text in enumerate(texts):
         row, column = divmod(cell, size)
-        colour = style.LIGHT.ink if bright_KK[row, column] else style.LIGHT.surface
         if text:
+            colour = style.ink_on(colours_KK3[row, column])
             axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=points)

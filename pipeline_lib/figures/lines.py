@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import polars as pl
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
 from pipeline_lib.figures import style
 
@@ -114,7 +114,7 @@ def draw_lines(
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
         axes.grid(visible=False, axis="x")
         if percent:
-            axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+            style.share_axis(axes)
         axes.set_ylabel(what)
         axes.margins(x=0.02)
         if frame["epoch"].n_unique() == 1:

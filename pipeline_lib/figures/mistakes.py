@@ -53,7 +53,7 @@ def draw(frame: pl.DataFrame, theme: Theme) -> Figure:
 
 
 def _tile(row: dict[str, object]) -> tiles.Tile:
-    confidence = f"{100 * float(str(row['confidence'])):.0f} %"
+    confidence = style.percent(float(str(row["confidence"])), 0)
     predicted = f"{style.label(str(row['predicted']), 12)} {confidence}"
     return tiles.Tile(
         tiles.image_of(row),

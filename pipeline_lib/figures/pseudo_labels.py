@@ -33,4 +33,4 @@ def data(history: pl.DataFrame, label_curve: pl.DataFrame) -> pl.DataFrame:
 
 def draw(frame: pl.DataFrame, theme: Theme) -> Figure:
     """Lines over epochs (see `draw_lines`)."""
-    return draw_lines(frame, theme, "unlabeled images", percent=True)
+    return draw_lines(frame, theme, "share", percent=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import polars as pl
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
 from pipeline_lib.figures import style
 
@@ -78,9 +78,9 @@ def _draw_bins(axes: Axes, bins: pl.DataFrame, theme: style.Theme) -> None:
     axes.plot([0, 1], [0, 1], color=theme.muted, linestyle=style.DASHES[2], linewidth=1.4)
     axes.vlines(confidence, accuracy, confidence, color=theme.series[1], linewidth=2.2)
     axes.plot(confidence, accuracy, "o", color=theme.series[0], markersize=5)
-    axes.set_title(f"ECE {calibration_error(bins):.3f}", loc="left", fontsize=11)
+    axes.set_title(f"ECE {style.percent(calibration_error(bins), 1)}", loc="left", fontsize=11)
     axes.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy")
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.yaxis.set_major_formatter(style.PERCENT)
 
 
 def _draw_counts(axes: Axes, bins: pl.DataFrame, theme: style.Theme) -> None:
@@ -88,6 +88,6 @@ def _draw_counts(axes: Axes, bins: pl.DataFrame, theme: style.Theme) -> None:
     counts = bins["count"].to_numpy()
     axes.bar(left, counts, width=width, align="edge", color=theme.muted, edgecolor=theme.surface)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=3))
-    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.xaxis.set_major_formatter(style.PERCENT)
     axes.tick_params(axis="x", pad=7)
     axes.set(ylabel="images", xlabel="confidence")

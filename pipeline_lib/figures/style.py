@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING
 import matplotlib as mpl
 from matplotlib import font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from contextlib import AbstractContextManager
     from typing import Any
 
@@ -35,8 +37,9 @@ DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (3, 
 # A name may hold anything: what is not printable would break the SVG or turn its text around.
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
+NARROW = "\N{NARROW NO-BREAK SPACE}"
 # Of ticks: as few digits as tell them apart.
-PERCENT = FuncFormatter(lambda share, _: f"{100 * share:.4g}%")
+PERCENT = FuncFormatter(lambda share, _: f"{100 * share:.4g}{NARROW}%")
 NUMBER = FuncFormatter(lambda value, _: f"{value:,.6g}")
 
 logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
@@ -198,13 +201,41 @@ def shortened(text: str, limit: int) -> str:
     return text[: limit - 1 - tail].rstrip() + ELLIPSIS + text[len(text) - tail :].lstrip()
 
 
-def percent(share: float) -> str:
-    """A share in percent, in two or three digits; never 0 or 100 for what is only close to it."""
-    if share in {0, 1}:
-        return f"{100 * share:.0f} %"
-    if not 0.0005 <= share < 0.9995:
-        return "<0.1 %" if share < 0.5 else ">99.9 %"
-    return f"{100 * share:.0f} %" if 0.0995 <= share < 0.99 else f"{100 * share:.1f} %"
+def percent(share: float, digits: int | None = None) -> str:
+    """A share in percent, with so many digits after the point; never 0 or 100 for what is only close to it.
+
+    Without `digits`, two or three digits in all.
+    """
+    if digits is None:
+        digits = 0 if share in {0, 1} or 0.0995 <= share < 0.99 else 1
+    text, step = f"{100 * share:.{digits}f}", 10**-digits
+    if share not in {0, 1} and float(text) in {0, 100}:
+        text = f"<{step:.{digits}f}" if share < 0.5 else f">{100 - step:.{digits}f}"
+    return f"{text}{NARROW}%"
+
+
+def share_axis(axes: Axes) -> None:
+    """Shares in percent on the vertical axis, which ends where shares end."""
+    axes.yaxis.set_major_formatter(PERCENT)
+    low, high = axes.get_ylim()
+    axes.set_ylim(max(low, 0), min(high, 1))
+    for line in axes.get_lines():
+        line.set_clip_on(False)  # one along the edge is as thick as the others
+
+
+def ink_on(colour: Sequence[float]) -> str:
+    """Dark or bright text: what stands out more from a colour (contrast ratio of WCAG 2.2)."""
+    return max((LIGHT.ink, LIGHT.surface), key=lambda text: _contrast(to_rgb(text), colour))
+
+
+def _contrast(one: Sequence[float], other: Sequence[float]) -> float:
+    low, high = sorted((_luminance(one), _luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def _luminance(colour: Sequence[float]) -> float:
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 def require_rows(frame: pl.DataFrame, what: str) -> None:

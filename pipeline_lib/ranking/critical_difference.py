@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 ROW = 0.3  # inches per line of names
 BAR = 0.16  # inches per clique
+WORDS = 0.45  # inches for what the axis and the bars are
 SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "method": pl.String,
     "rank": pl.Float64,
@@ -65,10 +66,10 @@ def draw(frame: pl.DataFrame, theme: style.Theme) -> Figure:
     left = -(-methods // 2)
     distance = frame["critical_difference"][0]
     with style.applied(theme):
-        figure, axes = style.new_figure(height=0.9 + BAR * len(cliques) + ROW * left)
+        figure, axes = style.new_figure(height=0.9 + BAR * len(cliques) + ROW * left + WORDS)
         axes.axis("off")
         bars = 0.2 + BAR * len(cliques)  # y is in inches below the axis
-        axes.set_ylim(bars + ROW * left, -0.8 if distance else -0.4)
+        axes.set_ylim(bars + ROW * left + WORDS, -0.8 if distance else -0.4)
         axes.set_xlim(1 - 0.02 * methods, methods + 0.02 * methods)
         _draw_axis(axes, methods, theme)
         for place, (name, rank, *_) in enumerate(frame.rows()):
@@ -80,6 +81,17 @@ def draw(frame: pl.DataFrame, theme: style.Theme) -> Figure:
             ends = [float(ranks[0]), float(ranks[-1])]
             depth = 0.16 + BAR * cliques.index(number)
             axes.plot(ends, [depth] * 2, color=theme.ink, linewidth=4.5, solid_capstyle="round")
+        said = "average rank, 1 is the best"
+        joined = "\nbars join methods that were not told apart" if cliques else ""
+        axes.text(
+            (1 + methods) / 2,
+            bars + ROW * left + 0.1,
+            said + joined,
+            ha="center",
+            va="top",
+            color=theme.muted,
+            fontsize=9.5,
+        )
         if distance:
             _draw_distance(axes, min(distance, methods - 1), distance, theme)
         return figure

@@ -40,6 +40,14 @@ class Ranking:
     refused: str | None
     """Why nothing was tested, and what would be needed."""
 
+    @property
+    def p_words(self) -> str:
+        """Its p-value: of drawn permutations none can be smaller than one of their number."""
+        floor = 1 / (RESAMPLES + 1)
+        if self.p is not None and self.p <= floor:
+            return f"p <= {floor:.4f} (permutations)"
+        return f"p = {self.p:.4f}"
+
 
 def average_ranks(scores_DM: NDArray[np.float64]) -> NDArray[np.float64]:
     """ranks_M, 1 for the highest score of a dataset; equal scores share the mean of their ranks."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-NARROW = "\N{NARROW NO-BREAK SPACE}"
+from pipeline_lib.figures import style
 
 
 def percent(share: float | None, digits: int = 1) -> str:
     """A share in percent, or a dash."""
-    return "\N{EN DASH}" if share is None else f"{100 * share:.{digits}f}{NARROW}%"
+    return "\N{EN DASH}" if share is None else style.percent(share, digits)
 
 
 def number(value: float | None) -> str:

@@ -239,7 +239,7 @@ def _bin_words(bins: pl.DataFrame) -> str:
     error = reliability.calibration_error(bins)
     return (
         f"Reliability diagram: accuracy against confidence in {len(bins)} bins. Expected "
-        f"calibration error {error:.3f}. The table holds every bin."
+        f"calibration error {percent(error, 1)}. The table holds every bin."
     )
 
 

@@ -191,3 +191,9 @@ def test_on_paper_nothing_is_hidden(usual, visit):
     )
     assert all(whole <= seen + 1 for whole, seen in heights)
     assert len(page.pdf(format="A4")) > 50_000
+
+
+def test_names_of_contenders_break_between_words(usual, visit):
+    page = visit(usual, 1440)
+    style = "getComputedStyle(document.querySelector('.numbers tbody th')).overflowWrap"
+    assert page.evaluate(style) == "break-word"

@@ -21,6 +21,7 @@ from pipeline_lib.compare.figures import (
     phases,
     range_tests,
 )
+from pipeline_lib.compare.figures.heat import Heat, draw_heat
 from pipeline_lib.compare.panels import panels
 from pipeline_lib.figures import style
 from pipeline_lib.ranking import critical_difference
@@ -266,6 +267,24 @@ def test_contenders_keep_their_stroke_in_every_figure():
     assert [dash for _, dash in strokes[:6]] == list(style.DASHES)
 
 
+def test_names_over_thirty_columns_do_not_overlap():
+    names = [f"fixmatch variant_{k}" for k in range(30)]
+    figure = draw_heat(Heat(np.zeros((3, 30)), [], list("abc"), names), style.LIGHT)
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    boxes = [tick.get_window_extent() for tick in axes.get_xticklabels()]
+    assert all(one.x1 <= other.x0 for one, other in itertools.pairwise(boxes))
+
+
+def test_an_interval_that_leaves_the_axis_ends_in_an_arrow():
+    schema = accuracy.SCHEMA
+    frame = pl.DataFrame([("mean", "a", None, None, 0.9, 0.2, 1.3)], schema=schema, orient="row")
+    figure = accuracy.draw(frame, style.LIGHT, contenders=["a"], between=(0.7, 1.0))
+    markers = [line.get_marker() for line in figure.axes[0].get_lines()]
+    assert "<" in markers
+    assert ">" not in markers  # accuracies end at 1, as the axis does
+
+
 def test_a_single_training_is_drawn():
     made = results(compare_section(methods=("paws",), budgets=("b",), seeds=(1,)))
     for panel in panels(made, tables(made)).values():
@@ -291,6 +310,15 @@ def test_the_critical_difference_diagram_goes_from_best_to_worst():
     assert "critical difference 1.05" in shown
     assert "b  1.20" in shown
     assert "2.40  c" in shown
+    assert any("average rank" in text for text in shown)
+    assert any("bars join" in text for text in shown)
+
+
+@pytest.mark.parametrize(
+    ("p", "told"), [(0.0001, "p <= 0.0001 (permutations)"), (0.0312, "p = 0.0312")]
+)
+def test_drawn_permutations_give_no_smaller_p_than_one_of_them(p, told):
+    assert Ranking(10, (1.0,), 9.0, p, 1.05, (), None).p_words == told
 
 
 @pytest.mark.parametrize("theme", style.THEMES, ids=lambda theme: theme.name)
@@ -308,7 +336,7 @@ def test_ranks_without_a_test_have_no_bars():
     assert made.refused is not None
     frame = critical_difference.data(made, ["a", "b", "c"])
     shown = texts(style.as_svg(critical_difference.draw(frame, style.LIGHT), style.LIGHT))
-    assert not any("critical" in text for text in shown)
+    assert not any("critical" in text or "bars join" in text for text in shown)
 
 
 def test_no_number_of_a_picture_is_a_guess(usual):

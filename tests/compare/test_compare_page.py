@@ -212,6 +212,27 @@ def test_times_that_are_not_known_are_said_to_be(crowded):
     assert "When the fastest has ended" not in text
 
 
+def test_who_is_missing_from_the_chart_over_time_is_said(usual, page, tmp_path):
+    assert "Not timed" not in page.text
+    section = compare_section(
+        methods=("supervised", "mixmatch"),
+        budgets=("b",),
+        ms_per_step={"supervised-standard": {"train": 2.0}},
+    )
+    build_comparison(results(section), tmp_path)
+    text = Page((tmp_path / "index.html").read_text()).text
+    assert "Not timed, and left out: mixmatch." in text
+
+
+def test_all_that_share_the_best_mean_are_bold(tmp_path):
+    made = results(compare_section(methods=("mixmatch", "paws", "fixmatch"), budgets=("b",)))
+    for seed in (1, 2, 3):
+        answers = made.predictions[f"fixmatch-standard-b-{seed}"]
+        made.predictions[f"paws-standard-b-{seed}"] = answers
+    build_comparison(made, tmp_path)
+    assert (tmp_path / "index.html").read_text().count('<tr class="top"') == 2
+
+
 def test_known_times_are_compared(usual, page):
     assert "When the fastest has ended" in page.text
     assert "over_seconds" in {a["id"] for a in page.all("figure")}

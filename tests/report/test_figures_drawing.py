@@ -1,5 +1,6 @@
 """Figures are drawn from any data that has rows, look the same every time, and refuse nothing."""
 
+import re
 import warnings
 import xml.etree.ElementTree as ET
 from io import BytesIO
@@ -7,6 +8,7 @@ from io import BytesIO
 import numpy as np
 import polars as pl
 import pytest
+from matplotlib.colors import to_rgb
 from PIL import Image
 
 from pipeline_lib.figures import (
@@ -30,6 +32,7 @@ from pipeline_lib.figures import (
     tiles,
     training_images,
 )
+from pipeline_lib.report import numbers
 
 SVG = "{http://www.w3.org/2000/svg}"
 EMPTY = {
@@ -131,7 +134,8 @@ def test_candidates_are_readable_for_2_to_1000_classes(num_classes, images, name
     ]
     assert set(named) - {"…"} <= set(axis)
     assert axis.count("…") == named.count("…")
-    assert [text for text in shown if text.endswith("%") and text not in kinds] == noted
+    shares = [text for text in shown if text.endswith("%") and text not in kinds]
+    assert [text.replace(style.NARROW, "") for text in shares] == noted
 
 
 def test_a_bar_stands_for_every_image_whatever_the_bins():
@@ -301,7 +305,7 @@ def test_reliability_with_a_single_filled_bin():
         orient="row",
     )
     shown = texts(style.as_svg(reliability.draw(frame, style.LIGHT), style.LIGHT))
-    assert "ECE 0.100" in shown
+    assert f"ECE 10.0{style.NARROW}%" in shown
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 1), (5, 9, 3), (1, 1, 1)])
@@ -403,3 +407,39 @@ def test_text_and_lines_stand_out(theme):
         assert contrast(text, theme.surface) >= 4.5
     for line in theme.series:
         assert contrast(line, theme.surface) >= 3
+
+
+def test_text_in_cells_is_of_the_ink_that_stands_out_more():
+    """Not of the one that a fixed brightness names: white on the full orange is harder to read than dark."""
+    assert style.ink_on(to_rgb("#d55e00")) == style.LIGHT.ink
+    inks = (style.LIGHT.ink, style.LIGHT.surface)
+    for colour in (*style.LIGHT.series, *style.DARK.series, *style.LIGHT.kinds):
+        best = max(contrast(ink, colour) for ink in inks)
+        assert contrast(style.ink_on(to_rgb(colour)), colour) == pytest.approx(best)
+
+
+@pytest.mark.parametrize(
+    ("share", "digits", "shown"),
+    [
+        (0.9996, 1, ">99.9 %"),
+        (0.9996, 2, "99.96 %"),
+        (0.999, 0, ">99 %"),
+        (0.0001, 1, "<0.1 %"),
+        (1, 1, "100.0 %"),
+        (0, 0, "0 %"),
+    ],
+)
+def test_a_share_is_never_all_or_nothing_where_it_is_only_close(share, digits, shown):
+    assert style.percent(share, digits).replace(style.NARROW, " ") == shown
+    assert numbers.percent(share, digits) == style.percent(share, digits)
+
+
+def test_the_axis_of_shares_ends_where_shares_do():
+    frame = lines.tidy(pl.DataFrame({"epoch": [1, 2], "a": [0.9, 1.0]}), {"a": "a"})
+    figure = lines.draw_lines(frame, style.LIGHT, "share", percent=True)
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    assert axes.get_ylim()[1] == 1
+    ticks = [tick.get_text() for tick in axes.get_yticklabels()]
+    assert ticks
+    assert all(re.fullmatch(r"\d+\u202f%", text) for text in ticks)

@@ -113,3 +113,13 @@ def test_the_page_can_be_read_with_the_keyboard(digits_run, visit):
 def test_all_text_stands_out(digits_run, visit, scheme):
     """WCAG 2.2 AA, 1.4.3: a contrast of at least 4.5."""
     assert visit(digits_run, 1440, scheme).evaluate(CONTRAST) == []
+
+
+def test_a_folded_table_is_printed(make_run, visit):
+    run = make_run(epochs=1, classes=tuple(f"class {k}" for k in range(21)), test=63)
+    run.build()
+    page = visit(run, 1440)
+    shown = "document.querySelector('table.classes').checkVisibility({contentVisibilityAuto: true})"
+    assert not page.evaluate(shown)
+    page.emulate_media(media="print")
+    assert page.evaluate(shown)

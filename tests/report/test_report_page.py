@@ -528,7 +528,7 @@ def test_annotators_have_a_chart_and_their_numbers(make_run, digits_run):
     ):
         assert words in page.text
     said = next(attrs["alt"] for attrs in page.all("img") if "annotators" in attrs["alt"])
-    assert "3 annotators, from 90 % for anna to 80 % for 007" in said
+    assert "3 annotators, from 90\u202f% for anna to 80\u202f% for 007" in said
     table = pl.read_csv(run.reports / "tables/annotators.csv", infer_schema=False)
     assert table.rows() == [
         ("anna", "40", "0.9", "0.85"),

@@ -125,7 +125,9 @@ def draw(
             seeds = frame.filter(
                 (pl.col("what") == "seed") & (pl.col("contender") == row["contender"])
             )
-            _draw_row(axes, places[row["contender"]], row, seeds["value"].to_list(), colour)
+            _draw_row(
+                axes, places[row["contender"]], row, seeds["value"].to_list(), colour, between
+            )
         _finish(axes, list(places), between)
         _draw_margin(margin, means["value"].to_list(), lanes, theme, width)
         return figure
@@ -166,12 +168,26 @@ def p_words(p: float) -> str:
 
 
 def _draw_row(
-    axes: Axes, place: int, row: dict[str, float], seeds: Sequence[float], colour: str
+    axes: Axes,
+    place: int,
+    row: dict[str, float],
+    seeds: Sequence[float],
+    colour: str,
+    between: tuple[float, float],
 ) -> None:
+    """An interval that goes on beyond the axis ends in an arrow."""
     if row["low"] is not None:
-        axes.plot([row["low"], row["high"]], [place, place], color=colour, linewidth=2.2)
-        for end in (row["low"], row["high"]):
-            axes.plot([end, end], [place - 0.13, place + 0.13], color=colour, linewidth=1.6)
+        low, high = max(row["low"], 0), min(row["high"], 1)
+        axes.plot([low, high], [place, place], color=colour, linewidth=2.2)
+        for end, beyond, edge, arrow in (
+            (low, low < between[0], between[0], "<"),
+            (high, high > between[1], between[1], ">"),
+        ):
+            if beyond:
+                axes.plot(edge, place, arrow, color=colour, markersize=6, clip_on=False)
+            else:
+                caps = [place - 0.13, place + 0.13]
+                axes.plot([end, end], caps, color=colour, linewidth=1.6, clip_on=False)
     axes.plot(row["value"], place, "D", color=colour, markersize=8, clip_on=False)
     if len(seeds) > 1:
         axes.plot(
@@ -192,7 +208,7 @@ def _finish(axes: Axes, names: Sequence[str], between: tuple[float, float]) -> N
     axes.set_xlim(*between)
     axes.xaxis.set_major_formatter(style.PERCENT)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 5, 10]))
-    start = f" (axis starts at {100 * between[0]:.0f} %)" if between[0] else ""
+    start = f" (axis starts at {style.percent(between[0])})" if between[0] else ""
     axes.set_xlabel(f"test accuracy{start}")
     axes.grid(visible=False, axis="y")
     axes.spines["left"].set_visible(False)

@@ -166,9 +166,7 @@ def _draw_budget(
                 linewidth=0,
             )
     if axis.percent:
-        axes.yaxis.set_major_formatter(style.PERCENT)
-        low, high = axes.get_ylim()
-        axes.set_ylim(max(low, -0.02), min(high, 1.02))
+        style.share_axis(axes)
     axes.set_ylabel(axis.y)
     axes.grid(visible=False, axis="x")
     axes.margins(x=0.02)

@@ -9,7 +9,6 @@ import numpy as np
 from matplotlib.colors import to_rgb
 
 from pipeline_lib.figures import style
-from pipeline_lib.figures.cells import LUMA
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
 
 TEXT_UP_TO = 8  # columns; narrower cells have no room for a number
 PITCH = 0.27  # inches per row
+COLUMNS = 72 * 3.0  # points that all columns have beside the names of rows
+TWO_LINES = 20  # points of a column in which two lines fit upright
 LETTERS = 40  # of the names of all columns that fit beside each other
 
 
@@ -41,13 +42,18 @@ class Heat:
 
 def draw_heat(heat: Heat, theme: style.Theme) -> Figure:
     """Names of rows on the left, of columns on top."""
-    names, rows = (
-        [style.in_lines(name, 16) for name in part] for part in (heat.columns, heat.rows)
-    )
+    room = COLUMNS / len(heat.columns)
+    rows = [style.in_lines(name, 16) for name in heat.rows]
+    # Many names are upright in one line each, the smaller the more.
+    names = [
+        style.in_lines(name, 16) if room > TWO_LINES else style.label(name, 30)
+        for name in heat.columns
+    ]
     letters = max(len(line) for name in names for line in name.split("\n"))
     upright = len(names) * letters <= LETTERS
     head = 0.45 if upright else 0.12 + 0.095 * letters
     points = 8.5 if any("\n" in name for name in (*names, *rows)) else 9.5
+    small = min(points, 0.9 * room)
     with style.applied(theme):
         figure, axes = style.new_figure(height=0.15 + head + PITCH * len(heat.rows))
         colours_RC3 = _colours(heat.depth_RC, theme)
@@ -55,7 +61,7 @@ def draw_heat(heat: Heat, theme: style.Theme) -> Figure:
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)
         axes.xaxis.tick_top()
-        axes.set_xticks(range(len(names)), names, rotation=0 if upright else 90, fontsize=points)
+        axes.set_xticks(range(len(names)), names, rotation=0 if upright else 90, fontsize=small)
         axes.set_yticks(range(len(rows)), rows, fontsize=points)
         _separate(axes, heat.depth_RC.shape, theme)
         if len(heat.columns) <= TEXT_UP_TO:
@@ -83,9 +89,7 @@ def _separate(axes: Axes, shape: tuple[int, ...], theme: style.Theme) -> None:
 
 
 def _write(axes: Axes, texts: Sequence[Sequence[str]], colours_RC3: NDArray[np.float64]) -> None:
-    """Dark on bright cells and bright on dark ones."""
-    bright_RC = colours_RC3 @ LUMA > 0.5
     for row, line in enumerate(texts):
         for column, text in enumerate(line):
-            colour = style.LIGHT.ink if bright_RC[row, column] else style.LIGHT.surface
+            colour = style.ink_on(colours_RC3[row, column])
             axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)

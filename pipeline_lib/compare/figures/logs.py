@@ -57,5 +57,5 @@ def draw(
             axes.xaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
             axes.xaxis.set_major_formatter(style.NUMBER)
             if shares:
-                axes.yaxis.set_major_formatter(style.PERCENT)
+                style.share_axis(axes)
         return figure
