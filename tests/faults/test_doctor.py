@@ -112,16 +112,21 @@ class Toy:
                 time.sleep(0.05)
             yield process
         finally:
-            self.kill_all()
+            killed = self.kill_all()
             process.wait()
+            # Those without a parent may stay as zombies for seconds, to which DVC's signals seem to arrive.
+            psutil.wait_procs(killed, timeout=30)
 
-    def kill_all(self) -> None:
-        """Without a word, as a machine that is switched off does; and wait until all are gone."""
+    def kill_all(self) -> list[psutil.Process]:
+        """Without a word, as a machine that is switched off does; and wait until none works any more."""
+        killed = []
         while found := processes.working_in(self.root):
+            killed += found
             for each in found:
                 with contextlib.suppress(psutil.Error):
                     os.kill(each.pid, signal.SIGKILL)
             time.sleep(0.02)
+        return killed
 
 
 @pytest.fixture(scope="module")
