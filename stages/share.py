@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from pipeline_lib.errors import UserError, listed
@@ -63,6 +64,9 @@ def pull() -> None:
     # Listings of folders DVC takes as they come, and may fill a folder by one that is damaged.
     recorded.drop_damaged_listings(root)
     if why := why_missing(root):
+        if whole := recorded.complete(root):  # they are of use by themselves
+            with contextlib.suppress(UserError):
+                dvc("checkout", *whole)
         raise UserError(why) from failed
     if failed:
         raise failed

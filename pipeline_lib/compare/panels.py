@@ -168,7 +168,7 @@ def _accuracy_words(frame: pl.DataFrame) -> str:
         + (
             ""
             if row["low"] is None
-            else f" ({percent(row['low'])} to {percent(min(row['high'], 1))})"
+            else f" ({percent(max(row['low'], 0))} to {percent(min(row['high'], 1))})"
         )
         for row in frame.filter(pl.col("what") == "mean").rows(named=True)
     ]

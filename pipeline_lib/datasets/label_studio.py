@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import operator
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -27,11 +26,12 @@ from pipeline_lib.datasets.files.layout import is_image
 from pipeline_lib.datasets.files.names import as_path
 from pipeline_lib.datasets.files.sheet import FILE, brief, quoted
 from pipeline_lib.datasets.files.tables import read_sheet
+from pipeline_lib.datasets.progress import say
 from pipeline_lib.errors import UserError, in_one_line, listed
 from pipeline_lib.images import SUFFIXES
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from pipeline_lib.datasets.files.sheet import Cell
@@ -186,43 +186,63 @@ def _as_in_table(files: Collection[str], table: Imported, path: Path) -> dict[st
     Raises:
         UserError: A file may be several of the table, or several may be one.
     """
-    rows: dict[str, list[str]] = {}
-    for row in dict.fromkeys(file for file, _, _ in table.rows):
-        rows.setdefault(_tail(row), []).append(row)
-    found: dict[str, str] = {}
+    rows = dict.fromkeys(file for file, _, _ in table.rows)
+    found = {file: file for file in files if file in rows}
     # What is named alike is meant, and is not looked for further.
-    for is_meant in (operator.eq, _is_same, _is_end):
-        taken = set(found.values())
-        first: dict[str, str] = {}
-        for file in sorted(set(files) - set(found)):
-            near = [row for row in rows.get(_tail(file), ()) if row not in taken]
-            meant = [row for row in near if is_meant(file, row)]
-            if len(meant) > 1:
-                here = listed(map(brief, meant))
-                raise _unclear(path, f"{brief(file)} in the export may be {here} here")
-            if meant and (other := first.setdefault(meant[0], file)) != file:
+    found |= _matched(files, rows, found, lambda name: [as_path(name)], path)
+    ends = _matched(files, rows, found, _ends, path)
+    if ends:
+        file, row = min(ends.items())
+        more = f", and {len(ends) - 1} more likewise" if len(ends) > 1 else ""
+        say(f"{path}: {brief(file)} of the export is taken for {brief(row)}{more}")
+    return found | ends
+
+
+def _matched(
+    files: Iterable[str],
+    rows: Iterable[str],
+    found: Mapping[str, str],
+    keys: Callable[[str], Sequence[str]],
+    path: Path,
+) -> dict[str, str]:
+    """Match what was not found so far, where the path of the one is among the keys of the other.
+
+    Raises:
+        UserError: A file may be several rows, or several may be one.
+    """
+    taken = set(found.values())
+    by_path: dict[str, list[str]] = {}
+    by_key: dict[str, list[str]] = {}
+    for row in rows:
+        if row not in taken:
+            by_path.setdefault(as_path(row), []).append(row)
+            for key in keys(row):
+                by_key.setdefault(key, []).append(row)
+    first: dict[str, str] = {}
+    for file in sorted(set(files) - set(found)):
+        longer = by_key.get(as_path(file), ())
+        meant = dict.fromkeys(
+            (*longer, *(row for key in keys(file) for row in by_path.get(key, ())))
+        )
+        if len(meant) > 1:
+            raise _unclear(
+                path, f"{brief(file)} in the export may be {listed(map(brief, meant))} here"
+            )
+        for row in meant:
+            if (other := first.setdefault(row, file)) != file:
                 both = f"{brief(other)} or {brief(file)}"
-                raise _unclear(path, f"{brief(meant[0])} may be {both} in the export")
-        found |= {file: row for row, file in first.items()}
-    return found
+                raise _unclear(path, f"{brief(row)} may be {both} in the export")
+    return {file: row for row, file in first.items()}
+
+
+def _ends(name: str) -> list[str]:
+    """Give the path of a file, and that without folders at its beginning."""
+    parts = as_path(name).split("/")
+    return ["/".join(parts[start:]) for start in range(len(parts))]
 
 
 def _unclear(path: Path, which: str) -> UserError:
     return UserError(f"{path}: {which}; write its folder too")
-
-
-def _tail(name: str) -> str:
-    return as_path(name).rsplit("/", 1)[-1]
-
-
-def _is_same(one: str, other: str) -> bool:
-    return as_path(one) == as_path(other)
-
-
-def _is_end(one: str, other: str) -> bool:
-    """Whether one of two paths is the end of the other."""
-    short, long = sorted((as_path(one), as_path(other)), key=len)
-    return long.endswith(f"/{short}")
 
 
 def _earlier(path: Path) -> Imported:
@@ -268,6 +288,8 @@ def _form(names: Sequence[str], path: Path) -> tuple[str, ...]:
 
 def _pairs(row: Mapping[str, Cell], where: str) -> list[tuple[str, str]]:
     """Take annotator (blank where a table names none) and class (blank for nothing) from a row: several of a set."""
+    if CANDIDATES in row and row[CANDIDATES] is None:
+        return []
     if CANDIDATES in row:
         names = split_candidates(row[CANDIDATES], f"{where}: column {CANDIDATES}")
         if not names:

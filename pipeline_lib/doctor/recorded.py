@@ -40,6 +40,16 @@ def missing(root: Path) -> list[tuple[str, str]]:
     ]
 
 
+def complete(root: Path) -> list[str]:
+    """Paths of the recorded outputs of which the cache has everything."""
+    folder = cache_folder(root) / OBJECTS
+    return [
+        name
+        for name, md5 in _outputs(root, in_git=False)
+        if all(path.is_file() for _, path in _objects_of(name, md5, folder, root))
+    ]
+
+
 def listings(root: Path) -> list[tuple[str, str]]:
     """Path and md5 of the recorded outputs that are folders."""
     return [
@@ -84,11 +94,17 @@ def params(root: Path, file: str, stage: str) -> dict[str, Any]:
 def _objects(root: Path, *, in_git: bool = False) -> Iterator[tuple[str, Path]]:
     """Path of each recorded output, and of its object in the cache: of those that Git keeps, or of the others."""
     folder = cache_folder(root) / OBJECTS
+    for name, md5 in _outputs(root, in_git=in_git):
+        yield from _objects_of(name, md5, folder, root)
+
+
+def _outputs(root: Path, *, in_git: bool) -> Iterator[tuple[str, str]]:
+    """Path and md5 of each recorded output: of those that Git keeps, or of the others."""
     for file in PIPELINES:
         for stage in _stages(root, file):
             for out in stage.outs:
                 if out.hash_info and out.use_cache != in_git:
-                    yield from _objects_of(out.def_path, out.hash_info.value, folder, root)
+                    yield out.def_path, out.hash_info.value
 
 
 def _stages(root: Path, file: str) -> list[PipelineStage]:

@@ -45,7 +45,7 @@ class Project(NamedTuple):
             if self.at_home or self.remote is None
             else "the remote {} ({})".format(*self.remote)
         )
-        return re.sub("//[^/@ ]*@", "//", f"{hub}, their outputs to {outputs}")
+        return re.sub("//[^/ ]*@", "//", f"{hub}, their outputs to {outputs}")
 
     @property
     def author(self) -> tuple[str, str]:

@@ -271,6 +271,7 @@ def test_folders_that_are_no_classes_of_the_table_say_nothing(workspace, capsys)
     [
         ("file,label\n0.png,cat\n1.png,Batch1\n", "'cat' is not one of the classes"),
         ("file,label\n0.png,cat\n1.png,bacth1\n", "'cat' is not one of the classes"),
+        ("file,label\n0.png,1.0\n1.png,2.0\n", "'1.0' is not one of the classes"),
         ("file,label\n0.png,NA\n1.png,cat\n", "'NA' is "),
         ("file,candidates\n0.png,batch1;cat\n", "'batch1;cat' is not one of the classes"),
         ("file,annotator,label\n0.png,ann,cat\n1.png,bob,cat\n", "'cat' is not one of the classes"),
@@ -431,6 +432,29 @@ def test_a_rare_class_that_is_nearly_a_frequent_one_is_told(workspace, capsys, f
         "labels.csv:57: 'wolfe' is a class of its own, of 2 images; is 'wolf' meant? "
         "labels.csv:59: 'wofl' is a class of its own, of 1 image; is 'wolf' meant?"
     )
+
+
+def test_many_rare_classes_are_what_the_data_are_like(workspace, capsys):
+    names = ["wolf"] * 30 + [f"wolf{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"]
+    for number in range(len(names)):
+        workspace.add(f"{number}.png", number)
+    workspace.table(
+        "".join(["file,label\n", *(f"{n}.png,{name}\n" for n, name in enumerate(names))])
+    )
+    workspace.run("download", "ingest")
+    assert "meant?" not in capsys.readouterr().out
+
+
+def test_grades_of_annotators_are_no_probabilities(workspace):
+    for number in range(3):
+        workspace.add(f"{number}.png", number)
+    workspace.table("file,ann,bob,eve\n0.png,0,0.5,1\n1.png,0.5,0.5,0\n2.png,0,,1\n")
+    workspace.run("download", "ingest")
+    assert json.loads((workspace.root / "data/classes.json").read_text())["classes"] == [
+        "0",
+        "0.5",
+        "1",
+    ]
 
 
 @pytest.mark.parametrize("path", ["photos", "photos/", "./photos"])

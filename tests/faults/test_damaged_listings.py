@@ -68,6 +68,7 @@ class Clone:
         """Be as a clone that has fetched nothing."""
         shutil.rmtree(self.root / ".dvc/cache")
         shutil.rmtree(self.root / "models")
+        (self.root / MANY[0]).unlink()
 
     def replace_listing(self, content: bytes) -> None:
         self.listing.unlink(missing_ok=True)
@@ -108,6 +109,7 @@ def test_one_that_can_still_be_read_fills_no_folder(clone: Clone, verify: str) -
     code, last = clone.app("pull")
     assert (code, last.startswith(clone.damaged)) == (1, True), last
     assert not (clone.root / "models").exists()
+    assert (clone.root / MANY[0]).exists(), "what is intact has come"
     clone.replace_listing(intact)
     assert clone.app("pull")[0] == 0
     names = {path.name for path in (clone.root / "models").iterdir()}

@@ -37,7 +37,7 @@ def test_why_a_job_failed_is_what_its_stage_said(log: str, why: str) -> None:
 
 def test_where_results_go_is_told_without_passwords() -> None:
     remote = ("store", "ssh://me:secret@host/srv")
-    there = Project(Path(), "0", "https://token@host/x.git", "origin", remote, "", at_home=False)
+    there = Project(Path(), "0", "https://me:p@ss@host/x.git", "origin", remote, "", at_home=False)
     assert there.home == (
         "the Git remote origin (https://host/x.git), their outputs to the remote store (ssh://host/srv)"
     )

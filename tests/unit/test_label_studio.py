@@ -236,7 +236,7 @@ def test_rows_of_candidates_that_would_be_lost_are_refused(tmp_path: Path, rows:
     ],
 )
 def test_a_file_is_found_whatever_folder_is_in_front_and_keeps_the_name_of_the_table(
-    tmp_path: Path, row: str, file: str
+    tmp_path: Path, row: str, file: str, capsys
 ):
     """Under another name it would have two rows, which ingest refuses."""
     export = imported(tmp_path, [task(f"s3://b/{file}", annotation(answer("cat"))), task("1.jpg")])
@@ -250,6 +250,8 @@ def test_a_file_is_found_whatever_folder_is_in_front_and_keeps_the_name_of_the_t
     }.items():
         table.write_text(before)
         assert export.added_to(table).as_csv() == after
+        taken = f"{table}: {file} of the export is taken for {row}" in capsys.readouterr().out
+        assert taken is (row.count("/") != file.count("/") and "\\" not in row)
 
 
 def test_a_file_that_is_named_alike_is_meant_before_one_in_another_folder(tmp_path: Path):
@@ -273,6 +275,8 @@ def test_an_earlier_table_may_have_any_format_that_the_pipeline_reads(tmp_path: 
     for content in (semicolons, gzip.compress(semicolons), lines.encode(), parquet):
         table.write_bytes(content)
         assert imported(tmp_path, FULL).added_to(table).as_csv() == expected
+    table.write_text(lines + '{"file": "five.jpg", "candidates": null}\n')  # says nothing
+    assert imported(tmp_path, FULL).added_to(table).as_csv() == expected
     table.write_text('{"file": "four.jpg", "candidates": ["we|ird"]}\n')
     with pytest.raises(UserError, match=r"a class called 'we\|ird' cannot stand in a set"):
         imported(tmp_path, FULL).added_to(table)

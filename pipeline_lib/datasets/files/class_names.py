@@ -27,6 +27,8 @@ SEPARATORS = SEPARATOR + OTHER_SEPARATORS
 # How like two names are of which one is probably the other, mistyped (`difflib`), and how much rarer it is then.
 NEARLY = 0.75
 RARE, TIMES_RARER, LONG_ENOUGH = 2, 10, 3
+MOST_RARE = 20  # mistakes; more rare classes are what the data are like
+MOST_COMPARED = 300  # names with those of folders
 SHOWN = 3
 
 
@@ -49,7 +51,7 @@ def check_names(sheet: Sheet, style: Style, sayings: Collection[Supervision]) ->
 
 
 def names_none_of(path: Path, shown: str, folders: Collection[str]) -> bool:
-    """Whether a table has classes of its own: two or more, and not one is a folder, nearly one, or several in one cell.
+    """Whether a table has classes of its own: two or more, not all numbers, and none is a folder or nearly one.
 
     Raises:
         UserError: It is no table.
@@ -63,10 +65,20 @@ def names_none_of(path: Path, shown: str, folders: Collection[str]) -> bool:
         if name in names or name.casefold() in forms.BLANKS:
             continue
         names.add(name)
+        if len(names) > MOST_COMPARED:
+            break
         parts = [_plain(part) for part in (name, *_parts(name, SEPARATORS))]
         if any(difflib.get_close_matches(part[:200], known, 1, NEARLY) for part in parts):
             return False
-    return len(names) > 1
+    return len(names) > 1 and not all(map(_is_number, names))  # numbers may be the folders, counted
+
+
+def _is_number(name: str) -> bool:
+    try:
+        float(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _times(sayings: Collection[Supervision]) -> Counter[str]:
@@ -134,10 +146,13 @@ def _check_alike(sheet: Sheet, classes: Iterable[str]) -> None:
 def _perhaps_mistyped(times: Mapping[str, int]) -> dict[str, str]:
     """Find rare classes that are named nearly like a frequent one: that by theirs."""
     frequent = [name for name, count in times.items() if count >= TIMES_RARER]
+    rare = {
+        name: count for name, count in times.items() if count <= RARE and len(name) >= LONG_ENOUGH
+    }
+    if len(rare) > MOST_RARE:
+        return {}
     meant = {}
-    for name, count in times.items() if frequent else ():
-        if count > RARE or len(name) < LONG_ENOUGH:
-            continue
+    for name, count in rare.items():
         others = [other for other in frequent if times[other] >= TIMES_RARER * count]
         close = difflib.get_close_matches(name[:200], others, 1, NEARLY)
         close += [other for other in others if sorted(other) == sorted(name)]  # dgo is far from dog

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 SEPARATOR = "|"
+TOLERANCE = 0.02  # of a sum of probabilities
 LABEL, CANDIDATES, ANNOTATOR = "label", "candidates", "annotator"
 TRUTH = "true_label"
 # Names of a single column that hardly anybody gives to an annotator.
@@ -151,7 +152,8 @@ def _on_splits(columns: Sequence[str]) -> str:
 def _check_no_shares(columns: Sequence[str], sheet: Sheet) -> None:
     """Refuse a column per class: with probabilities, or with a 1 in one of three or more, and 0 in the others.
 
-    Annotators may say 0 and 1 where these are two classes: then some row has no 1, or several.
+    Probabilities of an image sum to 1, and annotators' grades do not. Annotators may say 0 and 1 where these are two
+    classes: then some row has no 1, or several.
     """
     has_fractions, is_one_hot, is_blank = False, len(columns) > 2, True
     for _, _, values, _ in rows(sheet):
@@ -159,6 +161,8 @@ def _check_no_shares(columns: Sequence[str], sheet: Sheet) -> None:
         if None in shares:
             return
         if shares:
+            if abs(sum(filter(None, shares)) - 1) > TOLERANCE:
+                return
             is_blank = False
             has_fractions |= not {0, 1}.issuperset(shares)
             is_one_hot &= len(shares) == len(values) and shares.count(1) == 1
@@ -167,7 +171,7 @@ def _check_no_shares(columns: Sequence[str], sheet: Sheet) -> None:
         named = listed(map(brief, columns), 4)
         msg = (
             f"{sheet.shown}: the columns {named} hold {found}, which are not read; write the names of "
-            f"the classes in a column `{LABEL}` or `{CANDIDATES}`"
+            f"the classes in a column `{LABEL}` or `{CANDIDATES}` (of annotators: in rows of {FILE}, {ANNOTATOR}, {LABEL})"
         )
         raise UserError(msg)
 
