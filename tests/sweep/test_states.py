@@ -41,8 +41,8 @@ def test_where_results_go_is_told_without_passwords() -> None:
     assert there.home == (
         "the Git remote origin (https://host/x.git), their outputs to the remote store (ssh://host/srv)"
     )
-    here = Project(Path(), "0", "/work", "", remote, "/work/.dvc/cache", at_home=True)
-    assert here.home == "this project, their outputs to the cache /work/.dvc/cache"
+    here = Project(Path(), "0", "/srv/us", "", remote, "/srv/us/.dvc/cache", at_home=True)
+    assert here.home == "this project, their outputs to the cache /srv/us/.dvc/cache"
 
 
 def test_a_line_per_change_and_none_for_what_is_known() -> None:
