@@ -33,6 +33,12 @@ BatchSize = Annotated[
 Device = Annotated[
     Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where the network runs.")
 ]
+Precision = Annotated[
+    Literal["fp32", "bf16"],
+    typer.Option(
+        help="bf16 moves probabilities a little; faster on GPUs, and on processors with avx512_bf16 or AMX."
+    ),
+]
 
 
 def predict(
@@ -43,6 +49,7 @@ def predict(
     abstain_below: Abstain = 0.0,
     batch_size: BatchSize = None,
     device: Device = "auto",
+    precision: Precision = "fp32",
 ) -> None:
     """Say what is on images: the trained classifier's labels, with probabilities.
 
@@ -66,5 +73,6 @@ def predict(
 
         deterministic_torch(threads=1)
         chosen, model = choose_device(device, "--device"), load_model(models)
-        counts = apply(found, model, Settings(top_k, abstain_below, batch_size), chosen, output)
+        settings = Settings(top_k, abstain_below, batch_size, precision)
+        counts = apply(found, model, settings, chosen, output)
     print(f"{output}: {counts}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from pipeline_lib.datasets.progress import progress
 from pipeline_lib.errors import UserError
 from pipeline_lib.free_memory import enough_memory
 from pipeline_lib.models.description import read_description
+from pipeline_lib.models.folding import fold_batch_norms
 from pipeline_lib.models.predictor import load_predictor
 
 if TYPE_CHECKING:
@@ -29,15 +30,16 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from pathlib import Path
 
-    from torch import nn
-
     from pipeline_lib.apply.sources import Given, Images
     from pipeline_lib.datasets.decoding import Decoded
+    from pipeline_lib.models.predictor import Predictor
 
 SMALLEST_BATCH, LARGEST_BATCH = 8, 256
 # On a processor: larger batches take memory, and more time, as they leave its cache.
 BATCH_PIXELS = 128 * 32 * 32
 KEPT_BYTES = 31 << 20
+
+Precision: TypeAlias = Literal["fp32", "bf16"]
 
 
 @dataclass(frozen=True)
@@ -45,13 +47,13 @@ class Model:
     """A predictor with what it takes to bring images to it.
 
     Attributes:
-        network: uint8 images (B, C, H, W) -> float32 probabilities (B, K), in evaluation mode.
+        network: in evaluation mode.
         classes: K names.
         shape: (H, W, C) of its images.
         target: what images are to become for it.
     """
 
-    network: nn.Module
+    network: Predictor
     classes: Sequence[str]
     shape: tuple[int, int, int]
     target: Target
@@ -69,7 +71,9 @@ def load_model(folder: Path) -> Model:
     # Images that are not square were never resized: data.image_size is one side.
     size = shape[0] if shape[0] == shape[1] else None
     target = Target("rgb" if shape[2] == 3 else "gray", size, about["resize"], "pixels")
-    return Model(load_predictor(folder), about["classes"], shape, target)
+    predictor = load_predictor(folder)
+    fold_batch_norms(predictor)
+    return Model(predictor, about["classes"], shape, target)
 
 
 @dataclass(frozen=True)
@@ -80,11 +84,13 @@ class Settings:
         top_k: likeliest classes to name.
         abstain_below: images whose largest probability is lower get no label.
         batch_size: images per forward pass; None is LARGEST_BATCH, on a processor fewer of large ones.
+        precision: of what the network computes up to its embedding; the probabilities are fp32.
     """
 
     top_k: int
     abstain_below: float
     batch_size: int | None
+    precision: Precision = "fp32"
 
     def images_per_batch(self, model: Model, device: torch.device) -> int:
         """The batch size for images of this model."""
@@ -145,7 +151,7 @@ def predict(
         progress("predicting", "images", images.count) as advance,
     ):
         batches = _batches(chunks, model.shape, size)
-        for batch, answer in _answered(batches, model, device, top):
+        for batch, answer in _answered(batches, model, settings.precision, device, top):
             table = predictions(
                 batch.sources, batch.problems, answer, model.classes, settings.abstain_below
             )
@@ -195,10 +201,10 @@ def _looked_at(
 
 
 def _answered(
-    batches: Iterable[Batch], model: Model, device: torch.device, top: int
+    batches: Iterable[Batch], model: Model, precision: Precision, device: torch.device, top: int
 ) -> Iterator[tuple[Batch, Top]]:
     """Run the network on some batches at a time; they come back in their order."""
-    network = model.network.to(device)
+    model.network.to(device)
     # glibc gives back no more than twice the largest block that was freed; else every batch would fetch
     # its memory from the system anew.
     torch.empty(KEPT_BYTES, dtype=torch.uint8)
@@ -206,7 +212,7 @@ def _answered(
     waiting: deque[tuple[Batch, Future[Top]]] = deque()
     with ThreadPoolExecutor(at_once) as pool:
         for batch in batches:
-            waiting.append((batch, pool.submit(_answer, network, batch, model.shape, device, top)))
+            waiting.append((batch, pool.submit(_answer, model, precision, batch, device, top)))
             if len(waiting) > at_once + 1:
                 first, answer = waiting.popleft()
                 yield first, answer.result()
@@ -215,7 +221,7 @@ def _answered(
 
 
 def _answer(
-    network: nn.Module, batch: Batch, shape: tuple[int, int, int], device: torch.device, top: int
+    model: Model, precision: Precision, batch: Batch, device: torch.device, top: int
 ) -> Top:
     """The likeliest classes of the images of a batch.
 
@@ -226,10 +232,12 @@ def _answer(
     if not count:
         return Top(np.zeros((0, top), np.int64), np.zeros((0, top), np.float32))
     flat = torch.frombuffer(bytearray().join(batch.pixels), dtype=torch.uint8)
-    images_BCHW = flat.view(count, *shape).permute(0, 3, 1, 2)
+    images_BCHW = flat.view(count, *model.shape).permute(0, 3, 1, 2)
     memory = enough_memory(f"--batch-size: {count} images do not fit on {device}; lower it")
     with memory, torch.inference_mode():
-        probabilities_BK: Any = network(images_BCHW.to(device)).cpu().numpy()
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            embedding_BD = model.network.embed(images_BCHW.to(device))
+        probabilities_BK: Any = model.network.classify(embedding_BD.float()).cpu().numpy()
     broken_B = ~np.isfinite(probabilities_BK).all(axis=1)
     if broken_B.any():
         msg = f"the predictor answers {int(broken_B.sum())} of {count} images with NaN; train again with a lower train.learning_rate"

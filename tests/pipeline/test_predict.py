@@ -9,6 +9,7 @@ import sys
 import tarfile
 import zipfile
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import polars as pl
@@ -19,7 +20,7 @@ import torch
 from PIL import Image
 
 from pipeline_lib.apply import predict as module
-from pipeline_lib.apply.predict import Model, Settings, load_model, predict
+from pipeline_lib.apply.predict import Model, Precision, Settings, load_model, predict
 from pipeline_lib.apply.sources import open_images
 from pipeline_lib.apply.table import PREDICTIONS, likeliest, predictions
 from pipeline_lib.datasets import decoding
@@ -37,9 +38,12 @@ STAGES = ("configure", "download", "ingest", "split", "train", "evaluate")
 class Shades(torch.nn.Module):
     """Probabilities that tell the mean of a gray image: 0 is the first class, 255 the second."""
 
-    def forward(self, images_BCHW: torch.Tensor) -> torch.Tensor:
+    def embed(self, images_BCHW: torch.Tensor) -> torch.Tensor:
         share_B = images_BCHW.float().mean(dim=(1, 2, 3)) / 255
         return torch.stack([1 - share_B, share_B], dim=1)
+
+    def classify(self, embedding_BD: torch.Tensor) -> torch.Tensor:
+        return embedding_BD
 
 
 def shades(side: int | None = 4, shape: tuple[int, int, int] = (4, 4, 1)) -> Model:
@@ -105,6 +109,15 @@ def test_raw_files_get_the_probabilities_that_evaluate_found(trained: Project) -
     np.testing.assert_allclose(of_class, joined["probabilities"].to_list(), rtol=0, atol=1e-6)
     expected = [CLASSES[number] for number in joined["predicted"]]
     assert joined["label"].to_list() == joined["top_classes"].list.first().to_list() == expected
+
+
+def test_bf16_moves_probabilities_a_little(trained: Project) -> None:
+    photos, model = trained.root.parent / "photos", load_model(trained.root / "models")
+    exact, rough = (
+        applied(photos, model=model, settings=Settings(1, 0.0, None, precision))["probability"]
+        for precision in get_args(Precision)
+    )
+    assert 0 < (exact - rough).abs().max() < 0.01
 
 
 def test_the_images_that_ingest_stored_get_the_same(trained: Project) -> None:
@@ -246,8 +259,8 @@ def test_an_uncertain_image_gets_no_label_but_its_probabilities() -> None:
 
 
 def test_answers_that_are_no_numbers_are_refused_and_nothing_is_written(tmp_path: Path) -> None:
-    class Broken(torch.nn.Module):
-        def forward(self, images_BCHW: torch.Tensor) -> torch.Tensor:
+    class Broken(Shades):
+        def embed(self, images_BCHW: torch.Tensor) -> torch.Tensor:
             return torch.full((len(images_BCHW), 2), torch.nan)
 
     model = shades()

@@ -8,7 +8,9 @@ import torch
 from torch import nn
 
 from pipeline_lib.errors import UserError
+from pipeline_lib.models.batch_norm import batch_norms
 from pipeline_lib.models.build import Architecture, build
+from pipeline_lib.models.folding import fold_batch_norms
 from pipeline_lib.models.predictor import Predictor, load_predictor, save_predictor
 from pipeline_lib.models.torchvision_models import AveragePool
 from pipeline_lib.params.model_names import OWN_MODELS, check_model_name, torchvision_classifiers
@@ -152,6 +154,21 @@ def test_no_network_pools_in_a_way_that_a_gpu_cannot_repeat(name) -> None:
     model = build(replace(SMALL, name=name, image_height=64, image_width=64))
     pools = [m for m in model.modules() if isinstance(m, nn.AdaptiveAvgPool2d)]
     assert all(pool.output_size in {1, (1, 1)} for pool in pools)
+
+
+@pytest.mark.parametrize(
+    ("name", "left"), [("small_cnn", 0), ("mobilenet_v1", 0), ("mobilenet_v2", 0), ("wrn_28_2", 25)]
+)
+def test_folded_batch_norms_change_rounding_only(name: str, left: int) -> None:
+    network = build(replace(SMALL, name=name))
+    for norm in batch_norms(network):
+        for values in (norm.running_mean, norm.running_var, norm.weight, norm.bias):
+            values.data.uniform_(0.5, 1.5)
+    images = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
+    before = network.eval()(images)
+    fold_batch_norms(network)
+    torch.testing.assert_close(network(images), before, rtol=1e-4, atol=1e-4)
+    assert len(batch_norms(network)) == left
 
 
 def test_torchvision_names_are_those_torchvision_builds() -> None:
