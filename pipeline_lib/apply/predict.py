@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 import torch
 
+from pipeline_lib.apply.folding import fold_batch_norms
 from pipeline_lib.apply.table import PREDICTIONS, Top, likeliest, predictions
 from pipeline_lib.artifacts import publish_rows
 from pipeline_lib.datasets.decoding import MAX_SIDE, Target, cores, decoding
@@ -22,7 +23,6 @@ from pipeline_lib.datasets.progress import progress
 from pipeline_lib.errors import UserError
 from pipeline_lib.free_memory import enough_memory
 from pipeline_lib.models.description import read_description
-from pipeline_lib.models.folding import fold_batch_norms
 from pipeline_lib.models.predictor import load_predictor
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
+from pipeline_lib.apply.folding import fold_batch_norms
 from pipeline_lib.errors import UserError
 from pipeline_lib.models.batch_norm import batch_norms
 from pipeline_lib.models.build import Architecture, build
-from pipeline_lib.models.folding import fold_batch_norms
 from pipeline_lib.models.predictor import Predictor, load_predictor, save_predictor
 from pipeline_lib.models.torchvision_models import AveragePool
 from pipeline_lib.params.model_names import OWN_MODELS, check_model_name, torchvision_classifiers
