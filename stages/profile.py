@@ -16,6 +16,7 @@ def profile(steps: Steps = 20, output: Output = None) -> None:
 
     Prints milliseconds of data, augmentation, forward pass, backward pass and optimizer, images per second, and
     the floor: what the convolutions and matrix products of the step take at the device's measured best.
+    On a GPU the kernels are launched one by one; a training that records its steps (train.gpu_steps) is faster.
     """
     from pipeline_lib.params.load import load
     from pipeline_lib.training.determinism import deterministic_torch, pin_processor

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from pipeline_lib.params.load import load
 from pipeline_lib.training.determinism import deterministic_torch, pin_processor
-from pipeline_lib.training.launch import launch, one_voice, rank_here, wanted
+from pipeline_lib.training.launch import (
+    launch,
+    leaving_at_once,
+    one_voice,
+    rank_here,
+    wanted,
+)
 from stages.cli import run, say
 
 
@@ -26,4 +32,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    with leaving_at_once():
+        run(main)

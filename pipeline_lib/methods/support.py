@@ -8,7 +8,7 @@ import torch
 
 from pipeline_lib.errors import UserError, listed
 from pipeline_lib.methods.base import Method, labeled_images
-from pipeline_lib.models.predictor import Predictor, SoftNeighbours
+from pipeline_lib.models.predictor import Predictor, SoftNeighbours, in_passes
 from pipeline_lib.models.projection import headless, projected_width, projection_head
 from pipeline_lib.records import Problem, Stream
 
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from pipeline_lib.models.classifier import Classifier
     from pipeline_lib.params import methods as params
-
-CHUNK = 1024  # images embedded at a time for the predictor
 
 
 class SupportMethod(Method):
@@ -99,7 +97,7 @@ class SupportMethod(Method):
         """Soft nearest neighbours among all labeled images as they are, embedded by the current weights."""
         training = self.training
         self.eval()
-        chunks = self.support_images_NCHW.split(CHUNK)
+        chunks = in_passes(self.support_images_NCHW)
         support_ND = torch.cat([self.embed(images).float() for images in chunks])
         self.train(training)
         return SoftNeighbours(

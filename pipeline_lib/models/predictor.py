@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 WEIGHTS = "predictor.safetensors"
 SNAPSHOTS = "snapshots"
+FEWEST, MOST = 8, 1024  # images at a time
+PIXELS = MOST * 64 * 64
 
 
 class Predictor(nn.Module):
@@ -135,6 +137,12 @@ class ProjectedSoftmax(Predictor):
     def classify(self, embedding_BD: Tensor) -> Tensor:
         """Probabilities (B, K) of what was embedded."""
         return torch.softmax(self.linear(embedding_BD).float(), dim=1)
+
+
+def in_passes(images_NCHW: Tensor) -> tuple[Tensor, ...]:
+    """Cut images into batches to predict; of large ones they are fewer, since the memory of a pass goes with pixels."""
+    height, width = images_NCHW.shape[2:]
+    return torch.split(images_NCHW, max(FEWEST, min(MOST, PIXELS // (height * width))))
 
 
 def predictor_like(architecture: Architecture, description: Mapping[str, Any]) -> Predictor:

@@ -69,9 +69,11 @@ class Shared:
         own = mine_ND.unflatten(0, (self.groups, sizes[self.ranks.rank]))
         padded = own.new_zeros(self.groups, max(sizes), *own.shape[2:])
         padded[:, : own.shape[1]] = own
-        parts = [torch.empty_like(padded) for _ in sizes]
-        dist.all_gather(parts, padded)
-        whole_GMD = torch.cat([p[:, :s] for p, s in zip(parts, sizes, strict=True)], dim=1)
+        parts = padded.new_empty(self.ranks.count * self.groups, *padded.shape[1:])
+        # One operation for NCCL, where a list of parts is one for each rank.
+        dist.all_gather_into_tensor(parts, padded)
+        of_ranks = parts.unflatten(0, (self.ranks.count, self.groups))
+        whole_GMD = torch.cat([p[:, :s] for p, s in zip(of_ranks, sizes, strict=True)], dim=1)
         return whole_GMD.flatten(0, 1)
 
 

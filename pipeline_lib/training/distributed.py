@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed as dist
 
-from pipeline_lib.errors import UserError
+from pipeline_lib.errors import UserError, in_one_line
 from pipeline_lib.models.classifier import Classifier
 from pipeline_lib.models.ranks import Ranks, add_gradients
-from pipeline_lib.training.launch import LOCAL_RANK, RANK, rank_here
+from pipeline_lib.training.launch import LOCAL_RANK, PATIENCE, RANK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from torch import Tensor, nn
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 @contextlib.contextmanager
 def met(device: torch.device) -> Iterator[Ranks | None]:
     """Within, this process has met the others that torchrun has started; None where it is alone.
+
+    Only a good end is said to the others: over NCCL all have to take part in that, and those that wait for one
+    that has failed never would (see `launch.leaving_at_once`).
 
     Raises:
         UserError: Another one has ended before its time, which is not this one's mistake.
@@ -38,23 +42,27 @@ def met(device: torch.device) -> Iterator[Ranks | None]:
     except RuntimeError as error:
         if not _lost(error):
             raise
-        msg = f"train: rank {rank_here()}: another process of this training has ended"
+        time.sleep(
+            PATIENCE
+        )  # the launcher ends this one meanwhile, and says why that one has ended
+        msg = f"train: another process of this training has ended ({in_one_line(error)})"
         raise UserError(msg) from error
-    finally:
-        dist.destroy_process_group()
+    dist.destroy_process_group()
 
 
 def _lost(error: RuntimeError) -> bool:
-    """Whether an error says that another process could not be reached."""
-    words = ("connection", "peer", "gloo", "nccl", "socket")
-    return isinstance(error, dist.DistError) or any(word in str(error).lower() for word in words)
+    """Whether an error says that another process is gone: those of gloo, of torch's store, and of NCCL."""
+    words = ("connection closed", "connection reset", "broken pipe", "remote process exited")
+    return isinstance(error, dist.DistNetworkError) or any(
+        word in str(error).lower() for word in words
+    )
 
 
-def largest(number: int) -> int:
-    """The largest of a number of every rank."""
-    value = torch.tensor(number)
-    dist.all_reduce(value, dist.ReduceOp.MAX)
-    return int(value)
+def largest(numbers: Sequence[int]) -> list[int]:
+    """The largest that any rank has, of each number."""
+    values = torch.tensor(numbers)
+    dist.all_reduce(values, dist.ReduceOp.MAX)
+    return list(map(int, values))
 
 
 def from_first(load: Callable[[], bytes], ranks: Ranks) -> bytes:
@@ -97,7 +105,7 @@ def stop_if_apart(state: dict[str, Tensor], ranks: Ranks) -> None:
     Raises:
         UserError: They differ, which no rounding explains: every rank computes the same.
     """
-    sums = torch.stack([value.double().sum().cpu() for value in state.values()])
+    sums = torch.stack([value.sum(dtype=torch.float64) for value in state.values()]).cpu()
     parts = [torch.empty_like(sums) for _ in range(ranks.count)]
     dist.all_gather(parts, sums)
     names = [

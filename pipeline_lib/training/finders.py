@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pipeline_lib.training.pool import Pool
 
 STEPS_PER_EPOCH = 20  # that the labeled images should give, at least roughly
+STEP_SHARE = 0.8  # of the memory of a GPU, that a step may take
 LOWEST_RATE, HIGHEST_RATE, RATES = 1e-6, 10.0, 100
 SMOOTHING = 0.9
 DIVERGED = 4.0  # times the best smoothed loss: the test ends
@@ -123,14 +124,20 @@ def batch_for(images: int, search: Search) -> int:
 
 
 def _fits(method: Method, batch_size: int, pool: Pool, train: Train, seed: int) -> bool:
-    """Whether a step of the phase that sees most images fits in the memory of the GPU."""
+    """Whether a step of the phase that sees most images fits in the memory of the GPU, and leaves some of it.
+
+    Evaluations need memory too, while that of a recorded step stays taken.
+    """
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    most = STEP_SHARE * (torch.cuda.mem_get_info()[0] + torch.cuda.memory_allocated())
     try:
         _try_largest_step(method, batch_size, pool, train, seed)
     except torch.OutOfMemoryError:
         return False
     finally:
         torch.cuda.empty_cache()
-    return True
+    return torch.cuda.max_memory_allocated() <= most
 
 
 def _try_largest_step(method: Method, batch_size: int, pool: Pool, train: Train, seed: int) -> None:

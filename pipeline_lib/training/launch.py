@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 import uuid
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 RANK = "RANK"  # torchrun's names of environment variables
 LOCAL_RANK = "LOCAL_RANK"
-PATIENCE = 10  # s, in which rank 0 says what it says for all
+PATIENCE = 10  # s, in which another rank, or the launcher, says what has gone wrong
 MODULE = "stages.train"
 SEVERAL = "PET_NNODES"  # torchrun's name for how many machines there are
 GO_ON = "run the same command again to go on from the last saved state"
@@ -55,6 +56,25 @@ def one_voice() -> Iterator[None]:
             msg = f"rank {rank_here()}: {error}"
             raise UserError(msg) from error
         raise
+
+
+@contextlib.contextmanager
+def leaving_at_once() -> Iterator[None]:
+    """Let a rank that has failed end without a word to the others, which torch would say on its way out.
+
+    Over NCCL it would wait there for those that wait for it, and the launcher would not hear that it has failed.
+    """
+    try:
+        yield
+    except BaseException as error:
+        code = error.code if isinstance(error, SystemExit) else 1
+        if RANK not in os.environ or not code:
+            raise
+        if not isinstance(error, SystemExit):
+            traceback.print_exc()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else 1)
 
 
 def wanted(train: Train) -> int:

@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from pipeline_lib.training.progress import TrainingProgress
     from pipeline_lib.training.resume import Slot
 
-CHECK_SECONDS = 5.0  # between looks for a loss that is not finite: each waits for the device
 REFRESHING_BATCHES = 50  # over which batch statistics are measured anew
 
 
@@ -137,7 +136,9 @@ class Trainer:
         """
         self.say = progress.say
         with own_stream(self.pool.device):
-            return self._run(progress)
+            record = self._run(progress)
+        self.advance = self._advance  # a recorded step keeps the memory that it works in
+        return record
 
     def _run(self, progress: TrainingProgress) -> Record:
         self.method.train()
@@ -164,7 +165,6 @@ class Trainer:
     def _run_phase(self, progress: TrainingProgress) -> str:
         """Take the steps of the current phase; says why it ended."""
         period = self.phase.evaluate_every or self.train.evaluate_every * self.steps_per_epoch
-        checked_at = time.monotonic()
         while self.clock.step < self.phase.steps:
             self.step()
             progress.step(self.done)
@@ -175,29 +175,29 @@ class Trainer:
                 why = self._judge(self._evaluate(progress), progress)
                 if why:
                     return why
-            elif time.monotonic() - checked_at >= CHECK_SECONDS:
-                self._stop_if_broken()
-                checked_at = time.monotonic()
             if not last:
-                self._save_if_due()
+                self._do_what_is_due()
         return f"all of its {self.phase.steps} steps"
 
-    def _save_if_due(self) -> None:
-        """Save the resume state from time to time, and before the process is ended.
+    def _do_what_is_due(self) -> None:
+        """From time to time look for numbers that are not finite, and save the resume state; also before the end.
 
         Raises:
-            InterruptedRunError: It is to be ended.
+            UserError: See `_stop_if_broken`.
+            InterruptedRunError: The process is to be ended.
         """
-        by = self.saving.to_be_ended()
-        if self.saving.ours and (by or self.saving.due(self.done)):
+        due = self.saving.due(self.done)
+        if due.look:
+            self._stop_if_broken()
+        if due.save and self.saving.ours:
             with self.saving.timed():
                 self.save()
-        if by:
+        if due.end:
             msg = (
-                f"train: {by.name} after step {self.done} of {self.most_steps}; the state is saved in "
+                f"train: {due.end.name} after step {self.done} of {self.most_steps}; the state is saved in "
                 f"{self.slot.folder}: run the same command again to go on"
             )
-            raise InterruptedRunError(msg, by)
+            raise InterruptedRunError(msg, due.end)
 
     def step(self) -> None:
         """Take the next step of the phase."""
@@ -324,6 +324,5 @@ class Trainer:
         stop_if_broken(bad_step, self.done, self.method.parameters(), measures, rate_at)
 
     def save(self) -> None:
-        """Write the resume state."""
-        self._stop_if_broken()
+        """Write the resume state; `_stop_if_broken` has seen that it is worth it."""
         self.slot.save(self.done, *state(self))

@@ -19,6 +19,7 @@ from pipeline_lib.artifacts import publish_json, publish_table, publish_text
 from pipeline_lib.losses.common import restrict
 from pipeline_lib.models.predictor import (
     SNAPSHOTS,
+    in_passes,
     predictor_like,
     save_predictor,
 )
@@ -43,7 +44,6 @@ PHASES = Path("reports/train/phases.json")
 ENVIRONMENT = Path("reports/environment.json")
 HEAD = ("epoch", "step", "phase", "learning_rate", "loss")  # the first columns of the history
 PLOTTED = "val_loss"  # by dvc.yaml; validation images that tell nothing have none
-BATCH = 1024
 
 
 def publish_training(
@@ -128,7 +128,7 @@ def _final_labels(trainer: Trainer, architecture: Architecture) -> Tensor:
     with torch.random.fork_rng(devices=[]):
         predictor = predictor_like(architecture, record.kept.description).to(pool.device).eval()
     predictor.load_state_dict(record.kept.weights)
-    batches = pool.images_NCHW.split(BATCH)
+    batches = in_passes(pool.images_NCHW)
     p_NK = torch.cat([predictor(images_BCHW.to(pool.device)) for images_BCHW in batches])
     return restrict(p_NK, pool.candidates_NK).cpu()
 

@@ -76,7 +76,10 @@ class Replayed:
             self.replay = self.record(lambda: self.step(batch, drawn))
         except RuntimeError as error:
             self.plain_steps, self.slots = float("inf"), []
-            self.say(f"steps are launched kernel by kernel: {str(error).strip().splitlines()[0]}")
+            cause = (
+                error.__context__ or error
+            )  # of a recording that is broken off, the end fails too
+            self.say(f"steps are launched kernel by kernel: {str(cause).strip().splitlines()[0]}")
 
 
 def _places(batch: Batch) -> Batch:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from pipeline_lib.errors import UserError
+from pipeline_lib.models.predictor import in_passes
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from pipeline_lib.params.sections import Selection
 
 Rule = Literal["val_accuracy", "covering_rate", "approximated_accuracy", "last"]
-BATCH = 1024
 SMALLEST_PROBABILITY = 1e-12  # keeps the logarithm finite
 
 
@@ -87,7 +87,7 @@ def validate(predictor: nn.Module, validation: Validation) -> Verdict | None:
         return None
     predictor.eval()
     y_MK = validation.candidates_MK
-    batches = validation.images_MCHW.split(BATCH)
+    batches = in_passes(validation.images_MCHW)
     p_MK = torch.cat([predictor(images_BCHW.to(y_MK.device)) for images_BCHW in batches])
     labels_M = p_MK.argmax(dim=1)
     return Verdict(_measure(p_MK, y_MK), labels_M.to(torch.int16).cpu())

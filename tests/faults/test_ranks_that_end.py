@@ -16,8 +16,16 @@ import numpy as np
 import polars as pl
 import psutil
 import pytest
+import torch
+import torch.distributed as dist
 
 from pipeline_lib.cells.workspace import as_yaml
+from pipeline_lib.errors import UserError
+from pipeline_lib.models.ranks import Ranks
+from pipeline_lib.params.sections import Train
+from pipeline_lib.training import distributed, saving
+from pipeline_lib.training.interruption import Interruption
+from pipeline_lib.training.saving import Due, Saving
 from tests import toy_training
 from tests.signals import as_at_a_terminal
 
@@ -30,9 +38,9 @@ ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "DVC_STAGE"} | {"PYTH
 pytestmark = pytest.mark.timeout(240)
 
 
-def write(folder: Path, devices: int, epochs: int) -> None:
+def write(folder: Path, devices: int, epochs: int, **changes: object) -> None:
     params = toy_training.params(
-        "fixmatch", devices=devices, epochs=epochs, checkpoint_steps=3, keep_last=0
+        "fixmatch", devices=devices, epochs=epochs, checkpoint_steps=3, keep_last=0, **changes
     )
     (folder / "params.yaml").write_text(as_yaml(params.model_dump()))
 
@@ -97,6 +105,100 @@ def test_all_end_with_one_and_one_process_goes_on(folder: Path) -> None:
     assert "resuming after step" in training.said
     training.process.send_signal(signal.SIGINT)
     assert training.ended({}) == 128 + signal.SIGINT
+
+
+def test_a_broken_number_is_said_once(folder: Path) -> None:
+    write(folder, 2, 2000, learning_rate=1e30, clip_gradient=None, evaluate_every=1000)
+    done = subprocess.run(
+        COMMAND, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=SECONDS
+    )
+    assert done.returncode == 1
+    broken, failed = done.stderr.splitlines()
+    assert re.match(r"train: (the loss|a weight) (of|after) step \d+ is not finite", broken)
+    assert failed == "train: rank 0 has failed (exit code 1), and all were stopped; see above"
+
+
+class TestRanksWithClocksOfTheirOwn:
+    """Two ranks, one of which has looked for broken numbers long ago, and the other just now."""
+
+    def saving(self, rank: int, ago: float) -> Saving:
+        train = Train.model_validate(toy_training.params("fixmatch").train.model_dump())
+        made = Saving(train, Interruption(), Ranks(rank, 2))
+        made.looked = made.last = time.monotonic() - ago
+        return made
+
+    @pytest.mark.parametrize("late", [0, 1])
+    def test_both_look_and_only_the_first_asks_for_saves(
+        self, late: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ranks = [self.saving(rank, 1e4 if rank == late else 0) for rank in range(2)]
+        asked: list[list[int]] = []
+        monkeypatch.setattr(saving, "largest", lambda wanted: asked.append(wanted) or wanted)
+        for each in ranks:
+            each.due(1)
+        answer = [max(pair) for pair in zip(*asked, strict=True)]
+        assert answer == [True, late == 0, 0]
+        monkeypatch.setattr(saving, "largest", lambda _: answer)
+        assert {each.due(2) for each in ranks} == {Due(look=True, save=late == 0, end=None)}
+
+
+def test_a_rank_that_fails_leaves_without_a_farewell(tmp_path: Path) -> None:
+    """Which stands here for what NCCL does at a normal end: wait for the others."""
+    script = """
+import atexit, sys, time
+from pipeline_lib.training.launch import leaving_at_once
+atexit.register(time.sleep, 60)
+with leaving_at_once():
+    print("said")
+    {}
+"""
+    for end, code, said in (("sys.exit(3)", 3, ""), ("1 / 0", 1, "ZeroDivisionError")):
+        started = time.monotonic()
+        done = subprocess.run(
+            [sys.executable, "-c", script.format(end)],
+            env=ENVIRONMENT | {"RANK": "1"},
+            capture_output=True,
+            text=True,
+        )
+        assert time.monotonic() - started < AT_ONCE
+        assert (done.returncode, done.stdout) == (code, "said\n")
+        assert said in done.stderr
+
+
+class TestMeeting:
+    """`met` with a stand-in for the meeting itself."""
+
+    @pytest.fixture(autouse=True)
+    def ended(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        ended: list[str] = []
+        monkeypatch.setenv("RANK", "1")
+        monkeypatch.setattr(distributed, "PATIENCE", 0)
+        monkeypatch.setattr(dist, "init_process_group", lambda _: None)
+        monkeypatch.setattr(dist, "get_rank", lambda: 1)
+        monkeypatch.setattr(dist, "get_world_size", lambda: 2)
+        monkeypatch.setattr(dist, "destroy_process_group", lambda: ended.append("well"))
+        return ended
+
+    def test_only_a_good_end_is_said_to_the_others(self, ended: list[str]) -> None:
+        with distributed.met(torch.device("cpu")) as ranks:
+            assert ranks == Ranks(1, 2)
+        assert ended == ["well"]
+
+    @pytest.mark.parametrize(
+        ("error", "raised", "words"),
+        [
+            (RuntimeError("Connection closed by peer [::1]:5"), UserError, "has ended .*::1"),
+            (dist.DistNetworkError("The client socket has timed out"), UserError, "has ended"),
+            (dist.DistBackendError("NCCL error: Duplicate GPU"), RuntimeError, "Duplicate GPU"),
+            (UserError("the disk is full"), UserError, "^the disk is full"),
+        ],
+    )
+    def test_another_process_is_blamed_only_where_it_is_gone(
+        self, error: Exception, raised: type[Exception], words: str, ended: list[str]
+    ) -> None:
+        with pytest.raises(raised, match=words), distributed.met(torch.device("cpu")):
+            raise error
+        assert not ended
 
 
 @pytest.mark.slow

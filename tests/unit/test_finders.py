@@ -127,7 +127,7 @@ def test_the_batch_stays_below_the_largest() -> None:
 
 
 class FullGpu:
-    """Stands for a GPU whose memory ends above so many labeled images per step."""
+    """Stands for a GPU whose memory ends above so many labeled images per step; each takes a byte."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
         self.tried: list[tuple[str, int]] = []
@@ -135,6 +135,10 @@ class FullGpu:
         monkeypatch.setattr(finders, "take_step", self.take_step)
         monkeypatch.setattr(Pool, "batch", lambda *_: None)
         monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+        monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: None)
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (limit - 1, 2 * limit))
+        monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: 1)
+        monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: self.tried[-1][1])
 
     def take_step(self, method: Method, *_: object) -> None:
         self.tried.append((method.phase, method.batch_size))
@@ -160,6 +164,10 @@ def test_doubling_ends_where_a_step_of_the_largest_phase_does_not_fit(
     assert gpu.tried == [("semi_supervised", size) for size in (16, 32, 64)]
     assert found.batch_size == 32
     assert found.reasons["batch_size"] == "32: twice as many do not fit in the memory of the GPU"
+
+
+def test_a_step_leaves_memory_for_evaluations(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert FullGpu(monkeypatch, limit=39).find().found.batch_size == 16  # 32 are over 0.8 of 39
 
 
 def test_doubling_ends_where_an_epoch_keeps_twenty_steps(monkeypatch: pytest.MonkeyPatch) -> None:

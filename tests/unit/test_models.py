@@ -11,7 +11,7 @@ from pipeline_lib.apply.folding import fold_batch_norms
 from pipeline_lib.errors import UserError
 from pipeline_lib.models.batch_norm import batch_norms
 from pipeline_lib.models.build import Architecture, build
-from pipeline_lib.models.predictor import Predictor, load_predictor, save_predictor
+from pipeline_lib.models.predictor import Predictor, in_passes, load_predictor, save_predictor
 from pipeline_lib.models.torchvision_models import AveragePool
 from pipeline_lib.params.model_names import OWN_MODELS, check_model_name, torchvision_classifiers
 from pipeline_lib.rng import seeded_layers
@@ -169,6 +169,14 @@ def test_folded_batch_norms_change_rounding_only(name: str, left: int) -> None:
     fold_batch_norms(network)
     torch.testing.assert_close(network(images), before, rtol=1e-4, atol=1e-4)
     assert len(batch_norms(network)) == left
+
+
+@pytest.mark.parametrize(("side", "size"), [(8, 1024), (64, 1024), (224, 83), (1024, 8)])
+def test_large_images_are_predicted_fewer_at_a_time(side: int, size: int) -> None:
+    images = torch.empty(2050, 1, side, side, dtype=torch.uint8, device="meta")
+    parts = in_passes(images)
+    assert len(parts[0]) == size
+    assert sum(map(len, parts)) == 2050
 
 
 def test_torchvision_names_are_those_torchvision_builds() -> None:
