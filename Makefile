@@ -12,7 +12,7 @@ help:
 	@echo "make compare JOBS=2   run what is missing of the comparison, then open reports/compare/index.html"
 	@echo "make push    send all outputs to the remote of DVC"
 	@echo "make pull    fetch them"
-	@echo "make test    linters, types, layers and the whole test suite"
+	@echo "make test    linters, types, layers, and all tests but those that take minutes or a GPU"
 	@echo "make audit   known holes in the pinned packages, and licences"
 	@echo "make soak    what make test leaves out: hundreds of kills, thousands of broken inputs, another processor (hours)"
 

@@ -252,6 +252,10 @@ def markdown(recipes: Mapping[str, Recipe]) -> str:
         "Written by `python -m stages.app recipe list --markdown > docs/reference/recipes.md` from the files",
         "in `recipes/`. What they are for: [how to use recipes](../how-to/recipes.md).",
         "",
+        "EFLOP: 10^18 floating-point operations; GMAC: 10^9 multiplications with an addition. USB and TorchSSL: code bases for",
+        "few labels with tables of their own; WSC (ICML 2025) and DMIS: papers with tables that are quoted; RCR: their name for",
+        "CR-DPLL; GLWS: a code base for weak labels.",
+        "",
     ]
     rows: list[Sequence[str]] = [("recipe", "what", "to reach", "cost"), ("---",) * 4]
     rows += [(f"`{name}`", r.title, r.target, r.cost) for name, r in recipes.items()]

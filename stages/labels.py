@@ -22,7 +22,11 @@ Table = Annotated[Path, typer.Option("-o", "--output", help="The table to write,
 From = Annotated[Source, typer.Option("--from", help="Which program it was.")]
 Control = Annotated[str | None, typer.Option(help="Which choices, if the project has several.")]
 Earlier = Annotated[
-    Path | None, typer.Option("--add-to", help="An earlier table, whose labels are kept.")
+    Path | None,
+    typer.Option(
+        "--add-to",
+        help="An earlier table, to add the answers to in its form; its candidates are replaced.",
+    ),
 ]
 Strip = Annotated[str, typer.Option(help="What to leave out at the beginning of the paths.")]
 

@@ -182,7 +182,9 @@ class Train(Section):
     ema_decay: float = Field(ge=0, lt=1)
     """Evaluate an exponential moving average of the weights; 0 = the weights themselves."""
     select: Selection
-    """Which epoch's weights are kept, judged on the validation images only."""
+    """Which epoch's weights are kept, judged on the validation images only. `covering_rate`: how often the predicted
+    class is a candidate; `approximated_accuracy`: the same, each weighed by the class's share of the probability on
+    the candidates; `auto`: the first of `val_accuracy`, `covering_rate`, `last` that the labels allow."""
     keep_last: int = Field(ge=0)
     """Last evaluations whose weights are kept too: their median test accuracy is reported (MixMatch: 20)."""
     collapse: float = Field(ge=0, lt=1)
