@@ -22,7 +22,7 @@ from pipeline_lib.artifacts import publish_text
 from pipeline_lib.errors import UserError
 from pipeline_lib.overlay import flatten, is_section, overlay
 from pipeline_lib.params.load import check, load, read_yaml
-from pipeline_lib.params.section import Section
+from pipeline_lib.params.sections import Section
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -9,7 +9,7 @@ from pydantic import Field, StringConstraints, ValidationError, field_validator,
 from pipeline_lib.artifacts import read_json
 from pipeline_lib.errors import UserError, in_one_line
 from pipeline_lib.params.model_names import check_model_name
-from pipeline_lib.params.section import Section
+from pipeline_lib.params.sections import Section
 
 if TYPE_CHECKING:
     from pathlib import Path

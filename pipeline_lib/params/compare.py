@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from pipeline_lib.errors import did_you_mean
 from pipeline_lib.params.methods import KINDS
-from pipeline_lib.params.section import Section
+from pipeline_lib.params.sections import Section
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,8 +13,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from pipeline_lib.errors import UserError, closest, did_you_mean, in_one_line
 from pipeline_lib.params.compare import Compare
 from pipeline_lib.params.methods import Methods
-from pipeline_lib.params.section import Section
-from pipeline_lib.params.sections import Data, Evaluate, Model, Report, Train
+from pipeline_lib.params.sections import Data, Evaluate, Model, Report, Section, Train
 from pipeline_lib.params.split import Split
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from pipeline_lib.params.section import Section
+from pipeline_lib.params.sections import Section
 from pipeline_lib.records import Kind
 
 

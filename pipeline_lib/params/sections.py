@@ -1,4 +1,4 @@
-"""The sections of params.yaml that do not depend on the method."""
+"""What a section of params.yaml is, and those that do not depend on the method."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
+    BaseModel,
     BeforeValidator,
+    ConfigDict,
     Field,
     WithJsonSchema,
     field_validator,
@@ -16,9 +18,25 @@ from pydantic import (
 
 from pipeline_lib.params.model_names import check_model_name
 from pipeline_lib.params.policy_names import POLICY_SCHEMA, check_policy_name
-from pipeline_lib.params.section import Section
 
 MOST_PROCESSES = 4096
+
+
+class Section(BaseModel):
+    """A section of params.yaml: strict types, no unknown keys, no NaN, and no defaults.
+
+    There are no defaults on purpose: params.yaml names every knob, so what ran is what it says, and
+    dvc.lock records it.
+    """
+
+    model_config = ConfigDict(
+        strict=True,
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        protected_namespaces=(),
+    )
 
 
 def _devices(given: object) -> object:

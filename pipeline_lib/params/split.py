@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline_lib.params.section import Section
+from pipeline_lib.params.sections import Section
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
