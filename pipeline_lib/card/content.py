@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from pipeline_lib.artifacts import recorded_sha256
-from pipeline_lib.evaluation.intervals import wilson_95
+from pipeline_lib.metrics import wilson_95
 from pipeline_lib.models.description import DESCRIPTION, read_description
 from pipeline_lib.report.facts import supervision
 from pipeline_lib.report.labels import protocol_words

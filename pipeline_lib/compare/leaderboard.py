@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pipeline_lib.errors import UserError
-from pipeline_lib.evaluation.intervals import wilson_95
+from pipeline_lib.metrics import wilson_95
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

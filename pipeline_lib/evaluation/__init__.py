@@ -1,1 +1,1 @@
-"""Metrics and intervals, and what became of the training labels."""
+"""How good a predictor is, and what became of the training labels."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-    from pipeline_lib.evaluation.metrics import Floats, Integers
+    from pipeline_lib.metrics import Floats, Integers
 
 MOST_TEST, MOST_SUPPORT = 1000, 250  # points; more hide one another, and make a large file
 DECIMALS = 4  # of a coordinate; a picture needs no more

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline_lib import metrics
 from pipeline_lib.artifacts import publish_json, read_json, read_table
 from pipeline_lib.errors import UserError
-from pipeline_lib.evaluation import labels, metrics, tables
+from pipeline_lib.evaluation import labels, tables
 from pipeline_lib.evaluation.embedding import embedding
-from pipeline_lib.evaluation.intervals import wilson_95
 from pipeline_lib.evaluation.predict import predict
 from pipeline_lib.evaluation.snapshots import snapshot_accuracies
 from pipeline_lib.models.description import DESCRIPTION, read_description
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     import torch
 
-    from pipeline_lib.evaluation.metrics import Floats, Integers
     from pipeline_lib.memory import ImageMemory
+    from pipeline_lib.metrics import Floats, Integers
     from pipeline_lib.params.sections import Evaluate
 
 
@@ -149,7 +149,9 @@ def _test(
     top = metrics.top_accuracy(probabilities_NK, labels_N)
     return {
         "accuracy": metrics.accuracy(probabilities_NK, labels_N),
-        "accuracy_ci95": list(wilson_95(int((predicted_N == labels_N).sum()), len(labels_N))),
+        "accuracy_ci95": list(
+            metrics.wilson_95(int((predicted_N == labels_N).sum()), len(labels_N))
+        ),
         # among five classes or fewer, the first five are all of them
         **({"top5_accuracy": top} if len(classes) > metrics.TOP else {}),
         "balanced_accuracy": metrics.balanced_accuracy(scores),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from typing import TYPE_CHECKING, Any
 
-from pipeline_lib.evaluation import metrics
+from pipeline_lib import metrics
 from pipeline_lib.evaluation.predict import predict
 from pipeline_lib.models.description import read_description
 from pipeline_lib.models.predictor import load_snapshot
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from pipeline_lib.evaluation.metrics import Integers
+    from pipeline_lib.metrics import Integers
 
 
 def snapshot_accuracies(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from pipeline_lib.evaluation.metrics import CalibrationBin, ClassScores, Floats, Integers
+    from pipeline_lib.metrics import CalibrationBin, ClassScores, Floats, Integers
 
 DIGITS = 6  # beyond them, sums of floats differ between processors
 BETWEEN_CANDIDATES = "|"  # as in the tables that data.table reads

@@ -8,6 +8,7 @@ import polars as pl
 from matplotlib.ticker import MaxNLocator
 
 from pipeline_lib.figures import style
+from pipeline_lib.metrics import CalibrationBin, expected_calibration_error
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,11 +41,9 @@ def data(calibration: pl.DataFrame) -> pl.DataFrame:
 
 
 def calibration_error(frame: pl.DataFrame) -> float:
-    """Expected calibration error of the bins, in [0, 1] (Guo et al., equation 3)."""
-    filled = frame.filter(pl.col("count") > 0)
-    rows = filled.select("count", "accuracy", "mean_confidence").iter_rows()
-    gaps = [count * abs(accuracy - confidence) for count, accuracy, confidence in rows]
-    return float(sum(gaps) / filled["count"].sum())
+    """Expected calibration error of the bins, in [0, 1]."""
+    bins = [CalibrationBin(number, *row) for number, row in enumerate(frame.iter_rows())]
+    return expected_calibration_error(bins)
 
 
 def draw(frame: pl.DataFrame, theme: style.Theme) -> Figure:

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn import metrics as sk
 
-from pipeline_lib.evaluation import metrics
-from pipeline_lib.evaluation.intervals import wilson_95
+from pipeline_lib import metrics
 
 few = settings(max_examples=40)
 
@@ -140,6 +139,6 @@ def test_every_metric_is_finite_and_in_its_range(case) -> None:
 def test_wilson_is_scipys(data, trials) -> None:
     successes = data.draw(st.integers(0, trials))
     expected = binomtest(successes, trials).proportion_ci(0.95, method="wilson")
-    low, high = wilson_95(successes, trials)
+    low, high = metrics.wilson_95(successes, trials)
     assert (low, high) == pytest.approx((expected.low, expected.high), abs=1e-12)
     assert 0 <= low <= successes / trials <= high <= 1

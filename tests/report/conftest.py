@@ -10,10 +10,10 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from pipeline_lib import metrics
 from pipeline_lib.artifacts import publish_bytes, publish_json, publish_table, publish_text
 from pipeline_lib.card.write import write_card
-from pipeline_lib.evaluation import metrics, tables
-from pipeline_lib.evaluation.intervals import wilson_95
+from pipeline_lib.evaluation import tables
 from pipeline_lib.models.description import SCHEMA_VERSION
 from pipeline_lib.params.load import load
 from pipeline_lib.report.build import build_report
@@ -391,7 +391,7 @@ def _write_test(
     top = metrics.top_accuracy(probabilities_NK, truth_N)
     return {
         "accuracy": right / len(truth_N),
-        "accuracy_ci95": list(wilson_95(right, len(truth_N))),
+        "accuracy_ci95": list(metrics.wilson_95(right, len(truth_N))),
         **({"top5_accuracy": top} if size > metrics.TOP else {}),
         "balanced_accuracy": metrics.balanced_accuracy(scores),
         "macro_f1": metrics.macro_f1(scores),

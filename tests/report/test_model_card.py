@@ -11,7 +11,7 @@ from pipeline_lib.artifacts import publish_text, sha256
 from pipeline_lib.card.content import limits, weakest
 from pipeline_lib.card.write import as_markdown, plain
 from pipeline_lib.errors import UserError
-from pipeline_lib.evaluation.intervals import wilson_95
+from pipeline_lib.metrics import wilson_95
 from tests.report.conftest import HOSTILE
 
 

@@ -7,8 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from pipeline_lib.evaluation import metrics
-from pipeline_lib.evaluation.intervals import wilson_95
+from pipeline_lib import metrics
 
 # Three images, three classes: right and sure, wrong and sure, right and unsure.
 P = np.array([[0.8, 0.1, 0.1], [0.7, 0.2, 0.1], [0.3, 0.4, 0.3]])
@@ -79,10 +78,10 @@ def test_equal_probabilities_go_to_the_lower_class() -> None:
     [(0, 10, 0, 0.2775), (10, 10, 0.7225, 1), (5, 10, 0.2366, 0.7634), (900, 1000, 0.8798, 0.9171)],
 )
 def test_wilson_interval(right, images, low, high) -> None:
-    assert wilson_95(right, images) == pytest.approx((low, high), abs=1e-4)
+    assert metrics.wilson_95(right, images) == pytest.approx((low, high), abs=1e-4)
 
 
 @pytest.mark.parametrize(("right", "images"), [(0, 0), (-1, 3), (4, 3)])
 def test_no_interval_without_images(right, images) -> None:
     with pytest.raises(ValueError, match="no such share"):
-        wilson_95(right, images)
+        metrics.wilson_95(right, images)

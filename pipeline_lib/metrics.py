@@ -1,5 +1,6 @@
-"""What is measured on the test images. Pure NumPy in float64; docs/explanation/metrics.md says why.
+"""What is measured on the test images, and how sure it is. docs/explanation/metrics.md says why.
 
+NumPy in float64 and closed forms: importing scipy would take longer than the evaluation.
 Shape suffixes: N images, K classes, M calibration bins. In every function `probabilities_NK` holds one
 distribution over the classes per image, and `labels_N` its true class, an integer in [0, K).
 The predicted class is the most probable one, the lowest-numbered of equally probable ones.
@@ -7,6 +8,7 @@ The predicted class is the most probable one, the lowest-numbered of equally pro
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 TOP = 5
 # What float32 shows as zero counts as its smallest normal number: nll stays finite, at most 87.4.
 SMALLEST_PROBABILITY = float(np.finfo(np.float32).tiny)
+# 97.5 % quantile of the standard normal distribution, for two-sided 95 % intervals.
+Z_95 = 1.959963984540054
 
 
 def predicted_classes(probabilities_NK: Floats) -> Integers:
@@ -32,6 +36,31 @@ def predicted_classes(probabilities_NK: Floats) -> Integers:
 def accuracy(probabilities_NK: Floats, labels_N: Integers) -> float:
     """Share of the images whose most probable class is the true one."""
     return float(np.mean(predicted_classes(probabilities_NK) == labels_N))
+
+
+def wilson_95(successes: int, trials: int) -> tuple[float, float]:
+    """Wilson's score interval for a share: where the true accuracy lies, with 95 % confidence.
+
+    It covers the spread of drawing other test images, not that of training with another seed.
+    Source: Wilson, Journal of the American Statistical Association 22, 1927.
+
+    Args:
+        successes: images classified correctly.
+        trials: images, at least 1.
+
+    Returns:
+        Lower and upper bound, in [0, 1].
+    """
+    if not 0 <= successes <= trials or trials < 1:
+        msg = f"no such share: {successes} of {trials}"
+        raise ValueError(msg)
+    share, spread = successes / trials, Z_95**2 / trials
+    centre = (share + spread / 2) / (1 + spread)
+    half = Z_95 / (1 + spread) * math.sqrt((share * (1 - share) + spread / 4) / trials)
+    # At 0 and at `trials` the bounds are exactly 0 and 1; the formula misses them by a rounding error.
+    lower = 0.0 if successes == 0 else centre - half
+    upper = 1.0 if successes == trials else centre + half
+    return lower, upper
 
 
 def top_accuracy(probabilities_NK: Floats, labels_N: Integers, top: int = TOP) -> float:
