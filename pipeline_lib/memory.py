@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from pipeline_lib.decoding import DECODERS
+from pipeline_lib.decoders import DECODERS
 from pipeline_lib.errors import UserError
 from pipeline_lib.free_memory import GIB, free_bytes
 from pipeline_lib.pixels import pixel_blocks

@@ -28,8 +28,8 @@ def label_next(count: Count = 20, output: Folder = Path("to-label"), prefix: Pre
 
     train = load().train
     pin_processor(train.reproducible, train.threads)
+    from pipeline_lib.labeling.picks import choose, write
     from pipeline_lib.labeling.pool import look
-    from pipeline_lib.labeling.sheet import choose, write
     from pipeline_lib.training.device import choose_device
 
     deterministic_torch(train.threads)

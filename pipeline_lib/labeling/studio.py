@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from pipeline_lib.labeling.sheet import Pick
+    from pipeline_lib.labeling.picks import Pick
 
 CHOICES, SHOWN = "label", "image"  # names in the configuration
 SIDE = 256  # pixels, to which small images are enlarged: people are to see them

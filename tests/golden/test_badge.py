@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_lib.labeling.choice import badge
+from pipeline_lib.labeling.badge import badge
 
 IMAGES, CLASSES, WIDTH = 60, 4, 5
 

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from pipeline_lib import decoding, images, pixels
+from pipeline_lib import decoders, images, pixels
 from pipeline_lib.artifacts import publish_rows
-from pipeline_lib.decoding import decode_fast
+from pipeline_lib.decoders import decode_fast
 from pipeline_lib.errors import UserError
 from pipeline_lib.pixels import Stored, pixel_blocks, read_pixels
 
@@ -79,8 +79,8 @@ def decode_image():
 def test_torchcodec_and_pillow_give_the_same_pixels(monkeypatch, decode_image, options, size):
     file = encoded("JPEG", picture(), **options)
     expected = images.decode(file, "rgb", size, "center_crop")
-    monkeypatch.setattr(decoding, "decode_image", decode_image)
-    monkeypatch.setattr(decoding, "decode", lambda *_: pytest.fail("Pillow was asked"))
+    monkeypatch.setattr(decoders, "decode_image", decode_image)
+    monkeypatch.setattr(decoders, "decode", lambda *_: pytest.fail("Pillow was asked"))
     assert np.array_equal(decode_fast(file, "rgb", size, "center_crop"), expected)
 
 
@@ -108,8 +108,8 @@ def test_files_are_read_to_the_pixels_that_ingest_saw(tmp_path, monkeypatch, cha
     seen_NHWC = store(tmp_path / "images.parquet", FILES, stored)
     monkeypatch.setattr(pixels, "BLOCK_BYTES", 4 * stored.image_bytes)
     ids_N = np.array([len(FILES) - 1, 3, 3, *range(len(FILES) - 2)])
-    for decoders in (decoding.DECODERS, (images.decode,)):
-        blocks = list(pixel_blocks(tmp_path / "images.parquet", ids_N, stored, decoders))
+    for tried in (decoders.DECODERS, (images.decode,)):
+        blocks = list(pixel_blocks(tmp_path / "images.parquet", ids_N, stored, tried))
         assert max(len(positions_B) for positions_B, _ in blocks) == 4
         positions_N = np.concatenate([positions_B for positions_B, _ in blocks])
         images_NHWC = np.concatenate([images_BHWC for _, images_BHWC in blocks])
@@ -139,9 +139,9 @@ def test_what_a_decoder_gets_wrong_is_left_to_the_next(tmp_path, monkeypatch, de
         pixels_CHW[0, :9, :9] ^= 255
         return pixels_CHW
 
-    monkeypatch.setattr(decoding, "decode_image", wrong)
-    path, ids_N, decoders = tmp_path / "images.parquet", np.arange(2), (decode_fast, images.decode)
-    ((_, images_NHWC),) = pixel_blocks(path, ids_N, stored, decoders)
+    monkeypatch.setattr(decoders, "decode_image", wrong)
+    path, ids_N, tried = tmp_path / "images.parquet", np.arange(2), (decode_fast, images.decode)
+    ((_, images_NHWC),) = pixel_blocks(path, ids_N, stored, tried)
     assert np.array_equal(images_NHWC, seen_NHWC)
 
 
@@ -155,4 +155,4 @@ def test_pixels_that_ingest_did_not_see_are_refused(tmp_path, file):
     with pytest.raises(
         UserError, match=r"sha256 0000000000000000\.\.\. is decoded to other pixels"
     ):
-        list(pixel_blocks(path, np.arange(1), stored, decoding.DECODERS))
+        list(pixel_blocks(path, np.arange(1), stored, decoders.DECODERS))

@@ -14,7 +14,7 @@ from jinja2 import FileSystemLoader
 from pipeline_lib.artifacts import publish_text
 from pipeline_lib.figures.tiles import as_png
 from pipeline_lib.labeling import studio
-from pipeline_lib.labeling.choice import badge
+from pipeline_lib.labeling.badge import badge
 from pipeline_lib.report import page as report_page
 from pipeline_lib.rng import generator
 
@@ -92,7 +92,7 @@ def _table(picks: Sequence[Pick]) -> str:
 
 
 def _page(unsure: Unsure, picks: Sequence[Pick]) -> str:
-    template = report_page.environment(FileSystemLoader(TEMPLATES)).get_template("sheet.html.j2")
+    template = report_page.environment(FileSystemLoader(TEMPLATES)).get_template("picks.html.j2")
     about = unsure.about
     return template.render(
         picks=picks,
