@@ -5,6 +5,7 @@ Krizhevsky (2009), Learning Multiple Layers of Features from Tiny Images.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pipeline_lib.datasets.files import cifar, public
@@ -58,15 +59,7 @@ LAYOUT = cifar.Layout(
     names=b"fine_label_names",
     superclasses=SUPERCLASSES,
 )
-
-
-def download(data: Data, raw: Path) -> None:
-    """Fetch the archive.
-
-    Raises:
-        UserError: See `public.download`.
-    """
-    public.download(FILES, data, raw)
+download = partial(public.download, FILES)
 
 
 def read(raw: Path, data: Data) -> Iterator[Row]:

@@ -6,6 +6,7 @@ Algorithms, arXiv:1708.07747.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pipeline_lib.datasets.files import idx, public
@@ -57,15 +58,7 @@ CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
     "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
-
-
-def download(data: Data, raw: Path) -> None:
-    """Fetch the four files.
-
-    Raises:
-        UserError: See `public.download`.
-    """
-    public.download(FILES, data, raw)
+download = partial(public.download, FILES)
 
 
 def read(raw: Path, data: Data) -> Iterator[Row]:

@@ -5,6 +5,7 @@ Clanuwat et al. (2018), Deep Learning for Classical Japanese Literature, arXiv:1
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pipeline_lib.datasets.files import idx, public
@@ -44,15 +45,7 @@ FILES = (
 )
 # The publisher's kmnist_classmap.csv has them in hiragana, which fonts of figures often lack.
 CLASSES = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
-
-
-def download(data: Data, raw: Path) -> None:
-    """Fetch the four files.
-
-    Raises:
-        UserError: See `public.download`.
-    """
-    public.download(FILES, data, raw)
+download = partial(public.download, FILES)
 
 
 def read(raw: Path, data: Data) -> Iterator[Row]:

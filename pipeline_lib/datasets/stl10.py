@@ -7,6 +7,7 @@ Unsupervised Feature Learning.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import IO, TYPE_CHECKING, Literal
 
 import numpy as np
@@ -47,15 +48,7 @@ SPLITS: dict[str, Literal["train", "test"]] = {
 SIDE = 96
 IMAGE_BYTES = 3 * SIDE * SIDE
 SMALL_BYTES = 1 << 20  # no label file is larger
-
-
-def download(data: Data, raw: Path) -> None:
-    """Fetch the archive.
-
-    Raises:
-        UserError: See `public.download`.
-    """
-    public.download(FILES, data, raw)
+download = partial(public.download, FILES)
 
 
 def read(raw: Path, data: Data) -> Iterator[Row]:

@@ -5,6 +5,7 @@ Netzer et al. (2011), Reading Digits in Natural Images with Unsupervised Feature
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pipeline_lib.datasets.files import house_numbers, public
@@ -19,15 +20,7 @@ if TYPE_CHECKING:
 POLICY = "numbers"
 CHANNELS = "rgb"
 FILES = (house_numbers.TRAIN, house_numbers.TEST)
-
-
-def download(data: Data, raw: Path) -> None:
-    """Fetch the two files.
-
-    Raises:
-        UserError: See `public.download`.
-    """
-    public.download(FILES, data, raw)
+download = partial(public.download, FILES)
 
 
 def read(raw: Path, data: Data) -> Iterator[Row]:

@@ -6,6 +6,7 @@ import hashlib
 import http.server
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -458,8 +459,8 @@ def test_a_chosen_mirror_is_asked_alone(site: Site):
 
 
 def pin(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
-    files = tuple(PublicFile(f"https://publisher.invalid/{name}", SIZE, DIGEST) for name in names)
-    monkeypatch.setattr(kuzushiji_mnist, "FILES", files)
+    files = [PublicFile(f"https://publisher.invalid/{name}", SIZE, DIGEST) for name in names]
+    monkeypatch.setattr(kuzushiji_mnist, "download", partial(public.download, files))
 
 
 @publisher_only

@@ -12,6 +12,7 @@ import re
 import struct
 import tarfile
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, get_args
 
@@ -22,6 +23,7 @@ from scipy.io import savemat
 
 from pipeline_lib.artifacts import read_json, read_table
 from pipeline_lib.datasets import cifar10, cifar100, fashion_mnist, kuzushiji_mnist, stl10
+from pipeline_lib.datasets.files import public
 from pipeline_lib.datasets.files.public import PublicFile
 from pipeline_lib.datasets.ingest import ingest
 from pipeline_lib.datasets.load import load_dataset, snapshot
@@ -214,7 +216,7 @@ def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             )
             for file in module.FILES
         ]
-        monkeypatch.setattr(module, "FILES", tuple(pinned))
+        monkeypatch.setattr(module, "download", partial(public.download, pinned))
         return Data.model_validate(PARAMS | {"name": name, "mirror": str(tmp_path / "mirror")})
 
     return put
@@ -256,6 +258,7 @@ def test_every_pixel_and_label_comes_back(name: str, options, tmp_path: Path):
 def test_the_pinned_files_are_complete_and_come_by_https(name: str):
     assert name in get_args(Data.model_fields["name"].annotation)
     module = importlib.import_module(f"pipeline_lib.datasets.{name}")
+    assert module.download.args == (module.FILES,)
     assert sorted(file.name for file in module.FILES) == sorted(made(name)[0])
     for file in module.FILES:
         assert re.fullmatch(r"https://[^?#]+/[\w.-]+", file.url)
