@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import functools
 import io
-import json
 import re
 import textwrap
 from pathlib import Path
@@ -21,7 +20,7 @@ from ruamel.yaml import YAML
 from pipeline_lib.artifacts import publish_text
 from pipeline_lib.errors import UserError
 from pipeline_lib.overlay import flatten, is_section, overlay
-from pipeline_lib.params.load import check, load, read_yaml
+from pipeline_lib.params.load import check, in_yaml, load, read_yaml
 from pipeline_lib.params.sections import Section
 
 if TYPE_CHECKING:
@@ -236,12 +235,8 @@ def described(recipe: Recipe, content: Mapping[str, Any], path: Path) -> str:
         lines += wrap(text, initial_indent=f"{name}: ", subsequent_indent="  ")
     changed = changes(content, recipe)
     lines += ["", f"{path}: {len(changed)} of the {len(list(flatten(recipe.params)))} keys change"]
-    lines += [f"  {key}: {_as_yaml(old)} -> {_as_yaml(new)}" for key, old, new in changed]
+    lines += [f"  {key}: {in_yaml(old)} -> {in_yaml(new)}" for key, old, new in changed]
     return "\n".join(lines)
-
-
-def _as_yaml(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def markdown(recipes: Mapping[str, Recipe]) -> str:

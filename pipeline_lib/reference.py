@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
-from pipeline_lib.params.load import Params
+from pipeline_lib.params.load import Params, in_yaml
 from pipeline_lib.params.methods import KINDS
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ def _purpose(path: tuple[str, ...], section: Mapping[str, Any]) -> str:
 def _rows(section: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[str]:
     for name, key in section["properties"].items():
         if "$ref" not in key:
-            cells = [f"`{name}`", _allowed(key), key["description"], f"`{_shown(values[name])}`"]
+            cells = [f"`{name}`", _allowed(key), key["description"], f"`{in_yaml(values[name])}`"]
             one_line = (" ".join(cell.split()).replace("|", "\\|") for cell in cells)
             yield "| " + " | ".join(one_line) + " |"
 
@@ -105,11 +104,6 @@ def _allowed(key: Mapping[str, Any]) -> str:
         return f"text like `{key['pattern']}`"
     limits = [f"{sign} {key[limit]:g}" for limit, sign in LIMITS.items() if limit in key]
     return " ".join([TYPES[key["type"]], *([", ".join(limits)] if limits else [])])
-
-
-def _shown(value: object) -> str:
-    """A value as YAML writes it."""
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _at(values: Mapping[str, Any], path: tuple[str, ...]) -> Mapping[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import reprlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -164,6 +165,11 @@ def read_yaml(path: Path) -> Mapping[str, Any]:
         msg = f"{path}: holds no sections; restore it with `git checkout {path}`"
         raise UserError(msg)
     return content
+
+
+def in_yaml(value: object) -> str:
+    """A value as YAML writes it."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _without_echoes(errors: list[ErrorDetails]) -> list[ErrorDetails]:
