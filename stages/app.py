@@ -9,10 +9,13 @@ import typer
 from stages import (
     audit,
     compare,
+    compare_datasets,
+    compare_times,
     doctor,
     export,
+    import_labels,
     label_next,
-    labels,
+    leaderboard,
     predict,
     profile,
     recipe,
@@ -37,15 +40,15 @@ app.command("audit")(audit.audit)
 app.command("push")(share.push)
 app.command("pull")(share.pull)
 app.command("label-next")(label_next.label_next)
-app.command("import-labels")(labels.import_labels)
+app.command("import-labels")(import_labels.import_labels)
 app.command("predict")(predict.predict)
 app.command("export")(export.export)
 app.command("profile")(profile.profile)
 app.command("compare")(compare.compare)
 app.command("sweep")(sweep.sweep)
-app.command("compare-times")(compare.compare_times)
-app.command("compare-datasets")(compare.compare_datasets)
-app.command("leaderboard")(compare.leaderboard)
+app.command("compare-times")(compare_times.compare_times)
+app.command("compare-datasets")(compare_datasets.compare_datasets)
+app.command("leaderboard")(leaderboard.leaderboard)
 
 
 @app.callback()

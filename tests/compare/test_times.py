@@ -10,7 +10,7 @@ from pipeline_lib.cells.cell import TIMES
 from pipeline_lib.errors import UserError
 from pipeline_lib.params.load import check, load
 from pipeline_lib.training.loop import Trainer
-from stages.compare import compare_times
+from stages.compare_times import compare_times
 from tests import toy_training
 
 ROOT = Path(__file__).parents[2]
