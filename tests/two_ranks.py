@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from pipeline_lib.models.classifier import Classifier
 from pipeline_lib.models.ranks import Ranks
+from pipeline_lib.params.methods import KINDS
 from pipeline_lib.training.distributed import met
 from pipeline_lib.training.loop import Trainer
 from pipeline_lib.training.state import restore
-from tests.contract.test_methods import written
-from tests.contract.test_methods_in_training import Quiet, make_trainer
+from tests.toy_methods import Quiet, make_trainer
 
 DROPOUT = 0.2
 
@@ -111,7 +111,7 @@ def main(output: Path) -> None:
     found = {}
     with met(torch.device("cpu")) as ranks:
         assert ranks is not None
-        for name in written():
+        for name in KINDS:
             alone, shared = trainer(name, None), trainer(name, ranks)
             compared = Compared(alone, shared)
             alone.run(Quiet())

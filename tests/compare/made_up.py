@@ -1,4 +1,4 @@
-"""Made-up results of a comparison, as `read_results` returns them."""
+"""Made-up results of a comparison, as `read_results` returns them, and rows of its tables."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from pipeline_lib.cells.cell import Cell, cells
+from pipeline_lib.compare import words
 from pipeline_lib.compare.course import CURVES
 from pipeline_lib.compare.read import MAY_LACK, Predictions, Results, display_names
 from pipeline_lib.overlay import overlay
@@ -19,6 +20,19 @@ if TYPE_CHECKING:
 
 STEPS = 360
 METHODS = ("supervised", "mixmatch", "fixmatch", "paws", "two_phase")
+PAIR = {
+    "budget": "b",
+    "seeds": 3,
+    "difference": 0.1,
+    "p": 0.001,
+    "p_holm": 0.003,
+    "significant": True,
+    "refused": None,
+    "seeds_for_a_point": 9,
+    "fewest_seeds": 4,
+    "most_seeds": 200,
+}
+UNSURE = {"p_holm": 0.14, "significant": False}
 
 
 def compare_section(
@@ -230,3 +244,30 @@ def _phases(cell: Cell) -> dict[str, Any]:
             for number, (first, end) in enumerate(bounds, 1)
         ],
     }
+
+
+def groups(*means, seeds=3):
+    """Contenders a, b, c ... with these means."""
+    rows = [
+        {
+            "contender": "abcdefghij"[k],
+            "budget": "b",
+            "seeds": seeds,
+            "mean": mean,
+            "low": mean - 0.02 if seeds > 1 else None,
+            "high": mean + 0.02 if seeds > 1 else None,
+        }
+        for k, mean in enumerate(means)
+    ]
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def pairs(*changes):
+    """Tests of pairs of contenders, each with these changes."""
+    return pl.DataFrame([PAIR | change for change in changes], infer_schema_length=None)
+
+
+def said(found, comparisons):
+    """The sentences of the verdict on one budget."""
+    (verdict,) = words.verdicts(found, comparisons, {"b": "20 labels"})
+    return [sentence.replace("\u202f", " ").replace("\xa0", " ") for sentence in verdict.sentences]

@@ -15,8 +15,8 @@ from PIL import Image
 
 from pipeline_lib.compare.build import build_comparison
 from tests.compare.made_up import compare_section, results
+from tests.html_page import ADDRESSES, Page
 from tests.report.conftest import HOSTILE
-from tests.report.test_report_page import ADDRESSES, Page
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,9 +9,8 @@ from pipeline_lib.compare.build import build_comparison, tables
 from pipeline_lib.compare.read import Predictions
 from pipeline_lib.compare.verdicts import comparisons
 from pipeline_lib.statistics.power import seeds_needed
-from tests.compare.made_up import compare_section, results
-from tests.compare.test_words import UNSURE, groups, pairs, said
-from tests.report.test_report_page import Page
+from tests.compare.made_up import UNSURE, compare_section, groups, pairs, results, said
+from tests.html_page import Page
 
 
 def answered(*right, seeds=(1, 2, 3), **section):

@@ -8,47 +8,9 @@ import pytest
 from pipeline_lib.compare import budgets, fairness, settings, words
 from pipeline_lib.compare.build import tables
 from pipeline_lib.compare.page import content_hash
-from tests.compare.made_up import compare_section, results
+from tests.compare.made_up import UNSURE, compare_section, groups, pairs, results, said
 
-SCHEMA = {
-    "budget": "b",
-    "seeds": 3,
-    "difference": 0.1,
-    "p": 0.001,
-    "p_holm": 0.003,
-    "significant": True,
-    "refused": None,
-    "seeds_for_a_point": 9,
-    "fewest_seeds": 4,
-    "most_seeds": 200,
-}
 ROUGH = "about 9 seeds, a rough number: 4 to 200, as far as 3 seeds tell the spread."
-UNSURE = {"p_holm": 0.14, "significant": False}
-
-
-def groups(*means, seeds=3):
-    """Contenders a, b, c ... with these means."""
-    rows = [
-        {
-            "contender": "abcdefghij"[k],
-            "budget": "b",
-            "seeds": seeds,
-            "mean": mean,
-            "low": mean - 0.02 if seeds > 1 else None,
-            "high": mean + 0.02 if seeds > 1 else None,
-        }
-        for k, mean in enumerate(means)
-    ]
-    return pl.DataFrame(rows, infer_schema_length=None)
-
-
-def pairs(*changes):
-    return pl.DataFrame([SCHEMA | change for change in changes], infer_schema_length=None)
-
-
-def said(found, comparisons):
-    (verdict,) = words.verdicts(found, comparisons, {"b": "20 labels"})
-    return [sentence.replace("\u202f", " ").replace("\xa0", " ") for sentence in verdict.sentences]
 
 
 def test_a_lead_is_told_with_its_interval_and_its_tests():

@@ -1,6 +1,5 @@
 """What every method promises. A new one is tested here without a new test."""
 
-import importlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,59 +10,19 @@ import torch
 from pipeline_lib.augment.policies import View
 from pipeline_lib.losses.common import uniform_targets
 from pipeline_lib.methods.base import Method
-from pipeline_lib.methods.phases import Found, Phase
-from pipeline_lib.models.build import Architecture, build
+from pipeline_lib.methods.phases import Phase
 from pipeline_lib.models.predictor import predictor_like
-from pipeline_lib.params.load import load
 from pipeline_lib.params.methods import KINDS
-from pipeline_lib.records import NO_GUESS, Batch, Clock, Problem
-from pipeline_lib.rng import StepRng, seeded_layers
+from pipeline_lib.records import NO_GUESS, Batch, Clock
+from pipeline_lib.rng import StepRng
 from pipeline_lib.training.pool import Pool
+from tests.toy_methods import ARCHITECTURE, IMAGES, PARAMS, make_images, make_method
 from tests.views import Changed
 
 ROOT = Path(__file__).parents[2]
-PARAMS = load(ROOT / "params.yaml")
-IMAGES, CLASSES, BATCH = 48, 6, 16
 HELPERS = {"__init__", "base", "phases", "semi_supervised", "support"}
 VIEWS = {"weak", "strong", "global", "small", "none"}
-ARCHITECTURE = Architecture(
-    "small_cnn", 8, 1.0, 0.0, "auto", 0.1, 1, 8, 8, CLASSES, mean=(0.3,), std=(0.3,)
-)
 CLOCK = Clock(step=40, total_steps=60, steps_per_epoch=3)
-
-
-def make_candidates(kind: str) -> tuple[torch.Tensor, tuple[str, ...]]:
-    labels = torch.arange(IMAGES) % CLASSES
-    mask = torch.nn.functional.one_hot(labels, CLASSES).bool()
-    if kind == "clean":
-        return mask, ("labeled",) * IMAGES
-    if kind == "few_shot":
-        mask[12:] = True
-        return mask, ("labeled_and_unlabeled",) * 12 + ("unlabeled",) * (IMAGES - 12)
-    mask |= torch.rand(IMAGES, CLASSES, generator=torch.Generator().manual_seed(1)) < 0.2
-    return mask, ("partial",) * IMAGES
-
-
-def make_images() -> torch.Tensor:
-    """Images whose class is visible: a bright column per class, with noise."""
-    noise = torch.randint(0, 80, (IMAGES, 1, 8, 8), generator=torch.Generator().manual_seed(2))
-    for image in range(IMAGES):
-        noise[image, :, :, image % CLASSES] += 150
-    return noise.to(torch.uint8)
-
-
-def make_method(name: str, **changes: object) -> Method:
-    candidates_NK, roles = make_candidates(KINDS[name])
-    problem = Problem(candidates_NK, roles, tuple("abcdef"), BATCH, make_images())
-    section = getattr(PARAMS.methods, name).model_copy(update=changes)
-    module = importlib.import_module(f"pipeline_lib.methods.{name}")
-    with seeded_layers(0, "weights"):
-        method: Method = getattr(module, type(section).__name__)(
-            section, problem, build(ARCHITECTURE)
-        )
-    if method.search() is not None:
-        method.use(Found(BATCH, 0.05))
-    return method
 
 
 def make_batch(method: Method, step: int = 0) -> Batch:
@@ -83,12 +42,7 @@ def phases(method: Method) -> Iterator[Phase]:
         yield phase
 
 
-def written() -> list[str]:
-    files = {p.stem for p in (ROOT / "pipeline_lib/methods").glob("*.py")}
-    return sorted(files & set(KINDS))
-
-
-@pytest.fixture(params=written())
+@pytest.fixture(params=KINDS)
 def method(request: pytest.FixtureRequest) -> Method:
     return make_method(request.param)
 

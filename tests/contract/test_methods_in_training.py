@@ -11,8 +11,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from pipeline_lib.augment.policies import View
-from pipeline_lib.params.sections import Train
+from pipeline_lib.params.methods import KINDS
 from pipeline_lib.records import Batch
 from pipeline_lib.training import loop
 from pipeline_lib.training.ema import Ema
@@ -20,15 +19,11 @@ from pipeline_lib.training.loop import Trainer
 from pipeline_lib.training.meter import Meter
 from pipeline_lib.training.optimizer import build_optimizer
 from pipeline_lib.training.outputs import history_csv
-from pipeline_lib.training.pool import Pool
 from pipeline_lib.training.progress import TrainingProgress
 from pipeline_lib.training.replay import Replayed
-from pipeline_lib.training.resume import Slot
-from pipeline_lib.training.selection import Validation
 from pipeline_lib.training.state import restore
 from pipeline_lib.training.steps import draw
-from tests.contract import test_methods as contract
-from tests.views import Changed, Shift
+from tests.toy_methods import KilledError, Quiet, make_trainer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,62 +31,6 @@ if TYPE_CHECKING:
 
 
 CPU, META = torch.device("cpu"), torch.device("meta")
-EPOCHS, STEPS = 2, 3
-# Phases of a few steps, so that a training of all of them is short.
-SHORT = {
-    "paws": {"finetune_steps": 5},
-    "two_phase": {
-        "warmup_steps": 3,
-        "supervised_steps": 6,
-        "semi_supervised_steps": 6,
-        "patience": 1,
-        "reductions": 0,
-        "tolerance": 0.5,
-    },
-    "pico": {"queue": 24},
-}
-
-
-class KilledError(Exception):
-    """Stands for the end of the process."""
-
-
-class Quiet(TrainingProgress):
-    """Says nothing, and may end the run after a step."""
-
-    def __init__(self, stop_after: int | None = None) -> None:
-        super().__init__(EPOCHS * STEPS, 0, STEPS)
-        self.stop_after = stop_after
-
-    def say(self, line: str) -> None:
-        del line
-
-    def step(self, step: int) -> None:
-        if self.stop_after is not None and step > self.stop_after:
-            raise KilledError
-
-
-def make_trainer(name: str, folder: Path, **changes: object) -> Trainer:
-    """A short training on the toy images of the contract; a quarter of them validate."""
-    method = contract.make_method(name, **SHORT.get(name, {}))
-    values = {
-        "batch_size": contract.BATCH,
-        "epochs": EPOCHS,
-        "ema_decay": 0.5,
-        "clip_gradient": 1.0,
-    }
-    train = Train.model_validate(contract.PARAMS.train.model_dump() | values | changes)
-    noise = torch.randint(0, 30, (1, 1, 8, 8), generator=torch.Generator().manual_seed(3)).byte()
-
-    def view(name: str) -> View:
-        return View((Shift(20), Changed(side=6 if name == "small" else 8, noise_1CHW=noise)))
-
-    candidates_NK = method.problem.candidates_NK
-    pool = Pool(contract.make_images(), candidates_NK, view, 1, CPU)
-    few = slice(0, contract.IMAGES, 4)
-    validation = Validation(contract.make_images()[few], candidates_NK[few].float())
-    slot = Slot(folder, {"params": {}})
-    return Trainer(method, pool, validation, train, "last", STEPS, slot, 1)
 
 
 def outcome(trainer: Trainer) -> tuple[object, ...]:
@@ -104,7 +43,7 @@ def outcome(trainer: Trainer) -> tuple[object, ...]:
     return history_csv(record.rows), record.phases, list(record.ends), blob
 
 
-@pytest.mark.parametrize("name", contract.written())
+@pytest.mark.parametrize("name", KINDS)
 def test_stopping_anywhere_changes_nothing(name: str, tmp_path: Path) -> None:
     whole = make_trainer(name, tmp_path / "whole")
     whole.run(Quiet())
@@ -122,7 +61,7 @@ def test_stopping_anywhere_changes_nothing(name: str, tmp_path: Path) -> None:
         assert outcome(second) == outcome(whole), f"stopped after step {stop_after} of {total}"
 
 
-@pytest.mark.parametrize("name", contract.written())
+@pytest.mark.parametrize("name", KINDS)
 def test_replayed_steps_change_nothing(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,7 +83,7 @@ def test_replayed_steps_change_nothing(
     assert outcome(trainer) == outcome(plain)
 
 
-@pytest.mark.parametrize("name", contract.written())
+@pytest.mark.parametrize("name", KINDS)
 def test_guesses_are_noted_at_every_evaluation_that_has_them(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,7 +137,7 @@ class OnOneDevice(TorchDispatchMode):
         return output
 
 
-@pytest.mark.parametrize("name", contract.written())
+@pytest.mark.parametrize("name", KINDS)
 def test_a_step_stays_on_its_device(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -218,7 +157,7 @@ def test_a_step_stays_on_its_device(
                 trainer._advance(Batch(**batch), drawn)
 
 
-@pytest.mark.parametrize("name", contract.written())
+@pytest.mark.parametrize("name", KINDS)
 def test_the_history_tells_what_the_collapse_alarm_needs(name: str, tmp_path: Path) -> None:
     """Methods with an unlabeled stream report the entropy of their mean prediction."""
     trainer = make_trainer(name, tmp_path)

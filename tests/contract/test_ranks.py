@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.test_methods import written
+from pipeline_lib.params.methods import KINDS
 
 ROOT = Path(__file__).parents[2]
 RANKS = 2
@@ -49,7 +49,7 @@ def differences(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str,
     return first
 
 
-@pytest.mark.parametrize("name", written())
+@pytest.mark.parametrize("name", KINDS)
 def test_two_processes_take_the_step_of_one(name: str, differences) -> None:
     found = differences[name]
     assert found["steps"] >= STEPS

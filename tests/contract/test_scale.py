@@ -13,7 +13,7 @@ from pipeline_lib.figures import style
 from pipeline_lib.params.methods import KINDS
 from pipeline_lib.records import LIST_VALUES
 from pipeline_lib.training.pool import Pool
-from tests.contract.test_methods import CLASSES, IMAGES, make_images, make_method
+from tests.toy_methods import CLASSES, IMAGES, make_images, make_method
 
 AGAIN = "run: python -m benchmarks.scale_model"
 METHODS = {name: of for names, of in scale_model.TABLES.items() for name in names.split(", ")}

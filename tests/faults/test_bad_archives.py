@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import io
 import os
 import tarfile
 import zipfile
@@ -11,6 +10,7 @@ import zipfile
 import pytest
 
 from pipeline_lib.datasets.files import archives
+from tests.faults.archives import special, tar, zipped
 
 
 @pytest.fixture
@@ -19,30 +19,6 @@ def picture(workspace) -> bytes:
     content = path.read_bytes()
     path.unlink()
     return content
-
-
-def tar(*members: tuple[tarfile.TarInfo | str, bytes], mode: str = "w") -> bytes:
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode=mode) as archive:
-        for member, content in members:
-            header = tarfile.TarInfo(member) if isinstance(member, str) else member
-            header.size = len(content)
-            archive.addfile(header, io.BytesIO(content))
-    return file.getvalue()
-
-
-def special(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:
-    header = tarfile.TarInfo(name)
-    header.type, header.linkname = kind, target
-    return header
-
-
-def zipped(*members: tuple[zipfile.ZipInfo | str, bytes]) -> bytes:
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        for member, content in members:
-            archive.writestr(member, content)
-    return file.getvalue()
 
 
 def use(workspace, content: bytes, name: str) -> None:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline_lib.artifacts import publish_json, publish_table
-from tests.faults.test_predictor_fuzzer import FILES, whole  # noqa: F401 - a fixture
+from tests.toy_predictors import FILES, save_each
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = int(os.environ.get("FUZZ_SECONDS", "60"))  # of each target
@@ -59,11 +59,8 @@ def seeds(target: str, folder: Path, models: list[Path]) -> list[bytes]:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_nothing_that_it_makes_up_is_a_traceback_or_takes_long(
-    target: str,
-    tmp_path: Path,
-    whole: list[Path],  # noqa: F811
-) -> None:
+def test_nothing_that_it_makes_up_is_a_traceback_or_takes_long(target: str, tmp_path: Path) -> None:
+    whole = save_each(tmp_path / "models")
     corpus, beside = tmp_path / "corpus", tmp_path / "corpus.beside"
     corpus.mkdir()
     beside.mkdir()

@@ -19,57 +19,22 @@ import torch
 
 from pipeline_lib.errors import UserError
 from pipeline_lib.evaluation.predict import predict
-from pipeline_lib.models.build import Architecture, build
 from pipeline_lib.models.description import read_description
 from pipeline_lib.models.predictor import (
-    Predictor,
-    ProjectedSoftmax,
-    SoftNeighbours,
     load_predictor,
     load_snapshot,
-    save_predictor,
 )
-from pipeline_lib.models.projection import projection_head
-from pipeline_lib.models.weights import save_weights
 from tests.fuzzing import broken, check_message, counts, in_little_memory, reworded, seal, soon
+from tests.toy_predictors import FILES, save_each
 
-CLASSES = ["ant", "bee", "cow"]
-ARCHITECTURE = Architecture(
-    *("small_cnn", 2, 1.0, 0.0, "auto", 0.1, 1, 8, 8, len(CLASSES)), mean=(0.3,), std=(0.3,)
-)
-ABOUT = {"method": "paws", "variant": "official", "dataset": "toy", "seed": 1, "epochs": 2}
-ABOUT |= {"classes": CLASSES, "selected_epoch": 2, "steps": 9, "select": "last"}
-ABOUT |= {"resize": "stretch"}
-FILES = ("predictor.json", "predictor.safetensors", "snapshots/phase-first.safetensors")
 IMAGES = torch.arange(4 * 64).remainder(256).byte().view(4, 1, 8, 8)
 CPU = torch.device("cpu")
 
 
-def predictors() -> dict[str, Predictor]:
-    """One of each kind."""
-    torch.manual_seed(1)
-    head = projection_head(8, 2, 4)
-    supports, class_S = torch.randn(5, 4), torch.tensor([0, 1, 2, 1, 0])
-    return {
-        "softmax": Predictor(build(ARCHITECTURE)),
-        "soft_neighbours": SoftNeighbours(build(ARCHITECTURE), head, supports, class_S, 3, 0.1),
-        "projected_softmax": ProjectedSoftmax(build(ARCHITECTURE), head, torch.nn.Linear(4, 3)),
-    }
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """A saved predictor of each kind, with a snapshot."""
     importlib.import_module("torchvision.models")  # which takes seconds, the first time
-    folders = []
-    for kind, predictor in predictors().items():
-        folder = tmp_path_factory.mktemp(kind)
-        snapshot = {"of": "phase", "epoch": 1, "predictor": predictor.description}
-        about = ABOUT | {"snapshots": {"phase-first": snapshot}}
-        save_weights(folder / FILES[2], predictor.state_dict())
-        save_predictor(folder, predictor.state_dict(), predictor.description, ARCHITECTURE, about)
-        folders.append(folder)
-    return folders
+    return save_each(tmp_path_factory.mktemp("whole"))
 
 
 def with_header(content: bytes, draw: Random) -> bytes:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.faults.test_bad_images import huge_png, jpeg
+from tests.faults.images import huge_png, jpeg
 
 INGESTED = ("images.parquet", "labels.parquet", "classes.json", "rejected.parquet")
 

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.faults.archives import special, tar, zipped
 from tests.faults.conftest import png
-from tests.faults.test_bad_archives import special, tar, zipped
 from tests.local_https import serving, trust
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,8 +11,7 @@ from pipeline_lib.methods.cc import Cc
 from pipeline_lib.methods.lws import Lws
 from pipeline_lib.params import methods as params
 from pipeline_lib.records import Problem
-from tests.golden.by_hand import K, LinearModel, slope, softmax
-from tests.golden.test_cr_dpll_step import VISITS, N, World, run_step
+from tests.golden.by_hand import VISITS, K, LinearModel, N, World, run_step, slope, softmax
 
 
 def sigmoid(z):

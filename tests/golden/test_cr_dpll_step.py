@@ -10,45 +10,7 @@ from torch import nn
 from pipeline_lib.methods.cr_dpll import CrDpll
 from pipeline_lib.methods.proden import Proden
 from pipeline_lib.params import methods as params
-from pipeline_lib.records import Batch, Clock, Problem
-from pipeline_lib.rng import StepRng
-from tests.golden.by_hand import PIXELS, K, LinearModel, slope, softmax
-
-N = 7
-# Overlapping batches: image 2 is in all of them, image 6 in none.
-VISITS = ([0, 1, 2], [2, 3, 4], [5, 2, 0], [1, 2, 4])
-UNKNOWN = 4  # of this one every class is a candidate
-
-
-class World:
-    """Candidate sets, and the same random views for torch and NumPy."""
-
-    def __init__(self, views: int) -> None:
-        draw = np.random.default_rng(3)
-        self.y_NK = np.zeros((N, K))
-        self.y_NK[np.arange(N), draw.integers(K, size=N)] = 1
-        self.y_NK[np.arange(N - 1), draw.integers(K, size=N - 1)] = 1
-        self.y_NK[UNKNOWN] = 1
-        self.images = [
-            draw.integers(0, 256, size=(views, len(rows), 1, 2, 3), dtype=np.uint8)
-            for rows in VISITS
-        ]
-        candidates = torch.tensor(self.y_NK, dtype=torch.bool)
-        self.problem = Problem(
-            candidates, ("partial",) * N, tuple("abcd"), 3, torch.zeros(N, 1, 4, 4)
-        )
-
-    def batch(self, step: int) -> Batch:
-        rows = VISITS[step]
-        return Batch(
-            {"train": torch.tensor(rows)},
-            {"train": tuple(torch.tensor(view) for view in self.images[step])},
-            {"train": torch.tensor(self.y_NK[rows], dtype=torch.float32)},
-        )
-
-    def pixels(self, step: int):
-        views, images = self.images[step].shape[:2]
-        return self.images[step].reshape(views, images, PIXELS).astype(float)
+from tests.golden.by_hand import PIXELS, VISITS, K, LinearModel, World, run_step, slope, softmax
 
 
 def cr_dpll_loss(weight_PK, x_VBP, y_BK, s_BK, lam):
@@ -63,14 +25,6 @@ def cr_dpll_loss(weight_PK, x_VBP, y_BK, s_BK, lam):
 def cr_dpll(world, model=None, **changes):
     chosen = {"lambda_max": 1.5, "ramp_epochs": 2, "ramp_start": "zero", "bn": "per_view"} | changes
     return CrDpll(params.CrDpll(**chosen), world.problem, model or LinearModel())
-
-
-def run_step(method, world, step, steps_per_epoch=1):
-    method.zero_grad()
-    clock = Clock(step, len(VISITS), steps_per_epoch)
-    output = method.training_step(world.batch(step), method.draw(clock, StepRng(0, step)))
-    output.loss.backward()
-    return output
 
 
 @pytest.mark.parametrize(

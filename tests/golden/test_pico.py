@@ -13,8 +13,7 @@ from pipeline_lib.losses import partial
 from pipeline_lib.methods.pico import Pico
 from pipeline_lib.models.classifier import Classifier
 from pipeline_lib.params import methods as params
-from tests.golden.by_hand import PIXELS, K, slope, softmax
-from tests.golden.test_cr_dpll_step import VISITS, World, run_step
+from tests.golden.by_hand import PIXELS, VISITS, K, World, run_step, slope, softmax
 
 FEATURES, WIDTH = 5, 3
 SETTINGS = {

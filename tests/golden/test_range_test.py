@@ -10,7 +10,7 @@ from pipeline_lib.records import StepOutput
 from pipeline_lib.training import finders
 from pipeline_lib.training.finders import choose_rate, range_test
 from pipeline_lib.training.pool import Pool
-from tests.contract import test_methods as contract
+from tests.toy_methods import PARAMS, make_images, make_method
 from tests.views import PLAIN
 
 
@@ -23,15 +23,10 @@ def scripted_test(monkeypatch: pytest.MonkeyPatch, losses) -> list[dict[str, flo
         return StepOutput(torch.tensor(next(left), dtype=torch.float64))
 
     monkeypatch.setattr(finders, "take_step", step)
-    method = contract.make_method("two_phase")
-    pool = Pool(
-        contract.make_images(),
-        method.problem.candidates_NK,
-        lambda _: PLAIN,
-        1,
-        torch.device("cpu"),
-    )
-    curve = range_test(method, 16, pool, contract.PARAMS.train, 1)
+    method = make_method("two_phase")
+    candidates_NK = method.problem.candidates_NK
+    pool = Pool(make_images(), candidates_NK, lambda _: PLAIN, 1, torch.device("cpu"))
+    curve = range_test(method, 16, pool, PARAMS.train, 1)
     assert rates[: len(curve)] == [row["learning_rate"] for row in curve]
     return curve
 

@@ -9,12 +9,10 @@ from torch import nn
 
 from pipeline_lib.methods.phases import Phase
 from pipeline_lib.methods.two_phase import TwoPhase
-from pipeline_lib.params.load import load
 from pipeline_lib.records import Batch, Clock, Problem
 from pipeline_lib.rng import StepRng
-from tests.contract import test_methods as contract
+from tests.toy_methods import PARAMS
 
-PARAMS = load(contract.ROOT / "params.yaml")
 N, K, PIXELS = 9, 4, 6
 LABELED, UNLABELED = [0, 1, 2], [3, 4, 5, 6, 7, 8]
 

@@ -20,8 +20,8 @@ from pipeline_lib.artifacts import publish_json, publish_table, sha256
 from pipeline_lib.errors import UserError
 from pipeline_lib.models.predictor import Predictor, load_predictor, save_predictor
 from pipeline_lib.params.methods import KINDS as KINDS_OF_LABELS
-from tests.faults.test_predictor_fuzzer import ABOUT, ARCHITECTURE, CLASSES, predictors
 from tests.pipeline.conftest import ROOT, Project
+from tests.toy_predictors import ABOUT, ARCHITECTURE, CLASSES, predictors
 
 KINDS = predictors()
 BOTH = list(NAMES)

@@ -18,7 +18,7 @@ from pipeline_lib.images import decode
 from pipeline_lib.models.predictor import load_predictor
 from tests.photos import photo
 from tests.pipeline.conftest import ROOT, Project
-from tests.pipeline.test_evaluate_stage import CLASSES, TEST, run, write_inputs
+from tests.toy_evaluation import CLASSES, TEST, run, write_inputs
 
 PAGE = (ROOT / "docs/how-to/use-the-model.md").read_text(encoding="utf-8")
 

@@ -11,10 +11,9 @@ from torch.nn.functional import normalize, one_hot
 from pipeline_lib.losses import partial
 from pipeline_lib.losses.common import uniform_targets
 from pipeline_lib.models.build import build
-from pipeline_lib.params.load import load
 from pipeline_lib.records import Batch, Clock, Problem
 from pipeline_lib.rng import StepRng, seeded_layers
-from tests.contract.test_methods import ARCHITECTURE, BATCH, CLASSES, IMAGES, ROOT, make_images
+from tests.toy_methods import ARCHITECTURE, BATCH, CLASSES, IMAGES, PARAMS, make_images
 
 METHODS = ("cr_dpll", "proden", "average", "cc", "lws", "pico")
 UNLABELED = torch.arange(IMAGES) >= IMAGES // 2
@@ -106,7 +105,7 @@ def make_method(name: str):
     candidates_NK[UNLABELED] = True
     roles = tuple("unlabeled" if nothing else "partial" for nothing in UNLABELED)
     problem = Problem(candidates_NK, roles, tuple("abcdef"), BATCH, make_images())
-    section = getattr(load(ROOT / "params.yaml").methods, name)
+    section = getattr(PARAMS.methods, name)
     module = __import__(f"pipeline_lib.methods.{name}", fromlist=[name])
     with seeded_layers(0, "weights"):
         return getattr(module, type(section).__name__)(section, problem, build(ARCHITECTURE))

@@ -16,8 +16,7 @@ from pipeline_lib.params.sections import Train
 from pipeline_lib.training import finders
 from pipeline_lib.training.finders import batch_for, choose_rate, find
 from pipeline_lib.training.pool import Pool
-from tests.contract import test_methods as contract
-from tests.contract.test_methods_in_training import Quiet, make_trainer
+from tests.toy_methods import PARAMS, Quiet, make_images, make_method, make_trainer
 from tests.views import shifted
 
 if TYPE_CHECKING:
@@ -25,13 +24,13 @@ if TYPE_CHECKING:
 
     from pipeline_lib.methods.base import Method
 
-TRAIN = Train.model_validate(contract.PARAMS.train.model_dump() | {"learning_rate": 0.0321})
+TRAIN = Train.model_validate(PARAMS.train.model_dump() | {"learning_rate": 0.0321})
 CPU = torch.device("cpu")
 
 
 def make_pool(method: Method) -> Pool:
     candidates_NK = method.problem.candidates_NK
-    return Pool(contract.make_images(), candidates_NK, lambda _: shifted(20), 1, CPU)
+    return Pool(make_images(), candidates_NK, lambda _: shifted(20), 1, CPU)
 
 
 def findings(method: Method, train: Train = TRAIN) -> finders.Findings:
@@ -48,7 +47,7 @@ def search(largest: int = 1024, smallest: int = 16) -> Search:
 def test_the_search_leaves_the_method_and_the_random_numbers_as_they_were(
     changes: dict[str, object],
 ) -> None:
-    method = contract.make_method("two_phase", **changes).train()
+    method = make_method("two_phase", **changes).train()
     method.enter(method.phases(TRAIN, 3)[1])
     before = {name: tensor.clone() for name, tensor in method.state_dict().items()}
     settings = method.phase, method.batch_size, method.learning_rate
@@ -66,7 +65,7 @@ def test_the_search_leaves_the_method_and_the_random_numbers_as_they_were(
 
 
 def test_the_same_settings_are_found_twice_and_make_sense() -> None:
-    first, again = (findings(contract.make_method("two_phase")) for _ in range(2))
+    first, again = (findings(make_method("two_phase")) for _ in range(2))
     assert first == again
     assert first.found.batch_size == 16
     assert 1e-3 <= first.found.learning_rate <= 1
@@ -79,14 +78,14 @@ def test_the_same_settings_are_found_twice_and_make_sense() -> None:
 
 def test_given_settings_are_not_sought(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(finders, "take_step", lambda *_: pytest.fail("took a step"))
-    method = contract.make_method("two_phase", batch_size=24, learning_rate=0.3)
+    method = make_method("two_phase", batch_size=24, learning_rate=0.3)
     result = findings(method)
     assert result.found == Found(24, 0.3, {"batch_size": "given", "learning_rate": "given"})
     assert result.curve == []
 
 
 def test_a_method_without_a_search_is_left_alone() -> None:
-    method = contract.make_method("supervised")
+    method = make_method("supervised")
     assert find(method, make_pool(method), TRAIN, 1) is None
 
 
@@ -147,7 +146,7 @@ class FullGpu:
             raise torch.OutOfMemoryError(message)
 
     def find(self) -> finders.Findings:
-        method = contract.make_method("two_phase", learning_rate=0.1)
+        method = make_method("two_phase", learning_rate=0.1)
         method.labeled_N = torch.arange(12).repeat(100)  # 1,200 images: 64 is the nearest
         pool = make_pool(method)
         pool.device = torch.device("cuda")
@@ -181,7 +180,7 @@ def test_a_smallest_batch_that_does_not_fit_is_refused(monkeypatch: pytest.Monke
 
 
 def test_a_loss_that_never_falls_leaves_the_rate_to_the_train_section() -> None:
-    method = contract.make_method("two_phase")
+    method = make_method("two_phase")
     with torch.no_grad():  # nothing can be learned from constant features
         for parameter in method.model.encoder.parameters():
             parameter.zero_().requires_grad_(False)

@@ -12,22 +12,23 @@ from pipeline_lib.errors import UserError
 from pipeline_lib.memory import ImageMemory
 from pipeline_lib.protocols import split as splitting
 from pipeline_lib.training import prepare as training
-from tests.unit.test_splitting_and_weakening import folders, run
+from tests.label_tables import classes, labels, run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 def test_more_candidates_than_a_table_can_list_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    tables = run(folders())
+    rows, about = labels([20, 20, 20]), classes(["ant", "bee", "cow"])
+    tables = run(rows, about)
     most = len(tables.train["candidates"].combine_chunks().flatten())
     monkeypatch.setattr(splitting, "LIST_VALUES", most)
-    run(folders())
+    run(rows, about)
     monkeypatch.setattr(splitting, "LIST_VALUES", most - 1)
     with pytest.raises(
         UserError, match=f"^data.limit: .* images have {most} candidates, more than"
     ):
-        run(folders())
+        run(rows, about)
 
 
 def test_more_soft_labels_than_a_table_can_list_are_refused_before_training(
