@@ -23,6 +23,8 @@ from typing import Any
 import torch
 from ruamel.yaml import YAML
 
+from benchmarks.record import commit, processor, write
+
 ROOT = Path(__file__).resolve().parents[1]
 DATA_STAGES = ("configure", "download", "ingest")
 CELL_STAGES = ("configure", "split", "train", "evaluate")
@@ -53,7 +55,7 @@ def main() -> None:
     if options.output:
         options.output.parent.mkdir(parents=True, exist_ok=True)
         content = {"command": " ".join(["python", *sys.argv]), **environment(), "runs": cells}
-        options.output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        write(options.output, content)
 
 
 def changed(settings: list[str], method: str | None) -> dict[str, Any]:
@@ -113,24 +115,14 @@ def run_stages(workspace: Path, params: dict[str, Any], stages: tuple[str, ...])
 
 def environment() -> dict[str, Any]:
     """Where it ran."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
     return {
-        "commit": commit.stdout.strip(),
+        "commit": commit(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "processor": processor(),
         "cores": os.cpu_count(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
     }
-
-
-def processor() -> str:
-    """Name of the CPU, as Linux tells it."""
-    info = Path("/proc/cpuinfo")
-    names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-    return names[0].partition(":")[2].strip() if names else platform.machine()
 
 
 if __name__ == "__main__":

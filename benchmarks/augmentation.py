@@ -12,7 +12,6 @@ noise.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from torchvision import transforms
 from torchvision.transforms.functional import InterpolationMode
 
 from benchmarks.images import cifar_images
-from benchmarks.ingest import environment
+from benchmarks.record import environment, write
 from pipeline_lib.augment.policies import policy
 from pipeline_lib.rng import torch_generator
 
@@ -95,11 +94,11 @@ def weak(side: int) -> list[View]:
     return [crop, transforms.RandomHorizontalFlip()]
 
 
-def crops(side: int, out: int, scale: tuple[float, float]) -> View:
+def crops(side: int, scale: tuple[float, float]) -> View:
     """A view of PAWS: a resized crop, and colours."""
     jitter = transforms.ColorJitter(0.4, 0.4, 0.4, 0.1)
     steps = [
-        transforms.RandomResizedCrop(out, scale=scale, interpolation=InterpolationMode.BILINEAR),
+        transforms.RandomResizedCrop(side, scale=scale, interpolation=InterpolationMode.BILINEAR),
         transforms.RandomHorizontalFlip(),
         transforms.RandomApply([jitter], p=0.8),
         transforms.RandomSolarize(128, p=0.2),
@@ -126,7 +125,7 @@ def autoaugment(side: int) -> list[View]:
 
 def paws(side: int) -> list[View]:
     """PAWS: two large views and six small ones."""
-    large, small = crops(side, side, (0.75, 1)), crops(side, round(side * 18 / 32), (0.3, 0.75))
+    large, small = crops(side, (0.75, 1)), crops(round(side * 18 / 32), (0.3, 0.75))
     return [large, large, *[small] * 6]
 
 
@@ -243,7 +242,7 @@ def main() -> None:
         said = f"python -m benchmarks.augmentation {archive}{size}"
         versions = {"torch": torch.__version__, "pillow": Image.__version__}
         content = {"command": said, **environment(), **versions, "seed": SEED, "runs": runs}
-        options.output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        write(options.output, content)
 
 
 if __name__ == "__main__":

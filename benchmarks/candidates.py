@@ -12,7 +12,6 @@ learned from, with the seconds of learning, and, of CIFAR-10's training cats, ho
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from functools import partial
@@ -23,7 +22,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from benchmarks.accuracy import changed, run_stages
-from benchmarks.ingest import environment
+from benchmarks.record import environment, write
 from pipeline_lib.artifacts import read_json, read_table
 from pipeline_lib.pixels import Stored, pixel_blocks
 from pipeline_lib.protocols import dawid_skene, small_model
@@ -69,7 +68,7 @@ def main() -> None:
         print(*rows, sep="\n")
     said = f"python -m benchmarks.candidates --archive {options.archive.name} --table {options.table.name}"
     content = {"command": said, **environment(), **found}
-    options.output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write(options.output, content)
 
 
 def rules(workspace: Path, archive: Path, table: Path) -> list[dict[str, Any]]:

@@ -9,7 +9,6 @@ two of them, `train.checkpoint_seconds` of params.yaml.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import tempfile
 from pathlib import Path
@@ -20,7 +19,7 @@ from benchmarks.training_step import BATCH, CHANGES, build_method, problem, time
 import torch  # isort: skip - the line above sets its environment
 
 from benchmarks.images import cifar_images
-from benchmarks.ingest import environment
+from benchmarks.record import environment, write
 from pipeline_lib.params.load import load
 from pipeline_lib.training.progress import TrainingProgress
 from pipeline_lib.training.resume import Slot
@@ -45,7 +44,7 @@ def main() -> None:
     if options.output:
         said = f"python -m benchmarks.checkpoint_cost --repeat {options.repeat}"
         content = {"command": said, **environment(), "runs": runs}
-        options.output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        write(options.output, content)
 
 
 def measured(name: str, images_NHWC: Any, folder: Path, repeat: int) -> dict[str, Any]:  # noqa: ANN401

@@ -11,7 +11,6 @@ passes of all convolutions of the network, and of nothing else.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,7 @@ pin_processor("this_machine", 1)
 
 import torch  # noqa: E402 - the line above comes before it
 
-from benchmarks.ingest import environment  # noqa: E402
+from benchmarks.record import environment, write  # noqa: E402
 from pipeline_lib.models.build import Architecture, build  # noqa: E402
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ def main() -> None:
         instructions = torch.backends.cpu.get_cpu_capability()
         made = {**environment(), "torch": torch.__version__, "instructions": instructions}
         content = {"command": said, **made, "runs": runs}
-        options.output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        write(options.output, content)
 
 
 def measured(name: str, batch: int, rounds: int) -> list[dict[str, Any]]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from typing import Any
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from benchmarks.ingest import environment
+from benchmarks.record import environment, write
 from pipeline_lib.images import decode
 
 SIZE, QUALITY, SIDE = (500, 333), 90, 224
@@ -41,7 +40,7 @@ def main() -> None:
     said = f"python -m benchmarks.decode --rounds {options.rounds}"
     content = {"command": said, **environment(), "runs": runs}
     print(*runs, sep="\n")
-    options.output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write(options.output, content)
 
 
 def measured(name: str, photo: Image.Image, rounds: int) -> dict[str, Any]:

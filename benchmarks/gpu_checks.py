@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 from ruamel.yaml import YAML
 
 from benchmarks.accuracy import CELL_STAGES, DATA_STAGES, ROOT, environment
+from benchmarks.record import write
 from pipeline_lib import recipes
 from pipeline_lib.params.load import read_yaml
 from pipeline_lib.params.methods import KINDS
@@ -131,8 +132,7 @@ class Report:
             shown = [f"{key} {value}" for key, value in row.items() if not _long(value)]
             print(f"{seconds:6.1f} s  {section}:", ", ".join(shown), flush=True)
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            text = json.dumps(self.content, indent=1) + "\n"
-            self.path.write_text(text, encoding="utf-8")
+            write(self.path, self.content)
 
 
 def _long(value: object) -> bool:

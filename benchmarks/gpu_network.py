@@ -9,7 +9,6 @@ same kernels, which is what the device itself takes; the kernels that took most 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from pathlib import Path
@@ -19,6 +18,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.accuracy import environment
+from benchmarks.record import write
 from pipeline_lib.models.build import Architecture, build
 from pipeline_lib.training.determinism import deterministic_torch, pin_processor
 
@@ -171,7 +171,7 @@ def main() -> None:
             content["seconds"] = round(time.monotonic() - started, 1)
             print({key: value for key, value in row.items() if key != "kernels"}, flush=True)
             options.output.parent.mkdir(parents=True, exist_ok=True)
-            options.output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+            write(options.output, content)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import itertools
-import json
 import statistics
 import sys
 import time
@@ -27,6 +26,7 @@ from benchmarks import training_step
 from benchmarks.accuracy import environment
 from benchmarks.images import cifar_images
 from benchmarks.plain import loaders, steps
+from benchmarks.record import write
 from benchmarks.training_step import build_method, plain_model, problem, trainer
 from pipeline_lib.training.determinism import deterministic_torch
 from pipeline_lib.training.device import own_stream
@@ -231,7 +231,7 @@ def main() -> None:
         content["runs"].append(row)
         content["seconds"] = round(time.monotonic() - started, 1)
         print(*(f"{key} {value}" for key, value in row.items()), flush=True)
-        options.output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        write(options.output, content)
 
 
 if __name__ == "__main__":

@@ -14,13 +14,8 @@ import argparse
 import io
 import json
 import os
-import platform
-import re
-import subprocess
 import sys
 import tempfile
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +26,9 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 from benchmarks.process import ROOT, run_python
+from benchmarks.record import environment, write
 
 STAGES = ("configure", "download", "ingest", "split")
-LIBRARIES = ("numpy", "pillow", "pyarrow")
 SHARD_IMAGES = 50_000
 GROUP_IMAGES = 1000  # per row group, in the files that are read
 CLASSES = 10
@@ -62,7 +57,7 @@ def main() -> None:
             "seed": options.seed,
             "runs": runs,
         }
-        options.output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        write(options.output, content)
 
 
 def cifar(options: argparse.Namespace) -> dict[str, Any]:
@@ -150,21 +145,6 @@ def command(arguments: list[str]) -> str:
     """The command, with files by their names alone."""
     named = [Path(a).name if os.sep in a else a for a in arguments[1:]]
     return " ".join(["python -m benchmarks.ingest", *named])
-
-
-def environment() -> dict[str, Any]:
-    """Where and with what it ran."""
-    asked = ["git", "rev-parse", "HEAD"]
-    commit = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False)
-    names = re.findall(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
-    return {
-        "commit": commit.stdout.strip(),
-        "date": datetime.now(UTC).date().isoformat(),
-        "python": platform.python_version(),
-        **{library: version(library) for library in LIBRARIES},
-        "processor": names[0] if names else platform.machine(),
-        "cores": len(os.sched_getaffinity(0)),
-    }
 
 
 if __name__ == "__main__":

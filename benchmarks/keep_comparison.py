@@ -17,7 +17,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from benchmarks.ingest import environment
+from benchmarks.record import environment, write
 
 KEPT = ("*.csv", "*.parquet")
 LINK = re.compile(r'<a\b[^>]*\bhref="pages/[^"]*"[^>]*>(.*?)</a>', re.DOTALL)
@@ -50,8 +50,7 @@ def main() -> None:
         "cells": trained(made / "times"),
         "params": settings(options.checkout / "params.yaml"),
     }
-    text = json.dumps(content, indent=1) + "\n"
-    (options.output / "run.json").write_text(text, encoding="utf-8")
+    write(options.output / "run.json", content)
 
 
 def kept(page: str) -> str:

@@ -23,7 +23,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from benchmarks.accuracy import CELL_STAGES, DATA_STAGES, ROOT, changed, run_stages
-from benchmarks.ingest import environment
+from benchmarks.record import environment, write
 from pipeline_lib.statistics.intervals import t_interval
 
 FIRST_PER_CLASS, MORE = 2, 20
@@ -58,7 +58,7 @@ def main() -> None:
     if options.output:
         said = f"python -m benchmarks.label_loop --method {options.method} --seeds {options.seeds}"
         content = {"command": said, **environment(), **summary, "runs": runs}
-        options.output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        write(options.output, content)
 
 
 def looped(workspace: Path, method: str, seed: int) -> dict[str, Any]:

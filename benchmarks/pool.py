@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.ingest import environment
+from benchmarks.record import environment, write
 from pipeline_lib.artifacts import publish_rows
 
 SHAPE, CLASSES, BATCH, STEPS, WARM_UP = (32, 32, 3), 10, 128, 150, 10
@@ -51,7 +51,7 @@ def main() -> None:
     if options.output:
         said = f"python -m benchmarks.pool --images {options.images} --repeat {options.repeat}"
         content = {"command": said, **environment(), "runs": runs}
-        options.output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        write(options.output, content)
 
 
 def write_images(path: Path, count: int) -> None:

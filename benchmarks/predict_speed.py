@@ -19,8 +19,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.ingest import environment
 from benchmarks.process import run_python
+from benchmarks.record import environment
 from pipeline_lib.datasets.decoding import Target, decoding
 from pipeline_lib.images import decode
 

@@ -26,8 +26,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.ingest import ROOT, environment
+from benchmarks.ingest import ROOT
 from benchmarks.pool import SHAPE, write_images
+from benchmarks.record import environment, write
 from pipeline_lib.artifacts import publish_json, publish_table
 
 Point = dict[str, Any]
@@ -91,7 +92,7 @@ def main() -> None:
             "minutes": round((time.monotonic() - started) / 60, 1),
             "runs": [found[number] for number in range(len(wanted))],
         }
-        options.output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        write(options.output, content)
 
 
 def measured(workspace: Path, point: Point, seconds: float) -> Point:

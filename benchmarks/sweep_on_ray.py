@@ -10,7 +10,6 @@ dvc.lock, with those of the same trainings one after the other in another clone,
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import shutil
@@ -23,7 +22,8 @@ from typing import Any
 
 import psutil
 
-from benchmarks.ingest import environment as where
+from benchmarks.record import environment as where
+from benchmarks.record import write
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = ("method=supervised,fixmatch", "seed=1,2,3")
@@ -160,7 +160,7 @@ def main() -> None:
         "runs": [row],
         "said": said,
     }
-    options.output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write(options.output, content)
 
 
 def clone_without_remote(of: Path, to: Path) -> Path:

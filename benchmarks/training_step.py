@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import statistics
 import tempfile
 import time
@@ -27,8 +26,8 @@ import torch  # noqa: E402 - the line above comes before it
 from PIL import Image  # noqa: E402
 
 from benchmarks.images import cifar_images  # noqa: E402
-from benchmarks.ingest import environment  # noqa: E402
 from benchmarks.plain import EMA_DECAY, PLAIN, Plain, loaders, steps  # noqa: E402
+from benchmarks.record import environment, write  # noqa: E402
 from pipeline_lib.augment.policies import AUTO, policy  # noqa: E402
 from pipeline_lib.models.build import Architecture, build  # noqa: E402
 from pipeline_lib.params.load import load  # noqa: E402
@@ -184,7 +183,7 @@ def main() -> None:
         said = f"python -m benchmarks.training_step{archive} --images {options.images} --rounds {options.rounds}"
         made = {**environment(), "torch": torch.__version__, "instructions": CAPABILITY}
         content = {"command": said, **made, "seed": SEED, "runs": runs}
-        options.output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        write(options.output, content)
 
 
 if __name__ == "__main__":
