@@ -50,6 +50,18 @@ CONTRAST = """() => {
 }"""
 
 
+def images_shown(page) -> int:
+    """How many there are: all of them show and have words in their stead, and nothing is cut off."""
+    wide, room = page.evaluate(
+        "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+    )
+    assert wide <= room
+    assert page.evaluate(CLIPPED) == []
+    images = page.evaluate(IMAGES)
+    assert all(w > 0 and h > 0 and alt for w, h, alt in images)
+    return len(images)
+
+
 @pytest.fixture(scope="module")
 def browser():
     from playwright.sync_api import sync_playwright

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +16,7 @@ from pipeline_lib.cells.plan import plans
 from pipeline_lib.errors import UserError
 from pipeline_lib.params.load import check, read_yaml
 from pipeline_lib.params.methods import KINDS
+from tests.as_user import run_app
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "recipes"
@@ -252,10 +251,7 @@ def test_names_come_in_the_order_of_their_numbers() -> None:
 
 def test_the_list_is_plain_where_it_is_no_terminal_and_flags_are_one_line() -> None:
     def run(*arguments: str) -> str:
-        command = [sys.executable, "-m", "stages.app", "recipe", *arguments]
-        return subprocess.run(
-            command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
-        ).stdout
+        return run_app(ROOT, "recipe", *arguments).stdout
 
     listed = run("list").splitlines()
     assert [line.split(":")[0] for line in listed] == list(RECIPES)

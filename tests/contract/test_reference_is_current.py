@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -17,8 +16,8 @@ from ruamel.yaml import YAML
 from pipeline_lib.overlay import is_section
 from pipeline_lib.params.load import Params
 from pipeline_lib.reference import json_schema, tables
+from tests.as_user import ROOT, run_app
 
-ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs/reference"
 ADVICE = "run `python -m stages.app reference`"
 SCHEMA = json_schema()
@@ -27,18 +26,6 @@ SECTIONS = {"Params": SCHEMA} | SCHEMA["$defs"]
 
 def read_params():
     return YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-
-
-def run_app(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "stages.app", *arguments],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 def without_values(text: str) -> list[str]:

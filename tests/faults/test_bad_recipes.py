@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from pipeline_lib import recipes
 from pipeline_lib.errors import UserError
+from tests.as_user import ROOT, run_app
 
-ROOT = Path(__file__).resolve().parents[2]
 HEAD = "title: a\nsource: b\ntarget: c\ncost: d\n"
 
 
@@ -28,18 +25,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def app(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "stages.app", "recipe", *arguments],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
 def refused(name: str) -> str:
     """Apply a recipe; see that it is refused and that params.yaml is as it was."""
     before = Path("params.yaml").read_bytes()
@@ -51,18 +36,21 @@ def refused(name: str) -> str:
 
 
 def test_applying_prints_the_difference_and_a_second_time_that_there_is_none(here: Path) -> None:
-    done = app(here, "apply", "mixmatch_cifar10_250")
+    done = run_app(here, "recipe", "apply", "mixmatch_cifar10_250")
     assert (done.returncode, done.stderr) == (0, "")
     assert "\n-  name: digits " in done.stdout
     assert "\n+  name: cifar10 " in done.stdout
     assert "mixmatch" in (here / "params.yaml").read_text("utf-8").split("method:")[1][:30]
-    assert app(here, "apply", "mixmatch_cifar10_250").stdout == "params.yaml says so already\n"
+    assert (
+        run_app(here, "recipe", "apply", "mixmatch_cifar10_250").stdout
+        == "params.yaml says so already\n"
+    )
     assert sorted(path.name for path in here.iterdir()) == ["params.yaml", "recipes"]
 
 
 @pytest.mark.parametrize("command", ["show", "apply"])
 def test_an_unknown_name_is_answered_with_the_closest_ones(here: Path, command: str) -> None:
-    done = app(here, command, "mixmatch_cifar10_25")
+    done = run_app(here, "recipe", command, "mixmatch_cifar10_25")
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
     assert line.startswith("no recipe 'mixmatch_cifar10_25'; did you mean mixmatch_cifar10_250,")

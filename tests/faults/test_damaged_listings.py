@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -13,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.as_user import ENVIRONMENT, ROOT, Checkout
+
 MANY = [f"logs-{i:02d}" for i in range(25)]
 PIPELINE = f"""
 stages:
@@ -34,34 +34,18 @@ CONFIG = """
     url = ../../store
     verify = {verify}
 """
-ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("DVC_")} | {
-    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    "PYTHONPATH": str(ROOT),
-    "DVC_NO_ANALYTICS": "1",
-}
 
 
-class Clone:
+class Clone(Checkout):
     """A checkout whose outputs are on its remote."""
 
     def __init__(self, folder: Path) -> None:
-        self.root = folder / "clone"
+        super().__init__(folder / "clone")
         (self.listing,) = (folder / "store").glob("files/md5/*/*.dir")
-
-    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command,
-            cwd=self.root,
-            env=ENVIRONMENT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
 
     def app(self, command: str) -> tuple[int, str]:
         """Exit code and last line."""
-        done = self.run(sys.executable, "-m", "stages.app", command)
+        done = self.run(sys.executable, "-m", "stages.app", command, PYTHONPATH=str(ROOT))
         return done.returncode, done.stdout.splitlines()[-1]
 
     def forget(self) -> None:

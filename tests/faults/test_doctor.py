@@ -36,8 +36,8 @@ from pipeline_lib.doctor.examine import examine
 from pipeline_lib.doctor.finding import Finding
 from pipeline_lib.doctor.remote_objects import why_missing
 from pipeline_lib.errors import UserError
+from tests.as_user import ROOT, Checkout, run_app
 
-ROOT = Path(__file__).resolve().parents[2]
 CACHED = b"what the stage has made\n"
 OBJECT = hashlib.md5(CACHED, usedforsecurity=False).hexdigest()
 PIPELINE = """
@@ -57,28 +57,10 @@ pathlib.Path("data/made.txt").write_bytes({CACHED!r})
 digest = hashlib.sha256({CACHED!r}).hexdigest()
 pathlib.Path("data/made.txt.sha256").write_text(digest + "  made.txt\\n")
 """
-ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("DVC_")} | {
-    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    "DVC_NO_ANALYTICS": "1",
-}
 
 
-class Toy:
+class Toy(Checkout):
     """A checkout with one stage."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command,
-            cwd=self.root,
-            env=ENVIRONMENT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
 
     def ok(self, *command: str) -> str:
         done = self.run(*command)
@@ -101,7 +83,7 @@ class Toy:
         process = subprocess.Popen(
             command,
             cwd=self.root,
-            env=ENVIRONMENT,
+            env=self.environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -327,14 +309,7 @@ def test_sharing_outside_of_a_repository_is_one_clear_line(
 ) -> None:
     (tmp_path / folder).mkdir()
     (tmp_path / "dvc.lock").write_bytes((ROOT / "dvc.lock").read_bytes())
-    done = subprocess.run(
-        [sys.executable, "-m", "stages.app", command],
-        cwd=tmp_path,
-        env=ENVIRONMENT | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_app(tmp_path, command)
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
     assert line.startswith("run it in a Git repository with DVC")

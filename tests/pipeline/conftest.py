@@ -5,10 +5,8 @@ from __future__ import annotations
 import atexit
 import functools
 import json
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ import pytest
 from dvc.utils.serialize import modify_yaml
 from ruamel.yaml import YAML
 
+from tests.as_user import Checkout
 from tests.kill_harness import Server, server
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,27 +28,8 @@ def stages() -> Server:
     return running.__enter__()
 
 
-class Project:
+class Project(Checkout):
     """A checkout with its own repository, cache and resume folder."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        # No variable of the run that tests us, such as DVC_ROOT, reaches the run under test.
-        self.environment = {k: v for k, v in os.environ.items() if not k.startswith("DVC_")} | {
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "DVC_NO_ANALYTICS": "1",
-        }
-
-    def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command,
-            cwd=self.root,
-            env=self.environment | environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
 
     def stage(
         self, name: str, kill: dict[str, float] | None = None, **environment: str
@@ -89,6 +69,14 @@ class Project:
         return {f.relative_to(self.root).as_posix(): f.read_bytes() for f in files}
 
 
+FEW = {"split": {"protocol": "few_shot", "few_shot": {"labels": 30}}}
+SMALL = {
+    "methods": {name: {"tried": 0, "params": {}} for name in ("supervised", "fixmatch")},
+    "budgets": {"labels_30": FEW},
+    "seeds": [1],
+    "amount": None,
+}
+"""A comparison of two cells."""
 # What runs have left, and a user may have committed.
 LEFT = {"dvc.lock", "reports/metrics.json"}
 LEFT |= {f"reports/compare/{name}" for name in ("dvc.yaml", "dvc.lock", "summary.json")}

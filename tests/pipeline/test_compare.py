@@ -15,18 +15,11 @@ import time
 import psutil
 import pytest
 
-from tests.pipeline.conftest import Project, copy_project
+from tests.pipeline.conftest import SMALL, Project, copy_project
 
 FILE = "reports/compare/dvc.yaml"
 FOLDER = "reports/compare"
 MADE = (f"{FOLDER}/cells", f"{FOLDER}/pages", f"{FOLDER}/tables", f"{FOLDER}/figures")
-FEW = {"split": {"protocol": "few_shot", "few_shot": {"labels": 30}}}
-SMALL = {
-    "methods": {name: {"tried": 0, "params": {}} for name in ("supervised", "fixmatch")},
-    "budgets": {"labels_30": FEW},
-    "seeds": [1],
-    "amount": None,
-}
 KEYS = {f"{m}-standard-labels_30-{s}" for m in SMALL["methods"] for s in SMALL["seeds"]}
 
 

@@ -15,17 +15,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.pipeline.conftest import ROOT, Project, copy_project
+from tests.pipeline.conftest import ROOT, SMALL, Project, copy_project
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
-FEW = {"split": {"protocol": "few_shot", "few_shot": {"labels": 30}}}
-SMALL = {
-    "methods": {name: {"tried": 0, "params": {}} for name in ("supervised", "fixmatch")},
-    "budgets": {"labels_30": FEW},
-    "seeds": [1],
-    "amount": None,
-}
 PIPELINE = "reports/compare/dvc.yaml"
 
 

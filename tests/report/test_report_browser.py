@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from tests.browser import CLIPPED, CONTRAST, IMAGES, needs_chromium
+from tests.browser import CONTRAST, images_shown, needs_chromium
 
 pytestmark = needs_chromium
 
@@ -15,14 +15,7 @@ pytestmark = needs_chromium
 def test_nothing_is_cut_off_and_every_image_shows(request, visit, names, width, scheme):
     run = request.getfixturevalue(names)
     page = visit(run, width, scheme)
-    wide, room = page.evaluate(
-        "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
-    )
-    assert wide <= room
-    assert page.evaluate(CLIPPED) == []
-    images = page.evaluate(IMAGES)
-    assert len(images) > 30
-    assert all(w > 0 and h > 0 and alt for w, h, alt in images)
+    assert images_shown(page) > 30
     assert page.title() == "cr_dpll on digits: 83.3\u202f%"
 
 
@@ -31,13 +24,7 @@ def test_nothing_is_cut_off_and_every_image_shows(request, visit, names, width, 
 @pytest.mark.parametrize("names", ["hostile_paws_run", "two_phase_run"])
 def test_diagnostics_fit_beside_the_other_charts(request, visit, names, width, scheme):
     page = visit(request.getfixturevalue(names), width, scheme)
-    wide, room = page.evaluate(
-        "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
-    )
-    assert wide <= room
-    assert page.evaluate(CLIPPED) == []
-    images = page.evaluate(IMAGES)
-    assert all(w > 0 and h > 0 and alt for w, h, alt in images)
+    assert images_shown(page)
     assert page.evaluate(CONTRAST) == []
     shown = page.locator("figure.chart h3").all_inner_texts()
     assert shown[:2] == ["Loss", "Validation"]

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,8 +16,7 @@ from pipeline_lib.datasets.files.layout import arrange
 from pipeline_lib.datasets.files.supervision import read_supervision
 from pipeline_lib.datasets.label_studio import read_export
 from pipeline_lib.errors import UserError
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.as_user import run_app
 
 
 def answer(*names: str, control: str = "animal", kind: str = "choices") -> dict:
@@ -429,14 +426,7 @@ def test_a_malformed_export_is_one_line(tmp_path: Path, mistake: str):
 
 def test_the_command_writes_the_table_or_leaves_it_as_it_was(tmp_path: Path):
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "stages.app", "import-labels", *arguments],
-            cwd=tmp_path,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return run_app(tmp_path, "import-labels", *arguments)
 
     (tmp_path / "export.json").write_text(json.dumps(FULL))
     done = run("export.json", "-o", "labels.csv", "--from", "label-studio")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import re
 import shutil
 import subprocess
@@ -19,6 +18,7 @@ from pathlib import Path
 import boto3
 import pytest
 
+from tests.as_user import ENVIRONMENT
 from tests.flaky_proxy import FlakyProxy, flaky_proxy
 from tests.pipeline.conftest import ROOT, Project
 
@@ -31,10 +31,7 @@ APP = (sys.executable, "-m", "stages.app")
 
 def settings(folder: Path) -> dict[str, str]:
     """The environment of a user with dummy keys, and without anything of the real one."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "DVC_"))}
-    return kept | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "DVC_NO_ANALYTICS": "1",
+    return {k: v for k, v in ENVIRONMENT.items() if not k.startswith("AWS_")} | {
         "HOME": str(folder),
         "AWS_ACCESS_KEY_ID": "dummy",
         "AWS_SECRET_ACCESS_KEY": "dummy",
