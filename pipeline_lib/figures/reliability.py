@@ -42,7 +42,8 @@ def data(calibration: pl.DataFrame) -> pl.DataFrame:
 
 def calibration_error(frame: pl.DataFrame) -> float:
     """Expected calibration error of the bins, in [0, 1]."""
-    bins = [CalibrationBin(number, *row) for number, row in enumerate(frame.iter_rows())]
+    rows = frame.iter_rows(named=True)
+    bins = [CalibrationBin(number, **row) for number, row in enumerate(rows)]
     return expected_calibration_error(bins)
 
 
