@@ -11,7 +11,6 @@ to each other; a `start` is some seconds of importing torch. A peak is the sum o
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import tarfile
 import tempfile
@@ -19,6 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from benchmarks import record
 from benchmarks.process import run_python
 from benchmarks.record import environment
 from pipeline_lib.datasets.decoding import Target, decoding
@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--archive", type=Path, help="of 32x32 image files")
     parser.add_argument("--images", default="10000,30000,60000")
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--folder", type=Path, help="where files go")
     parser.add_argument("-o", "--output", type=Path)
     parser.add_argument("--way", choices=["loop", "decode"], help="for the runs themselves")
@@ -47,16 +48,20 @@ def main() -> None:
         save_model(Path(place, "models"))
         for count in map(int, options.images.split(",")):
             folder = unpacked(options.archive, Path(place, f"images{count}"), count)
-            runs += [measured(folder, count, number) for number in range(options.repeat)]
+            runs += [
+                measured(folder, count, number, options.precision)
+                for number in range(options.repeat)
+            ]
     summary = [summed_up(runs, count) for count in dict.fromkeys(run["images"] for run in runs)]
     for row in summary:
         print(*(f"{name} {value}" for name, value in row.items()), flush=True)
     if options.output:
         said = f"python -m benchmarks.predict_speed --archive {options.archive.name} --images {options.images}"
-        versions = {"torch": version("torch")}
-        content = {"command": f"{said} --repeat {options.repeat}", **environment(), **versions}
-        content |= {"summary": summary, "runs": runs}
-        options.output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        said += f" --repeat {options.repeat} --precision {options.precision}"
+        made_with = {**environment(), "torch": version("torch")}
+        record.write(
+            options.output, {"command": said, **made_with, "summary": summary, "runs": runs}
+        )
 
 
 def alone(way: str, folder: Path) -> None:
@@ -104,10 +109,11 @@ def unpacked(archive: Path, folder: Path, count: int) -> Path:
     return folder
 
 
-def measured(folder: Path, count: int, number: int) -> dict[str, Any]:
+def measured(folder: Path, count: int, number: int, precision: str) -> dict[str, Any]:
     """One run of each way, in an order that differs from run to run."""
     models, out = folder.parent / "models", folder.parent / "out.parquet"
-    apply = ["-m", "stages.app", "predict", "--models", models, "-o", out, "--device", "cpu"]
+    apply = ["-m", "stages.app", "predict", "--models", models, "-o", out]
+    apply += ["--device", "cpu", "--precision", precision]
     decoding_alone = ["-m", "benchmarks.predict_speed", "--folder", folder, "--way"]
     commands: dict[str, list[Any]] = {
         "start": [*apply, next(folder.rglob("*.jpg"))],
