@@ -1,11 +1,8 @@
 """The picture of the label protocols in the documentation is the one that its script draws."""
 
-import pytest
-
 from docs.explanation.make_protocols import PICTURE, picture
 
 
-@pytest.mark.slow
 def test_the_picture_of_the_protocols_is_up_to_date():
     assert picture() == PICTURE.read_bytes()
 
