@@ -1,6 +1,6 @@
 """Test accuracy of methods over seeds, stage by stage in a workspace of its own; results as JSON.
 
-    python benchmarks/accuracy.py mixmatch supervised --set split.few_shot.labels=20 --seeds 1,2,3
+    python -m benchmarks.accuracy mixmatch supervised --set split.few_shot.labels=20 --seeds 1,2,3
 
 prints one line per run and the mean and standard deviation per method. `--set` is DVC's -S: a key of
 params.yaml and a YAML value; `mixmatch:train.epochs=40` sets it for one method only.
@@ -54,7 +54,8 @@ def main() -> None:
         print(f"{method:12} mean {statistics.mean(values):.4f} sd {spread:.4f}")
     if options.output:
         options.output.parent.mkdir(parents=True, exist_ok=True)
-        content = {"command": " ".join(["python", *sys.argv]), **environment(), "runs": cells}
+        command = " ".join(["python -m benchmarks.accuracy", *sys.argv[1:]])
+        content = {"command": command, **environment(), "runs": cells}
         write(options.output, content)
 
 
