@@ -133,7 +133,7 @@ def _fill_chart(
     axes.set_xlim(math.floor(50 * least) / 50, 1)
     axes.xaxis.set_major_locator(MultipleLocator(0.02 if least > 0.9 else 0.05))
     axes.xaxis.set_major_formatter(style.PERCENT)
-    axes.set_xlabel("test accuracy: three seeds, and their mean")
+    axes.set_xlabel("test accuracy with each seed, and the mean")
 
 
 if __name__ == "__main__":
