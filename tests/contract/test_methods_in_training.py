@@ -112,6 +112,8 @@ class OnOneDevice(TorchDispatchMode):
     On the `meta` device, which has shapes and no values: a look at a value fails by itself.
     """
 
+    # A GPU copies from the processor for the first; `meta` refuses most of the others by itself.
+    WAITING = ("lift_fresh", "_local_scalar_dense", "nonzero", "_unique2", "masked_select")
     # Of the operations that deterministic torch refuses on a GPU, those that a network or a loss might use.
     CHANGING = (
         *(
@@ -133,6 +135,9 @@ class OnOneDevice(TorchDispatchMode):
         for value in tree_leaves((args, kwargs, output)):
             assert not isinstance(value, torch.Tensor) or value.device == META, func
         assert name not in self.CHANGING, func
+        assert name not in self.WAITING, func
+        if name in ("index", "index_put_", "index_put"):
+            assert all(i is None or i.dtype == torch.int64 for i in args[1]), "a mask as an index"
         assert name != "cumsum" or not output.is_floating_point(), func
         return output
 
