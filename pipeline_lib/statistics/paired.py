@@ -21,8 +21,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import stats
-from statsmodels.stats.contingency_tables import mcnemar
-from statsmodels.stats.multitest import multipletests
 
 from pipeline_lib.statistics.intervals import (
     image_bounds,
@@ -151,11 +149,10 @@ def mcnemar_exact(first_N: NDArray[np.bool_], second_N: NDArray[np.bool_]) -> fl
     the spread of training: it speaks of these two models.
     Source: McNemar, Psychometrika 12, 1947.
     """
-    table = [
-        [int(np.sum(first_N & second_N)), int(np.sum(first_N & ~second_N))],
-        [int(np.sum(~first_N & second_N)), int(np.sum(~first_N & ~second_N))],
-    ]
-    return float(mcnemar(table, exact=True).pvalue)
+    first_only, second_only = int(np.sum(first_N & ~second_N)), int(np.sum(second_N & ~first_N))
+    # Where they are equally good, each of these images is right for either with probability 1/2.
+    either = first_only + second_only
+    return float(stats.binomtest(first_only, either).pvalue) if either else 1.0
 
 
 def image_interval(
@@ -262,11 +259,14 @@ def holm(ps: Sequence[float | None]) -> list[float | None]:
     Returns:
         The adjusted p-values in the same order, None where there was None.
     """
-    tested = [p for p in ps if p is not None]
-    if not tested:
-        return [None] * len(ps)
-    adjusted_ps = iter(multipletests(tested, method="holm")[1])
-    return [None if p is None else float(next(adjusted_ps)) for p in ps]
+    tested = sorted((p, position) for position, p in enumerate(ps) if p is not None)
+    adjusted_ps: list[float | None] = [None] * len(ps)
+    largest = 0.0
+    for step, (p, position) in enumerate(tested):
+        # As many as are left at this step, and never below the step before.
+        largest = max(largest, min(1.0, (len(tested) - step) * p))
+        adjusted_ps[position] = largest
+    return adjusted_ps
 
 
 def adjusted(family: Sequence[Comparison]) -> list[Comparison]:

@@ -13,7 +13,6 @@ import math
 
 from scipy import stats
 from scipy.optimize import brentq
-from statsmodels.stats.power import TTestPower
 
 from pipeline_lib.statistics.paired import ALPHA, FEWEST_SEEDS
 
@@ -44,9 +43,10 @@ def power_of(effect_size: float, seeds: int, alpha: float = ALPHA) -> float:
         seeds: at least 2.
         alpha: two-sided level.
     """
-    # One tail at half the level: the other one, a finding in the wrong direction, is not asked for,
-    # and scipy gives nan for it.
-    power = float(TTestPower().power(effect_size, seeds, alpha / 2, alternative="larger"))
+    # One tail at half the level: the other one, a finding in the wrong direction, is not asked for.
+    freedom = seeds - 1
+    critical = stats.t.isf(alpha / 2, freedom)
+    power = float(stats.nct.sf(critical, freedom, effect_size * math.sqrt(seeds)))
     # Above about 40 standard errors scipy's noncentral t can be nan; it is 1 there.
     return 1.0 if math.isnan(power) else power
 
