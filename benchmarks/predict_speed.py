@@ -3,9 +3,10 @@
     python -m benchmarks.predict_speed --archive cifar10-jpeg.tar.gz -o benchmarks/results/predict_speed.json
 
 CIFAR-10 as JPEG files in folders, through `small_cnn` (width 16, random weights) on the processor. In turn, each as a
-program of its own: `predict`; `decode`, which reads and decodes in the same processes and does nothing with it; and
-`loop`, which reads and decodes one file after the other. `start` is `predict` on a single image. Ratios are of runs next
-to each other; a `start` is some seconds of importing torch. A peak is the sum of the peaks of a run's processes.
+program of its own: `predict`, of the folder by torch, or of an exported file by onnxruntime; `decode`, which reads and
+decodes in the same processes and does nothing with it; and `loop`, which reads and decodes one file after the other.
+`start` is `predict` on a single image. Ratios are of runs next to each other; a `start` is mostly imports. A peak is the
+sum of the peaks of a run's processes.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ def main() -> None:
     parser.add_argument("--images", default="10000,30000,60000")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
+    parser.add_argument("--models", choices=["folder", "onnx"], default="folder")
     parser.add_argument("--folder", type=Path, help="where files go")
     parser.add_argument("-o", "--output", type=Path)
     parser.add_argument("--way", choices=["loop", "decode"], help="for the runs themselves")
@@ -45,20 +47,20 @@ def main() -> None:
         return
     runs = []
     with tempfile.TemporaryDirectory(dir=options.folder) as place:
-        save_model(Path(place, "models"))
+        models = saved_model(Path(place, "models"), options.models)
+        given = ["--models", models, "--precision", options.precision]
         for count in map(int, options.images.split(",")):
             folder = unpacked(options.archive, Path(place, f"images{count}"), count)
-            runs += [
-                measured(folder, count, number, options.precision)
-                for number in range(options.repeat)
-            ]
+            runs += [measured(folder, count, number, given) for number in range(options.repeat)]
     summary = [summed_up(runs, count) for count in dict.fromkeys(run["images"] for run in runs)]
     for row in summary:
         print(*(f"{name} {value}" for name, value in row.items()), flush=True)
     if options.output:
         said = f"python -m benchmarks.predict_speed --archive {options.archive.name} --images {options.images}"
         said += f" --repeat {options.repeat} --precision {options.precision}"
-        made_with = {**environment(), "torch": version("torch")}
+        said += f" --models {options.models}"
+        computes = "torch" if options.models == "folder" else "onnxruntime"
+        made_with = {**environment(), computes: version(computes)}
         record.write(
             options.output, {"command": said, **made_with, "summary": summary, "runs": runs}
         )
@@ -79,8 +81,8 @@ def alone(way: str, folder: Path) -> None:
                 pass
 
 
-def save_model(folder: Path) -> None:
-    """A `small_cnn` for the images, with random weights."""
+def saved_model(folder: Path, form: str) -> Path:
+    """A `small_cnn` for the images, with random weights: where it is, to be loaded."""
     from pipeline_lib.models.build import Architecture, build
     from pipeline_lib.models.predictor import Predictor, save_predictor
 
@@ -94,6 +96,10 @@ def save_model(folder: Path) -> None:
     about |= {"classes": [str(k) for k in range(CLASSES)], "resize": "stretch"}
     about["selected_epoch"] = 0
     save_predictor(folder, predictor.state_dict(), predictor.description, architecture, about)
+    if form == "folder":
+        return folder
+    run_python("-m", "stages.app", "export", "--format", "onnx", "--models", folder, "-o", folder)
+    return folder / "predictor.onnx"
 
 
 def unpacked(archive: Path, folder: Path, count: int) -> Path:
@@ -109,11 +115,10 @@ def unpacked(archive: Path, folder: Path, count: int) -> Path:
     return folder
 
 
-def measured(folder: Path, count: int, number: int, precision: str) -> dict[str, Any]:
+def measured(folder: Path, count: int, number: int, model: list[Any]) -> dict[str, Any]:
     """One run of each way, in an order that differs from run to run."""
-    models, out = folder.parent / "models", folder.parent / "out.parquet"
-    apply = ["-m", "stages.app", "predict", "--models", models, "-o", out]
-    apply += ["--device", "cpu", "--precision", precision]
+    out = folder.parent / "out.parquet"
+    apply = ["-m", "stages.app", "predict", "-o", out, "--device", "cpu", *model]
     decoding_alone = ["-m", "benchmarks.predict_speed", "--folder", folder, "--way"]
     commands: dict[str, list[Any]] = {
         "start": [*apply, next(folder.rglob("*.jpg"))],

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from pipeline_lib.errors import UserError
 from pipeline_lib.training.determinism import deterministic_torch, pin_processor
+
+if TYPE_CHECKING:
+    from pipeline_lib.apply.model import Model
 
 Inputs = Annotated[
     list[Path],
@@ -18,7 +21,9 @@ Output = Annotated[
     Path,
     typer.Option("-o", "--output", help="The table to write, of a name that ends in .parquet."),
 ]
-Models = Annotated[Path, typer.Option(help="The folder of predictor.json.")]
+Models = Annotated[
+    Path, typer.Option(help="The folder of predictor.json, or a predictor.onnx that export wrote.")
+]
 TopK = Annotated[int, typer.Option(min=1, help="How many of the likeliest classes to name.")]
 Abstain = Annotated[
     float, typer.Option(min=0, max=1, help="Give no label if the likeliest class is less so.")
@@ -61,18 +66,35 @@ def predict(
     if output.suffix != ".parquet":
         msg = f"{output}: predictions are a Parquet table; give it a name that ends in .parquet"
         raise UserError(msg)
+    from pipeline_lib.apply.predict import Settings
+    from pipeline_lib.apply.predict import predict as apply
     from pipeline_lib.apply.sources import open_images
 
     scratch = next(folder for folder in output.absolute().parents if folder.is_dir())
     with open_images(images, scratch) as found:
-        pin_processor("this_machine", threads=1)
-        # After the threads are set: these import torch.
-        from pipeline_lib.apply.predict import Settings, load_model
-        from pipeline_lib.apply.predict import predict as apply
-        from pipeline_lib.training.device import choose_device
-
-        deterministic_torch(threads=1)
-        chosen, model = choose_device(device, "--device"), load_model(models)
-        settings = Settings(top_k, abstain_below, batch_size, precision)
-        counts = apply(found, model, settings, chosen, output)
+        model = _load(models, device, precision)
+        counts = apply(found, model, Settings(top_k, abstain_below, batch_size), output)
     print(f"{output}: {counts}")
+
+
+def _load(models: Path, device: str, precision: Literal["fp32", "bf16"]) -> Model:
+    """Load the predictor: with torch, or an exported one without it.
+
+    Raises:
+        UserError: It cannot be loaded, or not for this device or precision.
+    """
+    from pipeline_lib.apply.onnx_file import SUFFIX, load_onnx
+
+    if models.suffix == SUFFIX:
+        if device not in {"auto", "cpu"} or precision != "fp32":
+            given = "--precision bf16" if precision != "fp32" else f"--device {device}"
+            msg = f"{given}: {models} is computed on the processor, in fp32; leave it out, or give --models a folder"
+            raise UserError(msg)
+        return load_onnx(models)
+    pin_processor("this_machine", threads=1)
+    # After the threads are set: these import torch.
+    from pipeline_lib.apply.network import load_network
+    from pipeline_lib.training.device import choose_device
+
+    deterministic_torch(threads=1)
+    return load_network(models, choose_device(device, "--device"), precision)

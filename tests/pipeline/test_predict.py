@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -19,8 +20,10 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline_lib.apply import predict as module
-from pipeline_lib.apply.predict import Model, Precision, Settings, load_model, predict
+from pipeline_lib.apply import network
+from pipeline_lib.apply.model import Model
+from pipeline_lib.apply.network import Precision, load_network
+from pipeline_lib.apply.predict import Settings, predict
 from pipeline_lib.apply.sources import open_images
 from pipeline_lib.apply.table import PREDICTIONS, likeliest, predictions
 from pipeline_lib.datasets import decoding
@@ -35,19 +38,15 @@ ALL = Settings(top_k=100, abstain_below=0.0, batch_size=None)
 STAGES = ("configure", "download", "ingest", "split", "train", "evaluate")
 
 
-class Shades(torch.nn.Module):
+def tell_shades(images_BHWC: np.ndarray) -> np.ndarray:
     """Probabilities that tell the mean of a gray image: 0 is the first class, 255 the second."""
-
-    def embed(self, images_BCHW: torch.Tensor) -> torch.Tensor:
-        share_B = images_BCHW.float().mean(dim=(1, 2, 3)) / 255
-        return torch.stack([1 - share_B, share_B], dim=1)
-
-    def classify(self, embedding_BD: torch.Tensor) -> torch.Tensor:
-        return embedding_BD
+    share_B = images_BHWC.mean(axis=(1, 2, 3), dtype=np.float32) / 255
+    return np.stack([1 - share_B, share_B], axis=1)
 
 
 def shades(side: int | None = 4, shape: tuple[int, int, int] = (4, 4, 1)) -> Model:
-    return Model(Shades(), ["dark", "light"], shape, Target("gray", side, "stretch", "pixels"))
+    target = Target("gray", side, "stretch", "pixels")
+    return Model(tell_shades, ["dark", "light"], shape, target, batch_size=128, at_once=2)
 
 
 def shade(path: Path, value: int, size: tuple[int, int] = (9, 5)) -> Path:
@@ -65,7 +64,7 @@ def png(value: int) -> bytes:
 def applied(*paths: Path, model: Model | None = None, settings: Settings = ALL) -> pl.DataFrame:
     output = paths[0].parent / "predictions.parquet"
     with open_images(paths, output.parent) as images:
-        counts = predict(images, model or shades(), settings, CPU, output)
+        counts = predict(images, model or shades(), settings, output)
         assert counts.images == images.count
     assert pq.read_schema(output) == PREDICTIONS
     assert not output.with_name(f"{output.name}.sha256").exists()
@@ -94,7 +93,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 def test_raw_files_get_the_probabilities_that_evaluate_found(trained: Project) -> None:
     photos = trained.root.parent / "photos"
-    found = applied(photos, model=load_model(trained.root / "models"))
+    found = applied(photos, model=load_network(trained.root / "models", CPU))
     assert len(found) == len(CLASSES) * EACH
     assert found["source"].is_sorted()
     named = found.with_columns(pl.col("source").str.strip_prefix(f"{photos}/"))
@@ -112,19 +111,21 @@ def test_raw_files_get_the_probabilities_that_evaluate_found(trained: Project) -
 
 
 def test_bf16_moves_probabilities_a_little(trained: Project) -> None:
-    photos, model = trained.root.parent / "photos", load_model(trained.root / "models")
     exact, rough = (
-        applied(photos, model=model, settings=Settings(1, 0.0, None, precision))["probability"]
+        applied(
+            trained.root.parent / "photos",
+            model=load_network(trained.root / "models", CPU, precision),
+        )["probability"]
         for precision in get_args(Precision)
     )
     assert 0 < (exact - rough).abs().max() < 0.01
 
 
 def test_the_images_that_ingest_stored_get_the_same(trained: Project) -> None:
-    model, folder = load_model(trained.root / "models"), trained.root
+    model, folder = load_network(trained.root / "models", CPU), trained.root
     tested = pl.read_parquet(folder / "reports/evaluate/predictions.parquet")
     with open_images([folder / "data/images.parquet"], folder) as images:
-        predict(images, model, ALL, CPU, folder / "stored.parquet")
+        predict(images, model, ALL, folder / "stored.parquet")
     found = pl.read_parquet(folder / "stored.parquet")
     assert found["source"][7].endswith("images.parquet:7")
     best = tested["probabilities"].list.max()
@@ -132,10 +133,10 @@ def test_the_images_that_ingest_stored_get_the_same(trained: Project) -> None:
 
 
 def test_the_stored_resize_rule_is_used(trained: Project, tmp_path: Path) -> None:
-    model = load_model(trained.root / "models")
+    model = load_network(trained.root / "models", CPU)
     assert model.target == Target("rgb", 24, "pad", "pixels")
     path = shade(tmp_path / "wide.png", 200, (60, 6))
-    other = Model(model.network, model.classes, model.shape, Target("rgb", 24, "stretch", "pixels"))
+    other = replace(model, target=Target("rgb", 24, "stretch", "pixels"))
     padded, stretched = (applied(path, model=one)["probability"][0] for one in (model, other))
     assert padded != stretched
 
@@ -238,14 +239,16 @@ def test_any_number_of_cores_gives_the_same_bytes(
     trained: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also with processes that decode, which one core does without."""
-    model, photos, found = load_model(trained.root / "models"), trained.root / "../photos", []
+    photos, found = trained.root / "../photos", []
     monkeypatch.setattr(decoding, "FEW_CHUNKS", 2)
     monkeypatch.setattr(decoding, "CHUNK_IMAGES", 32)
     for cores in (1, 3):
-        monkeypatch.setattr(module, "cores", lambda cores=cores: cores)
+        monkeypatch.setattr(network, "cores", lambda cores=cores: cores)
         monkeypatch.setattr(decoding, "cores", lambda cores=cores: cores)
         with open_images([photos], tmp_path) as images:
-            predict(images, model, Settings(2, 0.0, 16), CPU, tmp_path / "out.parquet")
+            model = load_network(trained.root / "models", CPU)
+            assert model.at_once == cores
+            predict(images, model, Settings(2, 0.0, 16), tmp_path / "out.parquet")
         found.append((tmp_path / "out.parquet").read_bytes())
     assert found[0] == found[1]
 
@@ -259,13 +262,8 @@ def test_an_uncertain_image_gets_no_label_but_its_probabilities() -> None:
 
 
 def test_answers_that_are_no_numbers_are_refused_and_nothing_is_written(tmp_path: Path) -> None:
-    class Broken(Shades):
-        def embed(self, images_BCHW: torch.Tensor) -> torch.Tensor:
-            return torch.full((len(images_BCHW), 2), torch.nan)
-
-    model = shades()
     path = shade(tmp_path / "1.png", 0)
-    broken = Model(Broken(), model.classes, model.shape, model.target)
+    broken = replace(shades(), answer=lambda images: np.full((len(images), 2), np.nan, np.float32))
     with pytest.raises(UserError, match="answers 1 of 1 images with NaN"):
         applied(path, model=broken)
     assert [file.name for file in tmp_path.iterdir()] == ["1.png"]
