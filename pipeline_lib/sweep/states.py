@@ -39,7 +39,7 @@ class Row(NamedTuple):
     why: str = ""
     retries: int = 0
     since: float | None = None
-    """When it began to run, in seconds of the clock; of an ended job it is how long it took."""
+    """When it was first seen to run, in seconds of the clock; of an ended job it is how long it took since."""
 
 
 class States:
@@ -60,7 +60,7 @@ class States:
             return None
         since = row.since
         if change.state in ENDED:
-            since = now - (now if since is None else since)
+            since = None if since is None else now - since
         elif since is None and change.state == "running":
             since = now
         new = Row(
@@ -89,7 +89,8 @@ class States:
     def line(self, row: Row, now: float) -> str:
         """One change as plain text: how many are done, the job, its state, seconds, machine, and why."""
         done = sum(each.state == "done" for each in self.rows())
-        seconds = f" {_seconds(row, now):.0f} s" if row.since is not None else ""
+        took = _seconds(row, now)
+        seconds = "" if took is None else f" {took:.0f} s"
         node = f" on {row.node}" if row.node else ""
         why = f": {row.why}" if row.why else ""
         return f"{done}/{len(self._rows)} {row.name} {row.state}{seconds}{node}{why}"
@@ -104,13 +105,12 @@ class States:
         )
         now = time.monotonic()
         for row in self.rows():
-            seconds = "" if row.since is None else f"{_seconds(row, now):.0f}"
+            took = _seconds(row, now)
+            seconds = "" if took is None else f"{took:.0f}"
             state = Text(row.state, style=COLOURS[row.state])
             table.add_row(row.name, state, seconds, str(row.retries or ""), row.node)
         return table
 
 
-def _seconds(row: Row, now: float) -> float:
-    if row.since is None:
-        return 0.0
-    return row.since if row.state in ENDED else now - row.since
+def _seconds(row: Row, now: float) -> float | None:
+    return row.since if row.since is None or row.state in ENDED else now - row.since

@@ -9,13 +9,13 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.pipeline.conftest import ROOT, SMALL, Project, copy_project
+from tests.pipeline.conftest import ROOT, Project
+from tests.pipeline.sweeps import LONG, app, clones_left, logs, small_project, under_way
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -27,34 +27,11 @@ def needs(package: str) -> None:
         pytest.skip(f"{package} is not installed: see docs/how-to/cluster.md")
 
 
-def small_project(folder: Path) -> Project:
-    """Committed, with one epoch per training, and a comparison of two cells."""
-    project = copy_project(folder)
-    project.environment["TMPDIR"] = str(folder.parent / "scratch")
-    project.environment["OMP_NUM_THREADS"] = "1"
-    Path(project.environment["TMPDIR"]).mkdir()
-    project.set(compare=SMALL, train={"epochs": 1})
-    project.run("git", "commit", "-qam", "short")
-    return project
-
-
 @pytest.fixture
 def small(tmp_path: Path) -> Project:
     needs("submitit")
     (tmp_path / "project").mkdir()
     return small_project(tmp_path / "project")
-
-
-def app(project: Project, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return project.run(sys.executable, "-m", "stages.app", *arguments)
-
-
-def logs(project: Project) -> str:
-    return "".join(p.read_text() for p in sorted((project.root / ".dvc/tmp/sweep").glob("*.log")))
-
-
-def clones_left(project: Project) -> list[Path]:
-    return list(Path(project.environment["TMPDIR"]).glob("*/*/clone"))
 
 
 def test_four_experiments_here_and_none_again(small: Project) -> None:
@@ -100,28 +77,6 @@ def test_a_failing_job_is_tried_again_then_named_with_its_log(small: Project) ->
     assert done.stdout.count(" retried ") == 1
     assert log.read_text().count("broken on purpose") == 2
     assert clones_left(small) == []
-
-
-LONG = ("-S", "train.epochs=40", "-S", "train.checkpoint_steps=5", "-S", "method=supervised")
-
-
-def under_way(project: Project) -> subprocess.Popen[str]:
-    """A sweep of one long training, which has saved a state."""
-    sweep = subprocess.Popen(
-        [sys.executable, "-m", "stages.app", "sweep", *LONG],
-        cwd=project.root,
-        env=project.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    end = time.monotonic() + 300
-    while not list(project.root.glob(".dvc/tmp/resume/*/step-*.safetensors")):
-        assert sweep.poll() is None, sweep.communicate()[0]
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    return sweep
 
 
 def test_ctrl_c_keeps_the_state_and_the_same_command_goes_on(small: Project) -> None:

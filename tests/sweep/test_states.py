@@ -119,7 +119,7 @@ def test_failures_are_named_with_their_reasons_at_the_end(capsys) -> None:
         "1 of 2 jobs failed: b: out of memory (log: x/b.log); run the same command again, and only these are run"
     )
     assert error.value.exit_code == 1
-    assert capsys.readouterr().out.splitlines()[0] == "1/2 a done 0 s"
+    assert capsys.readouterr().out.splitlines()[0] == "1/2 a done"
 
 
 def test_what_cannot_be_brought_home_has_failed() -> None:
@@ -167,11 +167,12 @@ def test_a_missing_package_names_its_extra_and_its_pins(monkeypatch, engine, ext
 
 
 def test_slurm_is_told_what_the_user_said(tmp_path, monkeypatch) -> None:
-    """The script for sbatch, as submitit writes it; there is no SLURM here to read it."""
+    """The script for sbatch, as submitit writes it."""
     pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
     (tmp_path / "srun").write_text("")
     (tmp_path / "srun").chmod(0o755)
     options = base.Options(3, 2, tmp_path, {"time": "90", "partition": "gpu"})
+    monkeypatch.setenv("PATH", "")
     with pytest.raises(UserError, match="this machine has no `srun`"):
         slurm.executor_of(options)
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from pipeline_lib.sweep.job import Job
     from pipeline_lib.sweep.states import Change
 
+# Between two calls of `sacct`, for all jobs; submitit's ten minutes would leave a lost job unnoticed for as long.
+SECONDS_BETWEEN_LOOKS = 30
 TIMEOUTS = "max_num_timeout"  # of submitit: how often a job whose time is up goes on in another
 
 
@@ -44,6 +46,7 @@ def executor_of(options: Options) -> Any:  # noqa: ANN401 - of submitit
     if shutil.which("srun") is None:
         msg = "--engine slurm: this machine has no `srun`; run it where jobs of SLURM are submitted"
         raise UserError(msg)
+    package.SlurmJob.watcher = package.slurm.slurm.SlurmInfoWatcher(SECONDS_BETWEEN_LOOKS)
     settings = {key: _value(text) for key, text in options.settings.items()}
     if "time" not in settings and "timeout_min" not in settings:
         msg = "--engine slurm: say how long a job may take, in minutes: --slurm time=120"

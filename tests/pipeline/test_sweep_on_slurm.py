@@ -1,0 +1,133 @@
+"""A sweep on a real SLURM cluster of two nodes, of which one is lost while its job trains."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.pipeline.conftest import Project
+from tests.pipeline.sweeps import LONG, app, clones_left, logs, small_project, under_way
+from tests.slurm_cluster import cluster, missing
+
+NODES = ("n1", "n2")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(1800),
+    pytest.mark.skipif(
+        bool(missing()) or os.getuid() != 0,
+        reason=f"SLURM is not installed here ({', '.join(missing())}), or we are not root: see CONTRIBUTING.md",
+    ),
+]
+SLURM = ("--engine", "slurm", "--slurm", "time=20", "--slurm", "signal_delay_s=60")
+
+
+@pytest.fixture(scope="module")
+def slurm() -> Iterator[dict[str, str]]:
+    """In a folder of a short name, for its sockets."""
+    folder = Path(tempfile.mkdtemp(prefix="slurm-"))
+    with cluster(folder, NODES) as environment:
+        yield environment
+    shutil.rmtree(folder)
+
+
+def small_project_in(folder: Path) -> Project:
+    (folder / "project").mkdir(parents=True)
+    return small_project(folder / "project")
+
+
+@pytest.fixture
+def small(slurm: dict[str, str], tmp_path: Path) -> Project:
+    project = small_project_in(tmp_path)
+    project.environment |= slurm
+    return project
+
+
+def accounts(project: Project) -> list[list[str]]:
+    """Job, state and node of every attempt, as `sacct` has them."""
+    said = project.run("sacct", "-D", "-X", "-n", "-P", "-o", "JobID,State,NodeList").stdout
+    return [line.split("|") for line in said.splitlines()]
+
+
+def locks(project: Project) -> dict[str, str]:
+    """The dvc.lock of every experiment: the checksum of all that it made."""
+    refs = project.run("git", "for-each-ref", "--format=%(refname)", "refs/exps/*/*/*").stdout
+    return {
+        ref.rpartition("/")[2]: project.run("git", "show", f"{ref}:dvc.lock").stdout
+        for ref in refs.splitlines()
+    }
+
+
+def lose(node: str) -> None:
+    """As if its power went: all that runs on it is gone, and it says nothing any more."""
+    of_node, daemons = [], []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("SLURMD_NODENAME") == node:
+                of_node += [process, process.parent()]
+            elif process.name() == "slurmd" and process.cmdline()[-2:] == ["-N", node]:
+                daemons.append(process)
+        except psutil.Error:
+            continue
+    gone = [*daemons, *{each for each in of_node if each and each.pid != os.getpid()}]
+    for process in gone:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+    psutil.wait_procs(gone, timeout=20)
+
+
+def hurry(project: Project) -> None:
+    """Let jobs that are put into the queue again start at once; SLURM would wait for two minutes."""
+    waiting = project.run("squeue", "-h", "-r", "-t", "PENDING", "-o", "%i").stdout.split()
+    for job in waiting:
+        project.run("scontrol", "update", f"JobId={job}", "StartTime=now")
+
+
+def test_a_preempted_job_and_one_of_a_lost_node_go_on_from_their_states(small: Project) -> None:
+    sweep = under_way(small, "-S", "seed=1,2", *SLURM, jobs=2)
+    first, second = (job for job, state, _ in accounts(small) if state == "RUNNING")
+    (lost,) = (node for job, _, node in accounts(small) if job == second)
+    small.run("scancel", "--signal=USR2", first)
+    lose(lost)
+    while sweep.poll() is None:
+        hurry(small)
+        time.sleep(2)
+    said = sweep.communicate()[0]
+    assert sweep.returncode == 0, said + logs(small)
+    assert "2/2 " in said
+    states = {
+        job: [state for name, state, _ in accounts(small) if name == job] for job in (first, second)
+    }
+    assert states[first] == ["REQUEUED", "COMPLETED"]
+    assert states[second][0] in {"NODE_FAIL", "REQUEUED"}
+    assert states[second][-1] == "COMPLETED"
+    assert logs(small).count("resuming after step") == 2
+    assert clones_left(small) == []
+    # What came out is what trainings that nothing stopped give.
+    undisturbed = small_project_in(small.root.parent / "undisturbed")
+    done = app(undisturbed, "sweep", *LONG, "-S", "seed=1,2")
+    assert done.returncode == 0, done.stdout
+    assert len(locks(small)) == 2
+    assert locks(small) == locks(undisturbed)
+
+
+def test_an_interrupted_sweep_takes_its_jobs_off_the_cluster(small: Project) -> None:
+    sweep = under_way(small, *SLURM)
+    sweep.terminate()
+    said = sweep.communicate(timeout=120)[0]
+    assert sweep.returncode == 143, said
+    assert "interrupted; 1 jobs are left: 40-5-supervised-" in said
+    end = time.monotonic() + 120
+    while small.run("squeue", "-h").stdout:
+        assert time.monotonic() < end
+        time.sleep(0.5)
+    assert "train: SIGTERM after step" in logs(small)
+    assert clones_left(small) == []
