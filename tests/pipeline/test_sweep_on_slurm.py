@@ -119,6 +119,13 @@ def test_a_preempted_job_and_one_of_a_lost_node_go_on_from_their_states(small: P
     assert locks(small) == locks(undisturbed)
 
 
+def test_what_sbatch_refuses_is_told_in_a_line(small: Project) -> None:
+    done = app(small, "sweep", "-S", "seed=1", *SLURM, "--slurm", "partition=nowhere")
+    assert done.returncode == 1
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith("--engine slurm: sbatch: error: invalid partition specified: nowhere")
+
+
 def test_an_interrupted_sweep_takes_its_jobs_off_the_cluster(small: Project) -> None:
     sweep = under_way(small, *SLURM)
     sweep.terminate()

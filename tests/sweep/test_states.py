@@ -11,7 +11,7 @@ from rich.console import Console
 
 from pipeline_lib.errors import UserError
 from pipeline_lib.sweep import run
-from pipeline_lib.sweep.engines import base, slurm
+from pipeline_lib.sweep.engines import base, slurm, submitted
 from pipeline_lib.sweep.job import Job, _last
 from pipeline_lib.sweep.project import Project
 from pipeline_lib.sweep.states import Change, States
@@ -187,6 +187,50 @@ def test_slurm_is_told_what_the_user_said(tmp_path, monkeypatch) -> None:
         assert f"#SBATCH --{flag}" in script
     assert inner.parameters["array_parallelism"] == 3
     assert inner.max_num_timeout == 2
+
+
+class Handle:
+    """Of submitit, of a job that has ended."""
+
+    def __init__(self, *result: object) -> None:
+        self.result = lambda: result
+
+    def done(self) -> bool:
+        return True
+
+
+def test_a_scheduler_that_takes_no_job_ends_the_sweep_at_first_and_later_costs_an_attempt(
+    monkeypatch,
+) -> None:
+    pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
+    monkeypatch.setattr(submitted, "REFUSED_SECONDS", 0.01)
+    monkeypatch.setattr(submitted, "LOOK_SECONDS", 0.02)
+    answers = [
+        UserError("sbatch: no such partition"),
+        [Handle(False, "n1", "its disk is full"), Handle(True, "n2")],
+        UserError("sbatch: the controller does not answer"),
+        [Handle(True, "n2")],
+    ]
+    asked, ended = [], []
+
+    def submit(new):
+        asked.append([each.name for each in new])
+        answer = answers.pop(0)
+        if isinstance(answer, UserError):
+            raise answer
+        return answer
+
+    jobs = [job("a"), job("b")]
+    with pytest.raises(UserError, match="no such partition"):
+        list(submitted.watch(submit, ended.append, jobs, 2, 2))
+    assert list(submitted.watch(submit, ended.append, jobs, 2, 2)) == [
+        Change("a", "retried", "n1", "its disk is full"),
+        Change("b", "done", "n2"),
+        Change("a", "retried", "", "sbatch: the controller does not answer"),
+        Change("a", "done", "n2"),
+    ]
+    assert asked == [["a", "b"], ["a", "b"], ["a"], ["a"]]
+    assert ended == [[], []]
 
 
 def test_where_no_ray_cluster_answers_one_line_says_so_at_once(monkeypatch) -> None:

@@ -24,14 +24,18 @@ def submit(jobs: Sequence[Job], options: Options) -> Generator[Change]:
     """Submit all jobs as one array, of which SLURM runs `most` at a time.
 
     Raises:
-        UserError: submitit or SLURM is not there, or a setting is none of theirs.
+        UserError: submitit or SLURM is not there, or a setting is none of theirs, or refused by `sbatch`.
     """
     executor = executor_of(options)
     work = body()
 
     def start(new: list[Job]) -> list[Any]:
-        with executor.batch():
-            return [executor.submit(work, job) for job in new]
+        try:
+            with executor.batch():
+                return [executor.submit(work, job) for job in new]
+        except submitit().core.utils.FailedJobError as error:
+            msg = f"--engine slurm: {in_one_line(error, 400)}"
+            raise UserError(msg) from error
 
     yield from watch(start, _end, jobs, len(jobs), options.retries)
 

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from pipeline_lib.errors import UserError
 from pipeline_lib.sweep import job as job_module
 from pipeline_lib.sweep.engines.base import missing
 from pipeline_lib.sweep.job import Outcome, run
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from pipeline_lib.sweep.job import Job
 
 LOOK_SECONDS = 0.5
+REFUSED_SECONDS = (
+    60.0  # until a job is submitted again where a scheduler that took jobs before took none
+)
 # As SLURM calls them; the local executor says RUNNING from the start.
 RUNNING = ("RUNNING", "COMPLETING")
 WAITING = ("PENDING", "REQUEUED", "PREEMPTED", "READY")
@@ -68,27 +72,41 @@ def watch(
         jobs: all of them.
         most: of them at a time.
         retries: of each.
+
+    Raises:
+        UserError: `submit` takes no job at first. Later this is a failure of the jobs that it was given.
     """
     waiting, attempts = deque(jobs), dict.fromkeys([job.name for job in jobs], 0)
     handles: dict[Job, Any] = {}
+    not_before = 0.0
+
+    def ended(job: Job, outcome: Outcome) -> Change:
+        if outcome.done:
+            return Change(job.name, "done", outcome.node)
+        if attempts[job.name] == retries:
+            return Change(job.name, "failed", outcome.node, outcome.why)
+        attempts[job.name] += 1
+        waiting.append(job)
+        return Change(job.name, "retried", outcome.node, outcome.why)
+
     try:
         while waiting or handles:
-            new = [waiting.popleft() for _ in range(min(most - len(handles), len(waiting)))]
-            handles.update(zip(new, submit(new) if new else [], strict=True))
+            room = most - len(handles) if time.monotonic() >= not_before else 0
+            new = [waiting.popleft() for _ in range(min(room, len(waiting)))]
+            try:
+                handles.update(zip(new, submit(new) if new else [], strict=True))
+            except UserError as error:
+                if not any(attempts.values()):
+                    raise
+                not_before = time.monotonic() + REFUSED_SECONDS
+                for job in new:
+                    yield ended(job, Outcome(done=False, node="", why=str(error)))
             for job, handle in list(handles.items()):
-                if not handle.done():
-                    yield from _state(job, handle)
-                    continue
-                del handles[job]
-                outcome = _outcome(handle)
-                if outcome.done:
-                    yield Change(job.name, "done", outcome.node)
-                elif attempts[job.name] < retries:
-                    attempts[job.name] += 1
-                    waiting.append(job)
-                    yield Change(job.name, "retried", outcome.node, outcome.why)
+                if handle.done():
+                    del handles[job]
+                    yield ended(job, _outcome(handle))
                 else:
-                    yield Change(job.name, "failed", outcome.node, outcome.why)
+                    yield from _state(job, handle)
             time.sleep(LOOK_SECONDS)
     finally:
         end(list(handles.values()))
