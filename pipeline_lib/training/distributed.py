@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import time
 from typing import TYPE_CHECKING
 
+import psutil
 import torch
 import torch.distributed as dist
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+INTERFACE = "GLOO_SOCKET_IFNAME"
+
 
 @contextlib.contextmanager
 def met(device: torch.device) -> Iterator[Ranks | None]:
@@ -29,14 +33,24 @@ def met(device: torch.device) -> Iterator[Ranks | None]:
     that has failed never would (see `launch.leaving_at_once`).
 
     Raises:
-        UserError: Another one has ended before its time, which is not this one's mistake.
+        UserError: The others are not to be reached, or one has ended before its time, which is not this one's mistake.
     """
     if RANK not in os.environ:
         yield None
         return
     if device.type == "cuda":
         torch.cuda.set_device(int(os.environ[LOCAL_RANK]))
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    world = os.environ["WORLD_SIZE"]
+    if os.environ.get("LOCAL_WORLD_SIZE", world) != world:
+        _name_interface(os.environ["MASTER_ADDR"])
+    try:
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    except RuntimeError as error:
+        msg = (
+            f"train: the processes of this training do not reach each other ({in_one_line(error)}); on each of several machines "
+            f"name the interface of the network that they share, like {INTERFACE}=eth0 NCCL_SOCKET_IFNAME=eth0 (`ip address` lists them)"
+        )
+        raise UserError(msg) from error
     try:
         yield Ranks(dist.get_rank(), dist.get_world_size())
     except RuntimeError as error:
@@ -48,6 +62,21 @@ def met(device: torch.device) -> Iterator[Ranks | None]:
         msg = f"train: another process of this training has ended ({in_one_line(error)})"
         raise UserError(msg) from error
     dist.destroy_process_group()
+
+
+def _name_interface(first: str) -> None:
+    """Let gloo speak by the interface that leads to the first machine.
+
+    It would take that of the own host name, which on Debian and Ubuntu is 127.0.1.1, where no other machine answers.
+    """
+    if INTERFACE in os.environ:
+        return
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((first, 1))  # which sends nothing, but chooses the way
+        own = probe.getsockname()[0]
+        for name, addresses in psutil.net_if_addrs().items():
+            if own in [address.address for address in addresses]:
+                os.environ[INTERFACE] = name
 
 
 def _lost(error: RuntimeError) -> bool:

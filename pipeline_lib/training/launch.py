@@ -9,11 +9,14 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 import traceback
 import uuid
 from typing import TYPE_CHECKING
+
+from rich.console import Console
 
 from pipeline_lib.errors import InterruptedRunError, UserError
 from pipeline_lib.parent import end_with_parent
@@ -28,6 +31,8 @@ LOCAL_RANK = "LOCAL_RANK"
 PATIENCE = 10  # s, in which another rank, or the launcher, says what has gone wrong
 MODULE = "stages.train"
 SEVERAL = "PET_NNODES"  # torchrun's name for how many machines there are
+FIRST = ("PET_MASTER_ADDR", "PET_MASTER_PORT")  # where the first of them is to be found
+MEETING_SECONDS = 900  # as long as torch waits
 GO_ON = "run the same command again to go on from the last saved state"
 
 
@@ -102,7 +107,7 @@ def launch(processes: int) -> None:
     """Run the stage in `processes` of them, on this machine or, by torchrun's PET_* variables, on several.
 
     Raises:
-        UserError: One has failed, and has said why, or was killed; the others are stopped.
+        UserError: One has failed, and has said why, or was killed; the others are stopped. Or the first machine is not found.
         InterruptedRunError: SIGINT or SIGTERM came; the state is saved.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
@@ -114,6 +119,7 @@ def launch(processes: int) -> None:
     options = ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", f"--rdzv-id={uuid.uuid4()}"]
     if SEVERAL in os.environ:  # torchrun reads all that it needs from there
         options = []
+        _wait_for_first()
     arguments = parse_args([*options, f"--nproc-per-node={processes}", "--module", MODULE])
     config, command, rest = config_from_args(arguments)
     try:
@@ -124,6 +130,35 @@ def launch(processes: int) -> None:
         raise InterruptedRunError(msg, number) from error
     except ChildFailedError as error:
         raise _failure(error) from error
+
+
+def _wait_for_first() -> None:
+    """On every machine but the first, wait until that one is there; torch would, but deaf to Ctrl-C and with pages of warnings.
+
+    Raises:
+        UserError: Its name is not known, or it does not answer.
+    """
+    address, port = (os.environ.get(name, "") for name in FIRST)
+    if os.environ.get("PET_NODE_RANK", "0") == "0" or not address or not port.isdecimal():
+        return
+    place, end = f"the first machine at {address}:{port}", time.monotonic() + MEETING_SECONDS
+    silent = True
+    while True:
+        try:
+            socket.create_connection((address, int(port)), timeout=5).close()
+        except socket.gaierror as error:
+            msg = f"{FIRST[0]}: {address}: {error.strerror}; give the name or address of the first machine"
+            raise UserError(msg) from error
+        except OSError as error:
+            if time.monotonic() > end:
+                msg = f"{FIRST[0]}: {place} does not answer ({error.strerror or error}); start the training there too, and look at the address"
+                raise UserError(msg) from error
+            if silent:
+                silent = False
+                Console(highlight=False, soft_wrap=True).print(f"waiting for {place}")
+            time.sleep(1)
+        else:
+            return
 
 
 def _failure(error: Exception) -> UserError:

@@ -1,0 +1,152 @@
+"""One training over two machines: torchrun's launcher on each, and between them a network, if we may make one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pipeline_lib.cells.workspace import as_yaml
+from tests import toy_training
+from tests.signals import as_at_a_terminal
+
+ROOT = Path(__file__).parents[2]
+SECONDS = 120
+COMMAND = (sys.executable, "-m", "stages.train")
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "DVC_STAGE"} | {"PYTHONPATH": str(ROOT)}
+TOOLS = ("ip", "unshare", "mount")
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@dataclass
+class Machine:
+    """A folder, and what comes before a command that is to run there."""
+
+    folder: Path
+    number: int
+    first: str
+    port: int
+    prefix: tuple[str, ...] = ()
+
+    def start(self, devices: int = 1, first: str | None = None) -> subprocess.Popen[str]:
+        params = toy_training.params("cr_dpll", devices=devices, epochs=2)
+        (self.folder / "params.yaml").write_text(as_yaml(params.model_dump()))
+        meeting = {"PET_NNODES": "2", "PET_RDZV_BACKEND": "static"} if devices == 1 else {}
+        meeting |= {"PET_MASTER_ADDR": first or self.first, "PET_MASTER_PORT": str(self.port)}
+        return subprocess.Popen(
+            (*self.prefix, *COMMAND),
+            cwd=self.folder,
+            env=ENVIRONMENT | meeting | {"PET_NODE_RANK": str(self.number)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            preexec_fn=as_at_a_terminal,
+        )
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> list[Path]:
+    """Three of the same inputs."""
+    found = [tmp_path / name for name in "abc"]
+    for folder in found:
+        folder.mkdir()
+        with contextlib.chdir(folder):
+            toy_training.write_inputs()
+    return found
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+@pytest.fixture
+def one_machine(folders: list[Path], port: int) -> list[Machine]:
+    return [Machine(folder, number, "127.0.0.1", port) for number, folder in enumerate(folders[:2])]
+
+
+@pytest.fixture
+def two_machines(folders: list[Path], port: int, tmp_path: Path) -> Iterator[list[Machine]]:
+    """With a cable between them, and a host name that leads to 127.0.1.1, as Debian and Ubuntu set it up."""
+    if os.getuid() or not all(map(shutil.which, TOOLS)):
+        pytest.skip("networks of our own take root, `ip` and `unshare`")
+    names = [f"weak{os.getpid()}{letter}" for letter in "ab"]
+    hosts = tmp_path / "hosts"
+    hosts.write_text("127.0.0.1 localhost\n127.0.1.1 here\n")
+    # In a file system and with a host name of its own as well.
+    inside = f'mount --bind {hosts} /etc/hosts && hostname here && exec "$@"'
+    machines = []
+    try:
+        for number, (name, folder) in enumerate(zip(names, folders, strict=False)):
+            ip("netns", "add", name)
+            ip("-n", name, "link", "set", "lo", "up")
+            prefix = ("ip", "netns", "exec", name, "unshare", "-mu", "sh", "-c", inside, "-")
+            machines.append(Machine(folder, number, "10.77.0.1", port, prefix))
+        ip("link", "add", "w0", "netns", names[0], "type", "veth", "peer", "w1", "netns", names[1])
+        for number, name in enumerate(names):
+            ip("-n", name, "address", "add", f"10.77.0.{number + 1}/24", "dev", f"w{number}")
+            ip("-n", name, "link", "set", f"w{number}", "up")
+        yield machines
+    finally:
+        for name in names:
+            subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
+
+
+def ip(*arguments: str) -> None:
+    subprocess.run(["ip", *arguments], check=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("machines", ["one_machine", "two_machines"])
+def test_two_machines_train_as_two_processes_of_one(
+    machines: str, folders: list[Path], port: int, request: pytest.FixtureRequest
+) -> None:
+    first, second = request.getfixturevalue(machines)
+    # The second one is there before the first.
+    late = second.start()
+    assert late.stdout is not None
+    assert late.stdout.readline() == f"waiting for the first machine at {first.first}:{port}\n"
+    early = first.start()
+    said = [each.communicate(timeout=SECONDS)[0] for each in (early, late)]
+    assert [early.returncode, late.returncode] == [0, 0], said
+    assert "cr_dpll: kept epoch" in said[0]
+    assert "cr_dpll" not in said[1], "the first one speaks for both"
+    assert not (second.folder / "models").exists(), "and writes"
+    alone = Machine(folders[2], 0, "", 0).start(devices=2)
+    words = alone.communicate(timeout=SECONDS)[0]
+    assert alone.returncode == 0, words
+    weights = [f / "models/predictor.safetensors" for f in (first.folder, folders[2])]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+def test_who_waits_for_the_first_machine_can_be_interrupted(one_machine: list[Machine]) -> None:
+    waiting = one_machine[1].start()
+    assert waiting.stdout is not None
+    assert waiting.stdout.readline().startswith("waiting for the first machine at 127.0.0.1:")
+    time.sleep(0.5)
+    waiting.send_signal(signal.SIGINT)
+    said = waiting.communicate(timeout=20)[0]
+    assert waiting.returncode == 128 + signal.SIGINT, said
+    assert "Traceback" not in said
+
+
+def test_an_unknown_name_of_the_first_machine_is_told(one_machine: list[Machine]) -> None:
+    done = one_machine[1].start(first="nowhere.invalid")
+    said = done.communicate(timeout=SECONDS)[0]
+    assert done.returncode == 1
+    assert said.startswith("PET_MASTER_ADDR: nowhere.invalid: ")
+    assert said.endswith("give the name or address of the first machine\n")
+    assert said.count("\n") == 1
