@@ -40,9 +40,7 @@ def met(device: torch.device) -> Iterator[Ranks | None]:
         return
     if device.type == "cuda":
         torch.cuda.set_device(int(os.environ[LOCAL_RANK]))
-    world = os.environ["WORLD_SIZE"]
-    if os.environ.get("LOCAL_WORLD_SIZE", world) != world:
-        _name_interface(os.environ["MASTER_ADDR"])
+    _name_interface()
     try:
         dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     except RuntimeError as error:
@@ -64,15 +62,16 @@ def met(device: torch.device) -> Iterator[Ranks | None]:
     dist.destroy_process_group()
 
 
-def _name_interface(first: str) -> None:
-    """Let gloo speak by the interface that leads to the first machine.
+def _name_interface() -> None:
+    """Of several machines, let gloo speak by the interface that leads to the first one.
 
     It would take that of the own host name, which on Debian and Ubuntu is 127.0.1.1, where no other machine answers.
     """
-    if INTERFACE in os.environ:
+    sizes = {os.environ.get(name) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE")}
+    if INTERFACE in os.environ or len(sizes) == 1:
         return
     with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect((first, 1))  # which sends nothing, but chooses the way
+        probe.connect((os.environ["MASTER_ADDR"], 1))  # which sends nothing, but chooses the way
         own = probe.getsockname()[0]
         for name, addresses in psutil.net_if_addrs().items():
             if own in [address.address for address in addresses]:
