@@ -40,8 +40,10 @@ MAY_IMPORT = {
         "pipeline_lib/training/prepare.py",
     },
     "socket": {
-        "pipeline_lib/sweep/engines/ray.py"
-    },  # whether the cluster that the user names answers
+        "pipeline_lib/sweep/engines/ray.py",  # whether the cluster that the user names answers
+        "pipeline_lib/training/distributed.py",  # which network leads to the first machine of a training
+        "pipeline_lib/training/launch.py",  # waits until that one is there
+    },
     **dict.fromkeys(("ftplib", "smtplib", "requests", "httpx", "urllib3", "fsspec"), ()),
     # submitit pickles a job for a process of the same user's; that its code goes along is said to this one
     "cloudpickle": {"pipeline_lib/sweep/engines/submitted.py"},
