@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 LOOK_SECONDS = 0.2
+ALLOW_MISSING = "--allow-missing"  # of DVC: outputs that no later stage asks for are not fetched
+_NOT_THERE = "missing-files"  # in DVC's words about one that is asked for
 ENDING_SECONDS = 120.0  # for a training to finish its step and save its state
 COPIES = "copy"  # out of a shared cache: DVC may empty links when another job commits the same (docs/how-to/share.md)
 # Started through this, a command ends with us, however we end; and what tells a scheduler's job that its
@@ -189,19 +191,28 @@ def _dvc(step: Sequence[str], job: Job, clone: Path, log: IO[bytes], held: IO[st
             process.terminate()  # DVC alone: the training is told once, when DVC is gone
             process.wait()
         _await(process.pid)
-    if process.returncode:
+    if process.returncode and ALLOW_MISSING in step and _NOT_THERE in _said(log)[-1]:
+        # What HEAD has made, and nobody has pushed, is then made again.
+        _dvc(tuple(word for word in step if word != ALLOW_MISSING), job, clone, log, held)
+    elif process.returncode:
         msg = f"`dvc {' '.join(step[:2])}` failed (exit code {process.returncode}): {_last(log)}"
         raise RuntimeError(msg)
 
 
-def _last(log: IO[bytes]) -> str:
-    """The last line in the log that says something; of DVC about a command that failed, what that one said before it."""
+def _said(log: IO[bytes]) -> list[str]:
+    """The last lines of the log that say something; one at least."""
     log.seek(max(log.seek(0, os.SEEK_END) - 4000, 0))
     said = log.read().decode("utf-8", "replace").splitlines()
-    *before, last = [line.strip() for line in said if line.strip()] or [""]
+    return [line.strip() for line in said if line.strip()] or [""]
+
+
+def _last(log: IO[bytes]) -> str:
+    """What the log says last: DVC's error, or of a command that failed what that one said before it."""
+    *before, last = lines = _said(log)
     if before and re.fullmatch("ERROR: .* exited with -?[0-9]+", last):
         return f"{before[-1][:200]} ({last[:100]})"
-    return last[-300:]
+    starts = [number for number, line in enumerate(lines) if line.startswith("ERROR: ")]
+    return " ".join(lines[starts[-1] if starts else -1 :])[:300]
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pipeline_lib.cells.cell import COMPARISON
 from pipeline_lib.cells.pipeline import FILE, NEEDED, stages_of
 from pipeline_lib.errors import UserError, in_one_line
-from pipeline_lib.sweep.job import Job
+from pipeline_lib.sweep.job import ALLOW_MISSING, Job
 from pipeline_lib.sweep.project import LOGS
 from pipeline_lib.training.resume import resume_root
 
@@ -90,7 +90,7 @@ def name_of(point: Sequence[str], params: bytes) -> str:
 def experiments(project: Project, points: Sequence[Sequence[str]]) -> Iterator[Job]:
     """A job per point: `dvc exp run`, then `dvc exp push` to the hub."""
     params = (project.root / "params.yaml").read_bytes()
-    pulling = ("--pull", "--allow-missing") if project.remote else ()
+    pulling = ("--pull", ALLOW_MISSING) if project.remote else ()
     pushing = ("--no-cache",) if project.at_home else ()
     for point in points:
         name = name_of(point, params)

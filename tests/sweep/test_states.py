@@ -22,7 +22,14 @@ from pipeline_lib.sweep.states import Change, States
     [
         ("", ""),
         ("killed\n\n", "killed"),
-        ("ERROR: unexpected error\nHaving any troubles?\n", "Having any troubles?"),
+        (
+            "ERROR: unexpected error\nHaving any troubles?\n",
+            "ERROR: unexpected error Having any troubles?",
+        ),
+        (
+            "ERROR: old\nERROR: failed to reproduce 'split': Checkout failed:\nx\n<https://error.dvc.org/missing-files>\n",
+            "ERROR: failed to reproduce 'split': Checkout failed: x <https://error.dvc.org/missing-files>",
+        ),
         (
             "params.yaml: train.epochs: must be at least 1\nERROR: failed to reproduce 'train': failed to run: "
             "python -m stages.train, exited with 1\n\n",
