@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -154,6 +155,21 @@ def test_without_a_common_cache_all_comes_and_goes_by_hub_and_remote(small: Proj
     assert pulled.returncode == 0, pulled.stdout
     small.dvc("exp", "apply", name)
     assert (small.root / "models/predictor.safetensors").exists()
+
+
+def test_what_head_records_and_no_remote_has_is_made_again(small: Project) -> None:
+    """As in a new clone, whose dvc.lock tells of outputs that nobody has pushed."""
+    small.dvc("repro", "ingest")
+    small.dvc("remote", "add", "-q", "--default", "store", str(small.root.parent / "store"))
+    small.run("git", "add", "-A")
+    assert small.run("git", "commit", "-qm", "recorded").returncode == 0
+    shutil.rmtree(small.root / ".dvc/cache")
+    done = app(small, "sweep", "-S", "method=supervised", "--retries", "0")
+    assert done.returncode == 0, done.stdout + logs(small)
+    said = logs(small)
+    assert "$ dvc exp run --pull --allow-missing -n supervised-" in said
+    assert "$ dvc exp run --pull -n supervised-" in said
+    assert said.count("Running stage 'ingest'") == 1
 
 
 def test_on_ray_a_killed_worker_costs_only_what_came_after_its_last_state(tmp_path: Path) -> None:
