@@ -80,7 +80,7 @@ def _name_interface() -> None:
 
 def _lost(error: RuntimeError) -> bool:
     """Whether an error says that another process is gone: those of gloo, of torch's store, and of NCCL."""
-    words = ("connection closed", "connection reset", "broken pipe", "remote process exited")
+    words = ("gloo/transport", "connection closed", "broken pipe", "remote process exited")
     return isinstance(error, dist.DistNetworkError) or any(
         word in str(error).lower() for word in words
     )

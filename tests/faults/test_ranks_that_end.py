@@ -188,6 +188,13 @@ class TestMeeting:
         ("error", "raised", "words"),
         [
             (RuntimeError("Connection closed by peer [::1]:5"), UserError, "has ended .*::1"),
+            (
+                RuntimeError(
+                    "[x/gloo/transport/tcp/pair.cc:545] Read error [::1]:5: No route to host"
+                ),
+                UserError,
+                "has ended .*No route to host",
+            ),
             (dist.DistNetworkError("The client socket has timed out"), UserError, "has ended"),
             (dist.DistBackendError("NCCL error: Duplicate GPU"), RuntimeError, "Duplicate GPU"),
             (UserError("the disk is full"), UserError, "^the disk is full"),
