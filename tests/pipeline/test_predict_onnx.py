@@ -20,6 +20,7 @@ from pipeline_lib.apply.export import NAMES, export
 from pipeline_lib.apply.network import load_network
 from pipeline_lib.apply.onnx_file import load_onnx
 from pipeline_lib.errors import UserError
+from tests.as_user import run_app
 from tests.pipeline.conftest import ROOT
 from tests.toy_predictors import CLASSES, save_each
 
@@ -56,6 +57,18 @@ def test_the_file_answers_as_the_predictor(
         assert getattr(file, name) == getattr(network, name)
 
 
+def run_code(code: str, folder: Path) -> str:
+    """What a program prints that runs in a folder."""
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout
+
+
 def test_torch_is_not_imported(file: Path) -> None:
     shades = np.random.default_rng(0).integers(0, 256, (8, 8), np.uint8)
     Image.fromarray(shades).save(file.parent / "1.png")
@@ -64,15 +77,8 @@ def test_torch_is_not_imported(file: Path) -> None:
         "app(['predict', '1.png', '-o', 'out.parquet', '--models', 'predictor.onnx'], standalone_mode=False)\n"
         "print(sorted({'torch', 'pandas', 'scipy', 'onnx'} & set(sys.modules)))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=file.parent,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout == "out.parquet: 1 images\n[]\n"
+    said = run_code(code, file.parent)
+    assert said == "out.parquet: 1 images\n[]\n"
     found = pl.read_parquet(file.parent / "out.parquet")
     (expected,) = load_onnx(file).answer(shades[None, :, :, None])
     assert found["label"][0] == CLASSES[expected.argmax()]
@@ -84,15 +90,8 @@ def test_torch_is_not_imported(file: Path) -> None:
 )
 def test_what_the_file_cannot_do_is_said(option: str, value: str, file: Path) -> None:
     Image.new("L", (8, 8)).save(file.parent / "1.png")
-    arguments = ["predict", "1.png", "-o", "out.parquet", "--models", file.name, option, value]
-    done = subprocess.run(
-        [sys.executable, "-m", "stages.app", *arguments],
-        cwd=file.parent,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    arguments = ("predict", "1.png", "-o", "out.parquet", "--models", file.name, option, value)
+    done = run_app(file.parent, *arguments)
     assert (done.returncode, done.stderr) == (
         1,
         f"{option} {value}: predictor.onnx is computed on the processor, in fp32; leave it out, or give --models a folder\n",
@@ -194,12 +193,5 @@ def test_too_many_images_at_a_time_are_told_from_a_broken_file(file: Path) -> No
         "try:\n    model.answer(images)\n"
         "except UserError as error:\n    print(error)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=file.parent,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout == ("--batch-size: 2000000 images do not fit on the processor; lower it\n")
+    said = run_code(code, file.parent)
+    assert said == ("--batch-size: 2000000 images do not fit on the processor; lower it\n")
