@@ -85,12 +85,15 @@ def _load(models: Path, device: str, precision: Literal["fp32", "bf16"]) -> Mode
     """
     from pipeline_lib.apply.onnx_file import SUFFIX, load_onnx
 
-    if models.suffix == SUFFIX:
+    if models.suffix.lower() == SUFFIX and not models.is_dir():
         if device not in {"auto", "cpu"} or precision != "fp32":
             given = "--precision bf16" if precision != "fp32" else f"--device {device}"
             msg = f"{given}: {models} is computed on the processor, in fp32; leave it out, or give --models a folder"
             raise UserError(msg)
         return load_onnx(models)
+    if models.is_file():
+        msg = f"--models {models}: give the folder of predictor.json, or a predictor.onnx that export wrote"
+        raise UserError(msg)
     pin_processor("this_machine", threads=1)
     # After the threads are set: these import torch.
     from pipeline_lib.apply.network import load_network

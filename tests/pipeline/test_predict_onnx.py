@@ -99,6 +99,14 @@ def test_what_the_file_cannot_do_is_said(option: str, value: str, file: Path) ->
     assert not (file.parent / "out.parquet").exists()
 
 
+def test_what_export_wrote_besides_is_no_model_for_predict(file: Path) -> None:
+    Image.new("L", (8, 8)).save(file.parent / "1.png")
+    other = file.rename(file.with_suffix(".pt2"))
+    done = run_app(file.parent, "predict", "1.png", "-o", "out.parquet", "--models", other.name)
+    words = "give the folder of predictor.json, or a predictor.onnx that export wrote"
+    assert (done.returncode, done.stderr) == (1, f"--models predictor.pt2: {words}\n")
+
+
 def without_metadata(path: Path) -> None:
     model = onnx.load(path)
     del model.metadata_props[:]
