@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, Self
 from pydantic import BaseModel, Field, Json, ValidationError, model_validator
 
 from pipeline_lib.apply.model import Model, batch_size_on_processor, too_many_images
-from pipeline_lib.artifacts import sidecar_of, verify
+from pipeline_lib.artifacts import recorded_sha256, sha256, sidecar_of
 from pipeline_lib.datasets.decoding import Target, cores
 from pipeline_lib.errors import UserError, in_one_line
 from pipeline_lib.models.description import MOST_CLASSES, SCHEMA_VERSION, SIDE
@@ -80,8 +80,8 @@ def _session(path: Path) -> InferenceSession:
     if not path.is_file():
         msg = f"{path}: not found; python -m stages.app export --format onnx writes one"
         raise UserError(msg)
-    if sidecar_of(path).exists():
-        verify(path)
+    if sidecar_of(path).exists() and sha256(path) != recorded_sha256(path):
+        raise _unusable(path, "it is not what its sha256 says")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = FATAL
@@ -99,9 +99,9 @@ def _about(path: Path, session: InferenceSession) -> About:
         about = About.model_validate(session.get_modelmeta().custom_metadata_map)
     except ValidationError as error:
         first = error.errors()[0]
-        raise _unusable(
-            path, f"metadata {'.'.join(map(str, first['loc']))!r}: {first['msg']}"
-        ) from error
+        where = "".join(f" {name}" for name in first["loc"])
+        words = f"metadata{where}: {first['msg'].removeprefix('Value error, ')}"
+        raise _unusable(path, words) from error
     sizes = {
         "images": [about.channels, about.image_height, about.image_width],
         "probabilities": [len(about.classes)],

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 LOOK_SECONDS = 0.2
+COMMAND = "$ dvc "  # begins a line of the log
 ALLOW_MISSING = "--allow-missing"  # of DVC: outputs that no later stage asks for are not fetched
 _NOT_THERE = "missing-files"  # in DVC's words about one that is asked for
 ENDING_SECONDS = 120.0  # for a training to finish its step and save its state
@@ -168,7 +169,7 @@ def _dvc(step: Sequence[str], job: Job, clone: Path, log: IO[bytes], held: IO[st
     environment = {k: v for k, v in os.environ.items() if not k.startswith(_OURS)}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment["PIPELINE_RESUME_DIR"] = str(_shared(job.resume, clone.parent / "resume"))
-    log.write(f"$ dvc {' '.join(step)}\n".encode())
+    log.write(f"{COMMAND}{' '.join(step)}\n".encode())
     process = subprocess.Popen(
         [sys.executable, "-c", _GUARD, sys.executable, "-m", "dvc", *step],
         cwd=clone,
@@ -192,7 +193,7 @@ def _dvc(step: Sequence[str], job: Job, clone: Path, log: IO[bytes], held: IO[st
             process.wait()
         _await(process.pid)
     if process.returncode and ALLOW_MISSING in step and _NOT_THERE in _said(log)[-1]:
-        # What HEAD has made, and nobody has pushed, is then made again.
+        # What HEAD has made, and no remote gives, because nobody has pushed it or for an outage, is then made again.
         _dvc(tuple(word for word in step if word != ALLOW_MISSING), job, clone, log, held)
     elif process.returncode:
         msg = f"`dvc {' '.join(step[:2])}` failed (exit code {process.returncode}): {_last(log)}"
@@ -200,10 +201,11 @@ def _dvc(step: Sequence[str], job: Job, clone: Path, log: IO[bytes], held: IO[st
 
 
 def _said(log: IO[bytes]) -> list[str]:
-    """The last lines of the log that say something; one at least."""
+    """The last lines of the log that say something, of its last command; one at least."""
     log.seek(max(log.seek(0, os.SEEK_END) - 4000, 0))
-    said = log.read().decode("utf-8", "replace").splitlines()
-    return [line.strip() for line in said if line.strip()] or [""]
+    said = [line.strip() for line in log.read().decode("utf-8", "replace").splitlines()]
+    starts = [number for number, line in enumerate(said) if line.startswith(COMMAND)]
+    return [line for line in said[starts[-1] + 1 if starts else 0 :] if line] or [""]
 
 
 def _last(log: IO[bytes]) -> str:

@@ -145,10 +145,10 @@ def other_ends(path: Path) -> None:
 
 
 MISTAKES = {
-    "metadata 'schema_version': Field required": without_metadata,
-    "schema_version 2, this version reads": saying(schema_version="2"),
-    "metadata 'classes': Invalid JSON": saying(classes="ant, bee"),
-    "metadata 'image_height': Input should be less than": saying(image_height="100000"),
+    "(metadata schema_version: Field required": without_metadata,
+    "(metadata: schema_version 2, this version reads 3)": saying(schema_version="2"),
+    "(metadata classes: Invalid JSON": saying(classes="ant, bee"),
+    "(metadata image_height: Input should be less than": saying(image_height="100000"),
     "probabilities of shape": saying(classes='["ant", "bee"]'),
     "images of shape": other_ends,
     "rotobuf parsing failed": cut,
@@ -173,7 +173,10 @@ def test_a_damaged_file_is_told_by_the_sha256_beside_it(
     path = exported["projected_softmax"][1]
     content = path.read_bytes()
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    with pytest.raises(UserError, match=r"predictor\.onnx: .*sha256"):
+    with pytest.raises(
+        UserError,
+        match=r"predictor\.onnx: not usable \(it is not what its sha256 says\); write it again",
+    ):
         load_onnx(path)
     path.write_bytes(content)
     load_onnx(path)

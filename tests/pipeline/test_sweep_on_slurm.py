@@ -32,9 +32,11 @@ SLURM = ("--engine", "slurm", "--slurm", "time=20", "--slurm", "signal_delay_s=6
 def slurm() -> Iterator[dict[str, str]]:
     """In a folder of a short name, for its sockets."""
     folder = Path(tempfile.mkdtemp(prefix="slurm-"))
-    with cluster(folder, NODES) as environment:
-        yield environment
-    shutil.rmtree(folder)
+    try:
+        with cluster(folder, NODES) as environment:
+            yield environment
+    finally:
+        shutil.rmtree(folder)
 
 
 def small_project_in(folder: Path) -> Project:
@@ -70,12 +72,12 @@ def lose(node: str) -> None:
     for process in psutil.process_iter():
         try:
             if process.environ().get("SLURMD_NODENAME") == node:
-                of_node += [process, process.parent()]
+                of_node += [process, *(p for p in process.parents() if p.name() == "slurmstepd")]
             elif process.name() == "slurmd" and process.cmdline()[-2:] == ["-N", node]:
                 daemons.append(process)
         except psutil.Error:
             continue
-    gone = [*daemons, *{each for each in of_node if each and each.pid != os.getpid()}]
+    gone = [*daemons, *set(of_node)]
     for process in gone:
         try:
             process.kill()
@@ -122,8 +124,10 @@ def test_a_preempted_job_and_one_of_a_lost_node_go_on_from_their_states(small: P
 def test_what_sbatch_refuses_is_told_in_a_line(small: Project) -> None:
     done = app(small, "sweep", "-S", "seed=1", *SLURM, "--slurm", "partition=nowhere")
     assert done.returncode == 1
-    last = done.stdout.splitlines()[-1]
-    assert last.startswith("--engine slurm: sbatch: error: invalid partition specified: nowhere")
+    assert done.stdout.count("sbatch: error: invalid partition") == 1
+    assert done.stdout.splitlines()[-1].startswith(
+        "--engine slurm: sbatch: error: invalid partition specified: nowhere"
+    )
 
 
 def test_an_interrupted_sweep_takes_its_jobs_off_the_cluster(small: Project) -> None:

@@ -3,6 +3,7 @@
 import io
 import socket
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,6 +26,10 @@ from pipeline_lib.sweep.states import Change, States
         (
             "ERROR: unexpected error\nHaving any troubles?\n",
             "ERROR: unexpected error Having any troubles?",
+        ),
+        (
+            "ERROR: failed to pull\n$ dvc exp run --pull\nRunning stage 'ingest':\nKilled\n",
+            "Killed",
         ),
         (
             "ERROR: old\nERROR: failed to reproduce 'split': Checkout failed:\nx\n<https://error.dvc.org/missing-files>\n",
@@ -210,18 +215,19 @@ def test_a_scheduler_that_takes_no_job_ends_the_sweep_at_first_and_later_costs_a
     monkeypatch,
 ) -> None:
     pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
-    monkeypatch.setattr(submitted, "REFUSED_SECONDS", 0.01)
-    monkeypatch.setattr(submitted, "LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(submitted, "REFUSED_SECONDS", 0.3)
+    monkeypatch.setattr(submitted, "LOOK_SECONDS", 0.01)
     answers = [
         UserError("sbatch: no such partition"),
         [Handle(False, "n1", "its disk is full"), Handle(True, "n2")],
         UserError("sbatch: the controller does not answer"),
         [Handle(True, "n2")],
     ]
-    asked, ended = [], []
+    asked, ended, times = [], [], []
 
     def submit(new):
         asked.append([each.name for each in new])
+        times.append(time.monotonic())
         answer = answers.pop(0)
         if isinstance(answer, UserError):
             raise answer
@@ -238,6 +244,20 @@ def test_a_scheduler_that_takes_no_job_ends_the_sweep_at_first_and_later_costs_a
     ]
     assert asked == [["a", "b"], ["a", "b"], ["a"], ["a"]]
     assert ended == [[], []]
+    assert times[3] - times[2] >= 0.3 > times[2] - times[1]
+
+
+def test_of_a_running_job_only_what_is_known_is_asked() -> None:
+    """Else every look at it would be a call of `sacct`."""
+    modes = []
+
+    def get_info(mode="force"):
+        modes.append(mode)
+        return {"NodeList": "n1"}
+
+    handle = SimpleNamespace(state="RUNNING", get_info=get_info)
+    assert list(submitted._state(job("a"), handle)) == [Change("a", "running", "n1")]
+    assert modes == ["cache"]
 
 
 def test_where_no_ray_cluster_answers_one_line_says_so_at_once(monkeypatch) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +33,8 @@ def submit(jobs: Sequence[Job], options: Options) -> Generator[Change]:
 
     def start(new: list[Job]) -> list[Any]:
         try:
-            with executor.batch():
+            # What sbatch complains of is in the error as well.
+            with contextlib.redirect_stderr(io.StringIO()), executor.batch():
                 return [executor.submit(work, job) for job in new]
         except submitit().core.utils.FailedJobError as error:
             msg = f"--engine slurm: {in_one_line(error, 400)}"

@@ -115,7 +115,7 @@ def watch(
 def _state(job: Job, handle: Any) -> Iterator[Change]:  # noqa: ANN401 - of submitit
     state = str(handle.state).upper().split()[0] if handle.state else ""
     if state in RUNNING:
-        yield Change(job.name, "running", handle.get_info().get("NodeList", ""))
+        yield Change(job.name, "running", handle.get_info(mode="cache").get("NodeList", ""))
     elif state in WAITING:
         yield Change(job.name, "waiting")
 
