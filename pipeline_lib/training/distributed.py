@@ -40,13 +40,16 @@ def met(device: torch.device) -> Iterator[Ranks | None]:
         return
     if device.type == "cuda":
         torch.cuda.set_device(int(os.environ[LOCAL_RANK]))
-    _name_interface()
+    if _several_machines():
+        _name_interface()
     try:
         dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     except RuntimeError as error:
+        if not _several_machines() or not _lost(error):
+            raise
         msg = (
-            f"train: the processes of this training do not reach each other ({in_one_line(error)}); on each of several machines "
-            f"name the interface of the network that they share, like {INTERFACE}=eth0 NCCL_SOCKET_IFNAME=eth0 (`ip address` lists them)"
+            f"train: the machines do not reach each other ({in_one_line(error)}); name the interface of the network that they "
+            f"share on each, like {INTERFACE}=eth0 NCCL_SOCKET_IFNAME=eth0 (`ip address` lists them), and end the other ones"
         )
         raise UserError(msg) from error
     try:
@@ -62,25 +65,32 @@ def met(device: torch.device) -> Iterator[Ranks | None]:
     dist.destroy_process_group()
 
 
+def _several_machines() -> bool:
+    sizes = {os.environ.get(name) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE")}
+    return len(sizes) > 1
+
+
 def _name_interface() -> None:
-    """Of several machines, let gloo speak by the interface that leads to the first one.
+    """Let gloo speak by the interface that leads to the first machine.
 
     It would take that of the own host name, which on Debian and Ubuntu is 127.0.1.1, where no other machine answers.
     """
-    sizes = {os.environ.get(name) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE")}
-    if INTERFACE in os.environ or len(sizes) == 1:
+    if INTERFACE in os.environ:
         return
-    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect((os.environ["MASTER_ADDR"], 1))  # which sends nothing, but chooses the way
-        own = probe.getsockname()[0]
+    with contextlib.suppress(OSError):
+        found = socket.getaddrinfo(os.environ["MASTER_ADDR"], 1, type=socket.SOCK_DGRAM)
+        family, kind, protocol, _, first = found[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.connect(first)  # which sends nothing, but chooses the way
+            own = probe.getsockname()[0]
         for name, addresses in psutil.net_if_addrs().items():
-            if own in [address.address for address in addresses]:
+            if own in [address.address.partition("%")[0] for address in addresses]:
                 os.environ[INTERFACE] = name
 
 
 def _lost(error: RuntimeError) -> bool:
     """Whether an error says that another process is gone: those of gloo, of torch's store, and of NCCL."""
-    words = ("gloo/transport", "connection closed", "broken pipe", "remote process exited")
+    words = ("gloo", "connection closed", "broken pipe", "remote process exited")
     return isinstance(error, dist.DistNetworkError) or any(
         word in str(error).lower() for word in words
     )

@@ -6,6 +6,7 @@ Imports no torch at first: the stage sets the processor's settings before.
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import logging
 import os
 import signal
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from pipeline_lib.errors import InterruptedRunError, UserError
+from pipeline_lib.errors import InterruptedRunError, UserError, in_one_line
 from pipeline_lib.parent import end_with_parent
 
 if TYPE_CHECKING:
@@ -31,7 +32,9 @@ LOCAL_RANK = "LOCAL_RANK"
 PATIENCE = 10  # s, in which another rank, or the launcher, says what has gone wrong
 MODULE = "stages.train"
 SEVERAL = "PET_NNODES"  # torchrun's name for how many machines there are
-FIRST = ("PET_MASTER_ADDR", "PET_MASTER_PORT")  # where the first of them is to be found
+# Torchrun's, of a meeting at the first machine. Of its other ways to meet it takes care itself.
+ADDRESS, PORT, NODE = "PET_MASTER_ADDR", "PET_MASTER_PORT", "PET_NODE_RANK"
+ELSEWHERE = "PET_RDZV_ENDPOINT"
 MEETING_SECONDS = 900  # as long as torch waits
 GO_ON = "run the same command again to go on from the last saved state"
 
@@ -110,6 +113,7 @@ def launch(processes: int) -> None:
         UserError: One has failed, and has said why, or was killed; the others are stopped. Or the first machine is not found.
         InterruptedRunError: SIGINT or SIGTERM came; the state is saved.
     """
+    from torch.distributed import DistError
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import elastic_launch
@@ -119,7 +123,10 @@ def launch(processes: int) -> None:
     options = ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", f"--rdzv-id={uuid.uuid4()}"]
     if SEVERAL in os.environ:  # torchrun reads all that it needs from there
         options = []
-        _wait_for_first()
+        _meet()
+        signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        )  # until torch's launcher, which waits for all, sets its own
     arguments = parse_args([*options, f"--nproc-per-node={processes}", "--module", MODULE])
     config, command, rest = config_from_args(arguments)
     try:
@@ -130,35 +137,81 @@ def launch(processes: int) -> None:
         raise InterruptedRunError(msg, number) from error
     except ChildFailedError as error:
         raise _failure(error) from error
+    except DistError as error:
+        msg = f"train: the machines have not met ({in_one_line(error)}); start the training on each, and look at {ADDRESS}"
+        raise UserError(msg) from error
 
 
-def _wait_for_first() -> None:
-    """On every machine but the first, wait until that one is there; torch would, but deaf to Ctrl-C and with pages of warnings.
+def _meet() -> None:
+    """See that the machines will find each other; torch would wait for it deaf to Ctrl-C, and end in pages of warnings.
 
     Raises:
-        UserError: Its name is not known, or it does not answer.
+        UserError: A variable is wrong, or the first machine does not answer.
     """
-    address, port = (os.environ.get(name, "") for name in FIRST)
-    if os.environ.get("PET_NODE_RANK", "0") == "0" or not address or not port.isdecimal():
+    static = os.environ.get("PET_RDZV_BACKEND", "static") == "static"
+    if not static or ELSEWHERE in os.environ or os.environ[SEVERAL] == "1":
         return
+    address, port, node = (os.environ.get(name, "") for name in (ADDRESS, PORT, NODE))
+    if not address:
+        msg = f"{ADDRESS}: name the first machine, by the address at which the others reach it"
+        raise UserError(msg)
+    if not port.isdecimal() or not 0 < int(port) < 1 << 16:
+        msg = f"{PORT}: {port or 'not set'}; choose a port that is free on the first machine, like 29400"
+        raise UserError(msg)
+    if not node.isdecimal():
+        msg = f"{NODE}: {node or 'not set'}; number the machines from 0, which is the one of {ADDRESS}"
+        raise UserError(msg)
+    if int(node):
+        _wait_for_first(address.strip("[]"), int(port))
+        return
+    _refuse_loopback(address)
+    _say("waiting for the other machines")
+
+
+def _wait_for_first(address: str, port: int) -> None:
     place, end = f"the first machine at {address}:{port}", time.monotonic() + MEETING_SECONDS
     silent = True
     while True:
         try:
-            socket.create_connection((address, int(port)), timeout=5).close()
-        except socket.gaierror as error:
-            msg = f"{FIRST[0]}: {address}: {error.strerror}; give the name or address of the first machine"
-            raise UserError(msg) from error
-        except OSError as error:
-            if time.monotonic() > end:
-                msg = f"{FIRST[0]}: {place} does not answer ({error.strerror or error}); start the training there too, and look at the address"
+            socket.create_connection((address, port), timeout=5).close()
+        except (OSError, UnicodeError) as error:
+            unknown = isinstance(error, UnicodeError) or (
+                isinstance(error, socket.gaierror) and error.errno != socket.EAI_AGAIN
+            )
+            if unknown or time.monotonic() > end:
+                why = getattr(error, "strerror", None) or error
+                msg = f"{ADDRESS}: {place} does not answer ({why}); start the training there too, and look at the address"
                 raise UserError(msg) from error
             if silent:
                 silent = False
-                Console(highlight=False, soft_wrap=True).print(f"waiting for {place}")
+                _say(f"waiting for {place}")
             time.sleep(1)
         else:
             return
+
+
+def _refuse_loopback(address: str) -> None:
+    """On the first machine: its name has to be one that leads the others to it.
+
+    Raises:
+        UserError: It leads back to where it is asked for, as own host names do on Debian and Ubuntu.
+    """
+    try:
+        found = socket.getaddrinfo(address.strip("[]"), None)[0][4][0]
+    except (OSError, UnicodeError) as error:
+        msg = f"{ADDRESS}: {address}: {getattr(error, 'strerror', None) or error}; give an address of this machine"
+        raise UserError(msg) from error
+    if ipaddress.ip_address(str(found).partition("%")[0]).is_loopback and address not in {
+        found,
+        "localhost",
+    }:
+        msg = f"{ADDRESS}: {address} is {found} on this machine itself; give its address in the network (`ip address`)"
+        raise UserError(msg)
+
+
+def _say(line: str) -> None:
+    """Print a line."""
+    Console(highlight=False, soft_wrap=True).print(line, markup=False)
 
 
 def _failure(error: Exception) -> UserError:

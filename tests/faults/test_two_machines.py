@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 
 from pipeline_lib.cells.workspace import as_yaml
+from pipeline_lib.errors import UserError
+from pipeline_lib.training import launch
 from tests import toy_training
 from tests.signals import as_at_a_terminal
 
@@ -24,7 +26,10 @@ ROOT = Path(__file__).parents[2]
 SECONDS = 120
 COMMAND = (sys.executable, "-m", "stages.train")
 ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "DVC_STAGE"} | {"PYTHONPATH": str(ROOT)}
-TOOLS = ("ip", "unshare", "mount")
+TOOLS = ("ip", "unshare", "mount", "hostname")
+
+MEETING = {"PET_NNODES": "2", "PET_RDZV_BACKEND": "static", "PET_NODE_RANK": "0"}
+MEETING |= {"PET_MASTER_PORT": "29400"}
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -44,7 +49,7 @@ class Machine:
         (self.folder / "params.yaml").write_text(as_yaml(params.model_dump()))
         meeting = {"PET_NNODES": "2", "PET_RDZV_BACKEND": "static"} if devices == 1 else {}
         meeting |= {"PET_MASTER_ADDR": first or self.first, "PET_MASTER_PORT": str(self.port)}
-        return subprocess.Popen(
+        started = subprocess.Popen(
             (*self.prefix, *COMMAND),
             cwd=self.folder,
             env=ENVIRONMENT | meeting | {"PET_NODE_RANK": str(self.number)},
@@ -53,6 +58,23 @@ class Machine:
             text=True,
             preexec_fn=as_at_a_terminal,
         )
+        STARTED.append(started)
+        return started
+
+
+STARTED: list[subprocess.Popen[str]] = []
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left() -> Iterator[None]:
+    yield
+    for process in STARTED:
+        process.terminate()  # the launcher ends what it has started
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+    STARTED.clear()
 
 
 @pytest.fixture
@@ -91,13 +113,15 @@ def two_machines(folders: list[Path], port: int, tmp_path: Path) -> Iterator[lis
     machines = []
     try:
         for number, (name, folder) in enumerate(zip(names, folders, strict=False)):
-            ip("netns", "add", name)
+            added = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True)
+            if added.returncode:
+                pytest.skip(f"no network of our own can be made here: {added.stderr}")
             ip("-n", name, "link", "set", "lo", "up")
             prefix = ("ip", "netns", "exec", name, "unshare", "-mu", "sh", "-c", inside, "-")
-            machines.append(Machine(folder, number, "10.77.0.1", port, prefix))
+            machines.append(Machine(folder, number, "192.168.77.1", port, prefix))
         ip("link", "add", "w0", "netns", names[0], "type", "veth", "peer", "w1", "netns", names[1])
         for number, name in enumerate(names):
-            ip("-n", name, "address", "add", f"10.77.0.{number + 1}/24", "dev", f"w{number}")
+            ip("-n", name, "address", "add", f"192.168.77.{number + 1}/24", "dev", f"w{number}")
             ip("-n", name, "link", "set", f"w{number}", "up")
         yield machines
     finally:
@@ -143,10 +167,54 @@ def test_who_waits_for_the_first_machine_can_be_interrupted(one_machine: list[Ma
     assert "Traceback" not in said
 
 
+def test_the_first_machine_that_waits_for_others_can_be_interrupted(
+    one_machine: list[Machine],
+) -> None:
+    waiting = one_machine[0].start()
+    assert waiting.stdout is not None
+    assert waiting.stdout.readline() == "waiting for the other machines\n"
+    time.sleep(2)
+    waiting.send_signal(signal.SIGINT)
+    said = waiting.communicate(timeout=20)[0]
+    assert waiting.returncode == -signal.SIGINT, said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"PET_MASTER_ADDR": ""}, "PET_MASTER_ADDR: name the first machine"),
+        ({"PET_MASTER_PORT": ""}, "PET_MASTER_PORT: not set; choose a port"),
+        ({"PET_MASTER_PORT": "70000"}, "PET_MASTER_PORT: 70000; choose a port"),
+        ({"PET_NODE_RANK": "first"}, "PET_NODE_RANK: first; number the machines from 0"),
+        ({"PET_NODE_RANK": ""}, "PET_NODE_RANK: not set; number the machines from 0"),
+        ({}, "PET_MASTER_ADDR: node0 is 127.0.1.1 on this machine itself; give its address"),
+    ],
+)
+def test_variables_that_lead_nowhere_are_told(
+    change: dict[str, str], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {**MEETING, "PET_MASTER_ADDR": "node0", **change}.items():
+        monkeypatch.setenv(name, value)
+    as_on_debian = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.1.1", 0))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: as_on_debian)
+    with pytest.raises(UserError, match=words):
+        launch._meet()
+
+
+@pytest.mark.parametrize("change", [{"PET_RDZV_BACKEND": "c10d"}, {"PET_NNODES": "1"}])
+def test_other_ways_to_meet_are_left_to_torch(
+    change: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {**MEETING, "PET_MASTER_ADDR": "", **change}.items():
+        monkeypatch.setenv(name, value)
+    launch._meet()
+
+
 def test_an_unknown_name_of_the_first_machine_is_told(one_machine: list[Machine]) -> None:
     done = one_machine[1].start(first="nowhere.invalid")
     said = done.communicate(timeout=SECONDS)[0]
     assert done.returncode == 1
-    assert said.startswith("PET_MASTER_ADDR: nowhere.invalid: ")
-    assert said.endswith("give the name or address of the first machine\n")
+    assert said.startswith("PET_MASTER_ADDR: the first machine at nowhere.invalid:")
+    assert said.endswith("start the training there too, and look at the address\n")
     assert said.count("\n") == 1
