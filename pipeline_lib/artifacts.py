@@ -285,7 +285,7 @@ def read_table(path: Path) -> pa.Table:
             path
         ) as file:  # `pq.read_table` would import pyarrow.dataset: 0.3 seconds
             return file.read()
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _unusable(path, f"no Parquet ({error})") from error
 
 
@@ -308,7 +308,7 @@ def read_row_groups(path: Path) -> Iterator[pa.Table]:
                 yield file.read_row_group(group)
             if not file.num_row_groups:
                 yield file.schema_arrow.empty_table()
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _unusable(path, f"no Parquet ({error})") from error
 
 
