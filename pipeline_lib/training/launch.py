@@ -124,9 +124,8 @@ def launch(processes: int) -> None:
     if SEVERAL in os.environ:  # torchrun reads all that it needs from there
         options = []
         _meet()
-        signal.signal(
-            signal.SIGINT, signal.SIG_DFL
-        )  # until torch's launcher, which waits for all, sets its own
+        # Until torch's launcher, which waits for all the others, sets its own.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     arguments = parse_args([*options, f"--nproc-per-node={processes}", "--module", MODULE])
     config, command, rest = config_from_args(arguments)
     try:
@@ -201,10 +200,8 @@ def _refuse_loopback(address: str) -> None:
     except (OSError, UnicodeError) as error:
         msg = f"{ADDRESS}: {address}: {getattr(error, 'strerror', None) or error}; give an address of this machine"
         raise UserError(msg) from error
-    if ipaddress.ip_address(str(found).partition("%")[0]).is_loopback and address not in {
-        found,
-        "localhost",
-    }:
+    meant = address in {found, "localhost"}
+    if ipaddress.ip_address(str(found).partition("%")[0]).is_loopback and not meant:
         msg = f"{ADDRESS}: {address} is {found} on this machine itself; give its address in the network (`ip address`)"
         raise UserError(msg)
 
