@@ -102,6 +102,22 @@ def one_machine(folders: list[Path], port: int) -> list[Machine]:
 
 @pytest.fixture
 def two_machines(folders: list[Path], port: int, tmp_path: Path) -> Iterator[list[Machine]]:
+    """They know each other by IPv4 addresses."""
+    with connected(folders, port, tmp_path, "192.168.77.{}/24") as machines:
+        yield machines
+
+
+@pytest.fixture
+def two_machines_of_ipv6(folders: list[Path], port: int, tmp_path: Path) -> Iterator[list[Machine]]:
+    """And have no others."""
+    with connected(folders, port, tmp_path, "fd00:77::{}/64", "nodad") as machines:
+        yield machines
+
+
+@contextlib.contextmanager
+def connected(
+    folders: list[Path], port: int, tmp_path: Path, address: str, *flags: str
+) -> Iterator[list[Machine]]:
     """With a cable between them, and a host name that leads to 127.0.1.1, as Debian and Ubuntu set it up."""
     if os.getuid() or not all(map(shutil.which, TOOLS)):
         pytest.skip("networks of our own take root, `ip` and `unshare`")
@@ -118,10 +134,12 @@ def two_machines(folders: list[Path], port: int, tmp_path: Path) -> Iterator[lis
                 pytest.skip(f"no network of our own can be made here: {added.stderr}")
             ip("-n", name, "link", "set", "lo", "up")
             prefix = ("ip", "netns", "exec", name, "unshare", "-mu", "sh", "-c", inside, "-")
-            machines.append(Machine(folder, number, "192.168.77.1", port, prefix))
+            first = address.format(1).partition("/")[0]
+            machines.append(Machine(folder, number, first, port, prefix))
         ip("link", "add", "w0", "netns", names[0], "type", "veth", "peer", "w1", "netns", names[1])
         for number, name in enumerate(names):
-            ip("-n", name, "address", "add", f"192.168.77.{number + 1}/24", "dev", f"w{number}")
+            own = address.format(number + 1)
+            ip("-n", name, "address", "add", own, "dev", f"w{number}", *flags)
             ip("-n", name, "link", "set", f"w{number}", "up")
         yield machines
     finally:
@@ -134,7 +152,7 @@ def ip(*arguments: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("machines", ["one_machine", "two_machines"])
+@pytest.mark.parametrize("machines", ["one_machine", "two_machines", "two_machines_of_ipv6"])
 def test_two_machines_train_as_two_processes_of_one(
     machines: str, folders: list[Path], port: int, request: pytest.FixtureRequest
 ) -> None:

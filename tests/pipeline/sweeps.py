@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.pipeline.conftest import SMALL, Project, copy_project
@@ -37,8 +39,9 @@ STATES = ".dvc/tmp/resume/*/step-*.safetensors"
 LONG = ("-S", "train.epochs=40", "-S", "train.checkpoint_steps=5", "-S", "method=supervised")
 
 
-def under_way(project: Project, *more: str, jobs: int = 1) -> subprocess.Popen[str]:
-    """A sweep of long trainings, so many of which have saved a state."""
+@contextlib.contextmanager
+def under_way(project: Project, *more: str, jobs: int = 1) -> Iterator[subprocess.Popen[str]]:
+    """A sweep of long trainings, so many of which have saved a state; it does not outlive a test that fails."""
     sweep = subprocess.Popen(
         [sys.executable, "-m", "stages.app", "sweep", *LONG, *more],
         cwd=project.root,
@@ -48,9 +51,13 @@ def under_way(project: Project, *more: str, jobs: int = 1) -> subprocess.Popen[s
         text=True,
         start_new_session=True,
     )
-    end = time.monotonic() + 300
-    while len({path.parent for path in project.root.glob(STATES)}) < jobs:
-        assert sweep.poll() is None, sweep.communicate()[0]
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    return sweep
+    try:
+        end = time.monotonic() + 300
+        while len({path.parent for path in project.root.glob(STATES)}) < jobs:
+            assert sweep.poll() is None, sweep.communicate()[0]
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        yield sweep
+    finally:
+        sweep.terminate()  # it takes its jobs with it
+        sweep.wait(120)

@@ -81,9 +81,9 @@ def test_a_failing_job_is_tried_again_then_named_with_its_log(small: Project) ->
 
 
 def test_ctrl_c_keeps_the_state_and_the_same_command_goes_on(small: Project) -> None:
-    sweep = under_way(small)
-    os.killpg(sweep.pid, signal.SIGINT)  # as a terminal does: to all that are in the foreground
-    said = sweep.communicate(timeout=120)[0]
+    with under_way(small) as sweep:
+        os.killpg(sweep.pid, signal.SIGINT)  # as a terminal does: to all that are in the foreground
+        said = sweep.communicate(timeout=120)[0]
     assert sweep.returncode == 130, said
     assert "interrupted; 1 jobs are left: 40-5-supervised-" in said
     assert "train: SIGTERM after step" in logs(small), "it was told once, and saved its state"
@@ -95,14 +95,14 @@ def test_ctrl_c_keeps_the_state_and_the_same_command_goes_on(small: Project) -> 
 
 def test_a_preempted_job_is_put_into_the_queue_again_by_submitit(small: Project) -> None:
     """As SLURM does before it takes a machine: a signal to the job, which is not a failure."""
-    sweep = under_way(small)
-    (task,) = [
-        process
-        for process in psutil.Process(sweep.pid).children(recursive=True)
-        if "submitit.core._submit" in process.cmdline()
-    ]
-    task.send_signal(signal.SIGUSR2)
-    said = sweep.communicate(timeout=600)[0]
+    with under_way(small) as sweep:
+        (task,) = [
+            process
+            for process in psutil.Process(sweep.pid).children(recursive=True)
+            if "submitit.core._submit" in process.cmdline()
+        ]
+        task.send_signal(signal.SIGUSR2)
+        said = sweep.communicate(timeout=600)[0]
     assert sweep.returncode == 0, said
     assert " retried " not in said
     assert "train: SIGTERM after step" in logs(small)

@@ -94,15 +94,15 @@ def hurry(project: Project) -> None:
 
 
 def test_a_preempted_job_and_one_of_a_lost_node_go_on_from_their_states(small: Project) -> None:
-    sweep = under_way(small, "-S", "seed=1,2", *SLURM, jobs=2)
-    first, second = (job for job, state, _ in accounts(small) if state == "RUNNING")
-    (lost,) = (node for job, _, node in accounts(small) if job == second)
-    small.run("scancel", "--signal=USR2", first)
-    lose(lost)
-    while sweep.poll() is None:
-        hurry(small)
-        time.sleep(2)
-    said = sweep.communicate()[0]
+    with under_way(small, "-S", "seed=1,2", *SLURM, jobs=2) as sweep:
+        first, second = (job for job, state, _ in accounts(small) if state == "RUNNING")
+        (lost,) = (node for job, _, node in accounts(small) if job == second)
+        small.run("scancel", "--signal=USR2", first)
+        lose(lost)
+        while sweep.poll() is None:
+            hurry(small)
+            time.sleep(2)
+        said = sweep.communicate()[0]
     assert sweep.returncode == 0, said + logs(small)
     assert "2/2 " in said
     states = {
@@ -131,9 +131,9 @@ def test_what_sbatch_refuses_is_told_in_a_line(small: Project) -> None:
 
 
 def test_an_interrupted_sweep_takes_its_jobs_off_the_cluster(small: Project) -> None:
-    sweep = under_way(small, *SLURM)
-    sweep.terminate()
-    said = sweep.communicate(timeout=120)[0]
+    with under_way(small, *SLURM) as sweep:
+        sweep.terminate()
+        said = sweep.communicate(timeout=120)[0]
     assert sweep.returncode == 143, said
     assert "interrupted; 1 jobs are left: 40-5-supervised-" in said
     end = time.monotonic() + 120
