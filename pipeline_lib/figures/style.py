@@ -7,6 +7,7 @@ so that a figure does not depend on what a machine has installed.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import warnings
@@ -16,12 +17,13 @@ from typing import TYPE_CHECKING
 import matplotlib as mpl
 from matplotlib import font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
     from typing import Any
 
@@ -146,26 +148,32 @@ def plain_figure(width: float, height: float) -> Figure:
 
 def as_svg(figure: Figure, theme: Theme) -> bytes:
     """The figure as SVG, the same bytes on every run and machine."""
-    content = _saved(figure, theme, "svg", {"Date": None, "Creator": None})
-    return content.replace(b"'DejaVu Sans'", b"system-ui, 'DejaVu Sans'")
+    buffer = io.BytesIO()
+    with _saving(figure, theme):
+        # Not by `savefig`, which draws once more before, to lay it out.
+        canvas = FigureCanvasSVG(figure)
+        canvas.print_svg(buffer, metadata={"Date": None, "Creator": None})  # type: ignore[no-untyped-call]
+    return buffer.getvalue().replace(b"'DejaVu Sans'", b"system-ui, 'DejaVu Sans'")
 
 
 def as_png(figure: Figure, theme: Theme) -> bytes:
     """The figure as PNG, the same bytes on every run."""
-    return _saved(figure, theme, "png", {"Software": None})
-
-
-def _saved(figure: Figure, theme: Theme, kind: str, metadata: dict[str, None]) -> bytes:
     buffer = io.BytesIO()
+    with _saving(figure, theme):
+        figure.savefig(buffer, format="png", metadata={"Software": None}, dpi=PNG_DPI)
+    return buffer.getvalue()
+
+
+@contextlib.contextmanager
+def _saving(figure: Figure, theme: Theme) -> Iterator[None]:
     with applied(theme), warnings.catch_warnings():
         # Names in scripts that the bundled font lacks: boxes in the PNG, the right text in the SVG.
         warnings.filterwarnings(
             "ignore", message="Glyph .* missing from font", category=UserWarning
         )
         warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
-        figure.savefig(buffer, format=kind, metadata=metadata, dpi=PNG_DPI)
-        figure.set_layout_engine("none")  # what is laid out stays so: the next format is faster
-    return buffer.getvalue()
+        yield
+    figure.set_layout_engine("none")  # what is laid out stays so: the next format is faster
 
 
 def stroke(theme: Theme, number: int) -> tuple[str, Any]:
