@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -38,7 +39,7 @@ def accuracy(probabilities_NK: Floats, labels_N: Integers) -> float:
     return float(np.mean(predicted_classes(probabilities_NK) == labels_N))
 
 
-def wilson_95(successes: int, trials: int) -> tuple[float, float]:
+def wilson_95(successes: int, trials: int, of: int = 1) -> tuple[float, float]:
     """Wilson's score interval for a share: where the true accuracy lies, with 95 % confidence.
 
     It covers the spread of drawing other test images, not that of training with another seed.
@@ -47,6 +48,8 @@ def wilson_95(successes: int, trials: int) -> tuple[float, float]:
     Args:
         successes: images classified correctly.
         trials: images, at least 1.
+        of: how many such intervals are to hold together with 95 % confidence (Bonferroni): those of all
+            classes, where the lowest of them are picked out.
 
     Returns:
         Lower and upper bound, in [0, 1].
@@ -54,9 +57,10 @@ def wilson_95(successes: int, trials: int) -> tuple[float, float]:
     if not 0 <= successes <= trials or trials < 1:
         msg = f"no such share: {successes} of {trials}"
         raise ValueError(msg)
-    share, spread = successes / trials, Z_95**2 / trials
+    z = Z_95 if of == 1 else NormalDist().inv_cdf(1 - 0.025 / of)
+    share, spread = successes / trials, z**2 / trials
     centre = (share + spread / 2) / (1 + spread)
-    half = Z_95 / (1 + spread) * math.sqrt((share * (1 - share) + spread / 4) / trials)
+    half = z / (1 + spread) * math.sqrt((share * (1 - share) + spread / 4) / trials)
     # At 0 and at `trials` the bounds are exactly 0 and 1; the formula misses them by a rounding error.
     lower = 0.0 if successes == 0 else centre - half
     upper = 1.0 if successes == trials else centre + half

@@ -49,7 +49,7 @@ def chosen(compare: Compare) -> str:
     tuned = any(method.tried for method in compare.methods.values())
     settings_too = ", settings were tried on validation images" if tuned else ""
     return (
-        f"No test image chose anything: weights are kept by validation images or as they are at the end{settings_too}, "
+        f"The pipeline lets no test image choose anything: weights are kept by validation images or as they are at the end{settings_too}, "
         f"and test images were looked at once, when all was done."
     )
 

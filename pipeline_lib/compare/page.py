@@ -220,7 +220,7 @@ def _comparison(row: Mapping[str, Any]) -> dict[str, Any]:
         "detectable_text": _detectable(row["detectable"]),
         **{
             f"{name}_text": DASH if row[name] is None else _only_number(row[name])
-            for name in ("p", "p_holm", "p_wilcoxon", "p_mcnemar")
+            for name in ("p", "p_holm", "p_t", "p_wilcoxon", "p_mcnemar")
         },
     }
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 MOST_NAMED = 5  # contenders in one sentence
+POINT = 0.01  # of accuracy, as in `verdicts`
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,6 @@ def _verdict(groups: pl.DataFrame, comparisons: pl.DataFrame, title: str, tested
         who = leader if len(leaders) > 1 else ""
         sentences += [
             _better(own, tested, who),
-            _only_on_these_images(own, who),
             _undecided(own, who),
         ]
         for words in _refused(own):
@@ -173,28 +173,22 @@ def _better(own: Sequence[Mapping[str, Any]], tested: int, who: str) -> str:
     return f"{better} {corrected if tested > 1 else ''}".rstrip() + "."
 
 
-def _only_on_these_images(own: Sequence[Mapping[str, Any]], who: str) -> str:
-    """Over whom the leader's lead is sure in other trainings, but not on other images."""
-    rows = [
-        row
-        for row in own
-        if row["p_holm"] is not None and row["p_holm"] <= ALPHA and not row["significant"]
-    ]
-    if not rows:
-        return ""
-    ahead = f"{_begun(who, 'is', 'ahead of')} {_named(rows)}"
-    return f"{ahead} on these test images; on others the lead could be gone."
-
-
 def _undecided(own: Sequence[Mapping[str, Any]], who: str) -> str:
     rows = [row for row in own if row["p_holm"] is not None and row["p_holm"] > ALPHA]
     if not rows:
         return ""
     needed = seeds_words(row["seeds_for_a_point"] for row in rows)
     rough = seeds_words(row[name] for row in rows for name in ("fewest_seeds", "most_seeds"))
+    reach = max(row["image_high"] - row["image_low"] for row in rows) / 2
+    more = (
+        f" Other test images change such a difference by {100 * reach:.1f} points to either side, so that it takes "
+        f"more of them as well."
+        if reach > POINT
+        else ""
+    )
     return (
-        f"{_begun(who, 'is', 'not told apart from')} {_named(rows)}; to see a difference of one point takes "
-        f"about {needed} seeds, a rough number: {rough}, as far as {rows[0]['seeds']} seeds tell the spread."
+        f"{_begun(who, 'is', 'not told apart from')} {_named(rows)}; as far as trainings decide, a difference of one "
+        f"point takes about {needed} seeds, a rough number: {rough}, as far as {rows[0]['seeds']} seeds tell the spread.{more}"
     )
 
 

@@ -24,6 +24,8 @@ PAIR = {
     "budget": "b",
     "seeds": 3,
     "difference": 0.1,
+    "image_low": 0.096,
+    "image_high": 0.104,
     "p": 0.001,
     "p_holm": 0.003,
     "significant": True,

@@ -44,7 +44,7 @@ def test_the_page_says_what_was_equal(page):
         "23,040 (supervised) to 69,120 (fixmatch) views",
         "0.7 (supervised) to 7.2 (paws) of training",
         "compare.amount is not set",
-        "No test image chose anything: weights are kept by validation images or as they are at the end, and test",
+        "The pipeline lets no test image choose anything: weights are kept by validation images or as they are at the end, and test",
         "135 images, labels as weak as those of training",
         "made with equal torch 2.15.0, device cpu, processes 1",
         "0 each",
@@ -181,7 +181,7 @@ def test_one_seed_is_refused_once_and_not_in_every_row(crowded):
     text = Page(crowded.html).text
     assert text.count("Nothing was tested. 1 seed: a paired t-test needs at least 3") == 1
     assert "McNemar\u2019s p is about one pair of trained models" in text
-    assert text.count("refused") == len(crowded.tables.comparisons) == 66
+    assert "Nothing was tested" not in text.replace("Nothing was tested. 1 seed", "")
 
 
 def test_row_39_hostile_names_are_text(crowded):

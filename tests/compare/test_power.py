@@ -82,7 +82,10 @@ def page_of(made, folder):
 def test_the_page_always_says_what_the_power_is_of(tmp_path, seeds):
     right = [range(90, 90 + len(seeds)), range(95, 95 + 2 * len(seeds), 2), [97] * len(seeds)]
     text = page_of(answered(*right, seeds=seeds), tmp_path)
-    assert "for a power of 80% in 3 tests, as many as were asked for" in text
+    assert (
+        "for a power of 80% of the t-test, whatever the test images, in 3 tests, as many as were asked for"
+        in text
+    )
     assert "are of each pair by itself, not corrected for the number of pairs" in text
     assert ("Intervals and McNemar\u2019s p are" in text) == (len(seeds) == 1)
 

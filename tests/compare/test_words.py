@@ -22,7 +22,7 @@ def test_a_lead_is_told_with_its_interval_and_its_tests():
     assert said(groups(0.857, 0.957, 0.961), comparisons) == [
         "With 20 labels c is best on average, 96.1 % (95 % interval 94.1 to 98.1 % over 3 seeds).",
         "Better than a (+10.4 points, p = .003) after Holm\u2019s correction for 3 tests.",
-        "Not told apart from b (+0.4 points, p = .410); to see a difference of one point takes "
+        "Not told apart from b (+0.4 points, p = .410); as far as trainings decide, a difference of one point takes "
         + ROUGH,
         "Other tested pairs that differ significantly: 1 of 1.",
     ]
@@ -32,16 +32,6 @@ def test_the_leader_may_be_the_second_of_a_pair():
     """The difference is then turned around."""
     row = {"first": "b", "second": "a", "difference": -0.05}
     assert said(groups(0.9, 0.85), pairs(row))[1] == "Better than b (+5.0 points, p = .003)."
-
-
-def test_a_lead_that_other_images_could_undo_is_no_better_method():
-    row = {"first": "b", "second": "a", "significant": False}
-    sentences = said(groups(0.8, 0.9, 0.7), pairs(row, row | {"second": "c"}, row | {"first": "c"}))
-    assert sentences[1:] == [
-        "Ahead of a (+10.0 points, p = .003) and c (+10.0 points, p = .003) on these test images; on others the lead "
-        "could be gone.",
-        "Other tested pairs that differ significantly: none of 1.",
-    ]
 
 
 def test_a_p_value_does_not_break_over_lines():
@@ -83,7 +73,7 @@ def test_a_tie_has_two_leaders():
         "With 20 labels a and b share the best mean, 90.0 % (95 % intervals 88.0 to 92.0 % and 88.0 to 100.0 %, "
         "over 3 seeds).",
         "a is better than c (+10.0 points, p = .003) after Holm\u2019s correction for 2 tests.",
-        "b is not told apart from c (+10.0 points, p = .140); to see a difference of one point takes "
+        "b is not told apart from c (+10.0 points, p = .140); as far as trainings decide, a difference of one point takes "
         + ROUGH,
     ]
 
@@ -371,3 +361,10 @@ def test_the_script_is_known_by_its_hash():
     assert content_hash("alert('Hello, world.');") == (
         "sha256-qznLcsROx4GACP2dm0UCKCzCG+HiZ1guq6ZZDob/Tng="
     )
+
+
+def test_seeds_are_not_promised_to_do_what_takes_more_images() -> None:
+    unsure = {"first": "b", "second": "a", "image_low": -0.03, "image_high": 0.05} | UNSURE
+    more = " Other test images change such a difference by 4.0 points to either side, so that it takes more of them as well."
+    assert said(groups(0.8, 0.9), pairs(unsure))[1].endswith(more)
+    assert more not in said(groups(0.8, 0.9), pairs(unsure | {"image_low": 0.045}))[1]

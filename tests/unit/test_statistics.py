@@ -172,11 +172,13 @@ def test_a_comparison_holds_the_numbers_of_scipy(data, S) -> None:
     assert found.image_interval[1] >= found.difference - 1e-9
     if np.ptp(difference_S) == 0:
         assert found.refused
-        assert found.p is found.p_t is found.p_wilcoxon is found.effect_size is found.interval
+        assert found.p is found.p_t is found.p_crossed is found.p_wilcoxon is None
+        assert found.effect_size is found.interval is None
         return
     t = stats.ttest_rel(first_S, second_S)
-    assert (found.test, found.refused) == ("paired t", None)
-    assert found.p == found.p_t == pytest.approx(t.pvalue)
+    assert found.refused is None
+    assert found.p_t == pytest.approx(t.pvalue)
+    assert found.p == max(found.p_t, found.p_crossed)
     assert found.interval == pytest.approx(tuple(t.confidence_interval()))
     assert found.effect_size == pytest.approx(t.statistic / math.sqrt(S))
     if S < 6:
@@ -184,6 +186,38 @@ def test_a_comparison_holds_the_numbers_of_scipy(data, S) -> None:
     else:
         expected = stats.wilcoxon(difference_S, zero_method="zsplit").pvalue
         assert found.p_wilcoxon == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("pool", [40, 60, 400])
+def test_the_p_over_trainings_and_images_is_that_of_answers_clustered_twice(pool) -> None:
+    """Of 40 answers per seed: to the same images, to some that seeds share, and to hardly any."""
+    generator = np.random.default_rng(pool)
+    seeds, answers = 4, 40
+    ids = [generator.permutation(pool)[:answers] for _ in range(seeds)]
+    first, second = (
+        [generator.random(answers) < share for _ in range(seeds)] for share in (0.8, 0.6)
+    )
+    one_by_one = [
+        (seed, image, int(a) - int(b))
+        for seed in range(seeds)
+        for image, a, b in zip(ids[seed], first[seed], second[seed], strict=True)
+    ]
+    mean = sum(d for *_, d in one_by_one) / len(one_by_one)
+
+    def variance(cluster):
+        """Of the mean: squares of the residuals' sums per cluster, G / (G - 1) for G clusters."""
+        sums = {}
+        for answer in one_by_one:
+            sums[cluster(answer)] = sums.get(cluster(answer), 0) + answer[2] - mean
+        few = len(sums) / (len(sums) - 1) if len(sums) < len(one_by_one) else 1
+        return few * sum(x * x for x in sums.values()) / len(one_by_one) ** 2, len(sums)
+
+    (by_seed, S), (by_image, images) = variance(lambda a: a[0]), variance(lambda a: a[1])
+    single, _ = variance(lambda a: a[:2])
+    total = max(by_seed + by_image - single, by_seed, by_image)
+    freedom = total**2 / (by_seed**2 / (S - 1) + by_image**2 / (images - 1))
+    expected = 2 * stats.t.sf(abs(mean) / math.sqrt(total), freedom)
+    assert paired.crossed(first, second, ids) == pytest.approx(expected)
 
 
 def test_wilcoxon_is_given_from_the_number_of_seeds_at_which_it_can_be_significant() -> None:
@@ -210,7 +244,7 @@ def test_one_seed_gives_mcnemar_of_this_pair_of_models_and_no_p_value() -> None:
     )
     b, c = int(np.sum(first_N & ~second_N)), int(np.sum(~first_N & second_N))
     assert found.p_mcnemar == pytest.approx(stats.binomtest(b, b + c).pvalue)
-    assert (found.test, found.p, found.p_t, found.interval, found.effect_size) == (None,) * 5
+    assert found.p is found.p_t is found.p_crossed is found.interval is found.effect_size is None
     assert found.refused == (
         "1 seed: a paired t-test needs at least 3; add 2 seeds to compare.seeds"
     )
@@ -230,7 +264,7 @@ def test_two_seeds_are_refused_however_large_the_difference() -> None:
     assert found.refused == (
         "2 seeds: a paired t-test needs at least 3; add 1 seed to compare.seeds"
     )
-    assert (found.test, found.p, found.p_t, found.p_wilcoxon, found.p_mcnemar) == (None,) * 5
+    assert found.p is found.p_t is found.p_crossed is found.p_wilcoxon is found.p_mcnemar is None
     assert found.effect_size is not None
     assert found.interval is not None
 
@@ -245,7 +279,7 @@ def test_differences_without_spread_are_refused_and_say_so() -> None:
     assert constant.refused is not None
     assert constant.refused.startswith("the same difference of 10.00 points with each of 3 seeds")
     for found in (equal, constant):
-        assert found.p is found.test is found.interval is found.effect_size is None
+        assert found.p is found.p_crossed is found.interval is found.effect_size is None
 
 
 def test_images_shared_by_all_seeds_are_drawn_with_all_their_answers() -> None:
