@@ -111,7 +111,7 @@ BAD_LINES = {
     "space": ('{"file": "cat/01.png", "label": "cat "}', "column label: 'cat ' begins or ends with a space"),
     "half a character": ('{"file": "cat/01.png", "label": "\\ud83d"}', "no JSON ('utf-8' codec can't encode character"),
     "other key": ('{"file": "cat/01.png", "lable": "cat"}', "labels.jsonl: `label` stands alone beside `file`; remove the columns lable (labels.jsonl:2)"),
-    "deep nest": ('{"file": ' + "[" * 200_000, "no JSON (maximum recursion depth exceeded"),
+    "deep nest": ('{"file": ' + "[" * 200_000, "no JSON ("),
     "unknown class": ('{"file": "cat/01.png", "label": "ct"}', "'ct' is not one of the classes cat, dog; did you mean 'cat'?"),
     "file twice": ('{"file": "00.png", "label": "cat"}', "'00.png' is the name of several images"),
 }  # fmt: skip

@@ -23,7 +23,9 @@ from pipeline_lib.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
-    from typing import Self
+    from typing import Self, TypeVar
+
+    H = TypeVar("H", bound=tarfile.TarInfo)
 
 MAX_MEMBERS = 4_000_000
 MAX_MEMBER_BYTES = 1 << 28
@@ -175,6 +177,17 @@ class _Header(tarfile.TarInfo):
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
         """Read the 512 bytes of one; what is not so plain is tarfile's to read, or to refuse."""
+        return cls._plain(buf, encoding, errors) or _checked(super().frombuf(buf, encoding, errors))
+
+    @classmethod
+    def _frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str, **settings: bool) -> Self:
+        """The same for Python 3.14, and later releases of those before, whose tarfile reads headers by this."""
+        return cls._plain(buf, encoding, errors) or _checked(
+            super()._frombuf(buf, encoding, errors, **settings)  # type: ignore[misc]
+        )
+
+    @classmethod
+    def _plain(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self | None:
         if buf[156:157] == tarfile.REGTYPE and buf[345:346] == b"\0":
             with contextlib.suppress(ValueError):
                 checksum, size = (_octal(field) for field in (buf[148:156], buf[124:136]))
@@ -183,13 +196,16 @@ class _Header(tarfile.TarInfo):
                     header = cls(buf[:100].split(b"\0", 1)[0].decode(encoding, errors))
                     header.size = size
                     return header
-        header = super().frombuf(buf, encoding, errors)
-        most = MAX_EXTENDED_BYTES if header.type in EXTENDED else MAX_FILE_BYTES
-        # With less than none, tarfile goes in circles or fails.
-        if not 0 <= header.size <= most:
-            msg = f"a header tells of {header.size} bytes"
-            raise tarfile.ReadError(msg)
-        return header
+        return None
+
+
+def _checked(header: H) -> H:
+    """With less than no bytes, tarfile goes in circles or fails."""
+    most = MAX_EXTENDED_BYTES if header.type in EXTENDED else MAX_FILE_BYTES
+    if not 0 <= header.size <= most:
+        msg = f"a header tells of {header.size} bytes"
+        raise tarfile.ReadError(msg)
+    return header
 
 
 def _octal(field: bytes | bytearray) -> int:
