@@ -5,6 +5,8 @@ BIN := .venv/bin
 JOBS ?= 1
 # Many containers forbid compiled files; then every process compiles its libraries anew (all of them: 22 s, not 9).
 export PYTHONDONTWRITEBYTECODE :=
+# The modules of the checkout are found because it is the working directory.
+unexport PYTHONSAFEPATH PYTHONHOME
 
 .PHONY: repro test soak compare push pull audit help
 help:
@@ -17,27 +19,28 @@ help:
 	@echo "make soak    what make test leaves out: hundreds of kills, thousands of broken inputs, another processor (hours)"
 
 repro: .venv/ok
-	PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro
+	PATH="$$PWD/$(BIN):$$PATH" dvc repro
 
 compare: .venv/ok
-	PATH="$(CURDIR)/$(BIN):$$PATH" python -m stages.app compare --jobs $(JOBS)
+	PATH="$$PWD/$(BIN):$$PATH" python -m stages.app compare --jobs $(JOBS)
 
 push pull: .venv/ok
-	PATH="$(CURDIR)/$(BIN):$$PATH" python -m stages.app $@
+	PATH="$$PWD/$(BIN):$$PATH" python -m stages.app $@
 
 test: .venv/ok
-	PATH="$(CURDIR)/$(BIN):$$PATH" sh tests/run.sh
+	PATH="$$PWD/$(BIN):$$PATH" sh tests/run.sh
 
 soak: .venv/ok
-	PATH="$$PATH:$(CURDIR)/$(BIN)" uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-fuzz.txt \
+	PATH="$$PATH:$$PWD/$(BIN)" uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-fuzz.txt \
 		|| echo "requirements-fuzz.txt cannot be installed here: no inputs are made up by atheris"
-	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 python -m pytest -q -s -m "soak or slow"
+	PATH="$$PWD/$(BIN):$$PATH" OMP_NUM_THREADS=1 python -m pytest -q -s -m "soak or slow"
 
 audit: .venv/ok
-	PATH="$$PATH:$(CURDIR)/$(BIN)" $(BIN)/python -m stages.app audit
+	PATH="$$PATH:$$PWD/$(BIN)" $(BIN)/python -m stages.app audit
 
 .venv/ok: requirements.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python %d.%d is too old: the project needs 3.11 or later; name one, as in: make PYTHON=python3.12 repro" % sys.version_info[:2])'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
 	command -v uv >/dev/null || test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
-	PATH="$$PATH:$(CURDIR)/$(BIN)" uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.txt
+	PATH="$$PATH:$$PWD/$(BIN)" uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.txt
 	touch $@

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import io
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -49,9 +51,31 @@ def run(stage: Callable[..., None]) -> None:
     start(app)
 
 
+def _open_streams() -> None:
+    """Let neither a closed output nor a name that the terminal cannot show end anything."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123  # until the end
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _refuse_other_encodings() -> None:
+    """Refuse a locale in which the name of a class would be another one.
+
+    Raises:
+        UserError: Names of files are not UTF-8 for Python.
+    """
+    if (found := sys.getfilesystemencoding()) != "utf-8":
+        msg = f"the locale's encoding is {found}, in which names of files and classes are misread; set LC_ALL=C.UTF-8 or PYTHONUTF8=1"
+        raise UserError(msg)
+
+
 def start(app: typer.Typer) -> None:
     """Run a command-line program; a mistake of the user or trouble with the disk is one line, no traceback."""
+    _open_streams()
     try:
+        _refuse_other_encodings()
         app()
     except UserError as error:
         print(error, file=sys.stderr)

@@ -110,12 +110,12 @@ def decoding(
     chunks = _chunks(rows, target)
     few = list(itertools.islice(chunks, FEW_CHUNKS))
     everything = itertools.chain(few, chunks)
-    if len(few) < FEW_CHUNKS or workers == 1:
+    pool = _pool(workers) if len(few) == FEW_CHUNKS and workers > 1 else None
+    if pool is None:
         with warnings.catch_warnings():
             _ignore_odd_metadata()
             yield ((chunk, decode_chunk(_images(chunk), target)) for chunk in everything)
         return
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin)
     try:
         yield _in_order(pool, everything, target, workers + AHEAD)
     except BrokenProcessPool as error:
@@ -126,6 +126,14 @@ def decoding(
         raise UserError(msg) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _pool(workers: int) -> ProcessPoolExecutor | None:
+    """Processes that decode, or None in a container whose /dev/shm is missing or not for writing."""
+    try:
+        return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin)
+    except (ImportError, NotImplementedError, OSError):
+        return None
 
 
 def cores() -> int:

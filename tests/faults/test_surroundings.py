@@ -1,0 +1,166 @@
+"""Machines of strangers: their locales, their Git, containers with little in them, and makefiles in odd folders."""
+
+from __future__ import annotations
+
+import errno
+import multiprocessing
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline_lib import artifacts
+from pipeline_lib.artifacts import publish_text
+from pipeline_lib.datasets import decoding
+from pipeline_lib.errors import UserError
+from pipeline_lib.records import Row
+from tests.faults.conftest import png
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGURE = (sys.executable, "-m", "stages.configure")
+NAME = "H\xfcndin \u20ac"
+
+
+@pytest.fixture
+def there(tmp_path: Path) -> Path:
+    """A folder with the default params."""
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    return tmp_path
+
+
+def run(
+    folder: Path, *command: str, pipe: int | None = subprocess.PIPE, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)} | variables
+    return subprocess.run(
+        command, cwd=folder, env=environment, stdout=pipe, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_a_locale_that_would_misread_names_is_refused_in_a_line(there: Path) -> None:
+    done = run(there, *CONFIGURE, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "the locale's encoding is ascii, in which names of files and classes are misread; "
+        "set LC_ALL=C.UTF-8 or PYTHONUTF8=1\n"
+    )
+    assert not (there / "data").exists()
+
+
+def test_a_name_that_the_output_cannot_show_is_shown_by_its_numbers(there: Path) -> None:
+    program = f"from stages.cli import run; run(lambda: print({NAME!r}))"
+    done = run(there, sys.executable, "-c", program, PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "H\\xfcndin \\u20ac\n", "")
+
+
+def test_a_closed_output_ends_nothing(there: Path) -> None:
+    command = " ".join(CONFIGURE)
+    done = run(there, "sh", "-c", f"{command} >&-")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (there / "data/supervision.json").exists()
+
+
+@pytest.mark.parametrize(
+    "error", [FileNotFoundError(2, "no /dev/shm"), ImportError("no semaphores")]
+)
+def test_without_semaphores_images_are_decoded_here(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [Row(str(n), png(n % 7)) for n in range(40)]
+    target = decoding.Target("rgb", None, "stretch", "pixels")
+    monkeypatch.setattr(decoding, "CHUNK_IMAGES", 2)
+
+    def digests(workers: int) -> list[bytes]:
+        with decoding.decoding(rows, target, workers) as chunks:
+            return [decoded.digests for _, decoded in chunks]
+
+    expected = digests(1)
+
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(decoding, "ProcessPoolExecutor", refuse)
+    assert digests(2) == expected
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize(("number", "passes"), [(errno.EINVAL, True), (errno.EIO, False)])
+def test_a_folder_that_cannot_be_brought_to_the_disk_is_no_reason_to_fail(
+    number: int, passes: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync = os.fsync
+
+    def as_there(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(number, os.strerror(number))
+        fsync(handle)
+
+    monkeypatch.setattr(artifacts.os, "fsync", as_there)
+    if passes:
+        publish_text(tmp_path / "a.txt", "a")
+        assert (tmp_path / "a.txt").read_text() == "a"
+    else:
+        with pytest.raises(UserError, match="cannot be written"):
+            publish_text(tmp_path / "a.txt", "a")
+
+
+def test_the_lock_file_is_seen_whatever_git_ignores_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "ignored").write_text("*.lock\n")
+    shutil.copy(ROOT / ".gitignore", tmp_path)
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    check = ["git", "-c", f"core.excludesFile={tmp_path}/ignored", "check-ignore", "-q"]
+    asked = [
+        subprocess.run([*check, name], cwd=tmp_path).returncode for name in ("dvc.lock", "x.lock")
+    ]
+    assert asked == [1, 0]
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    """The makefile in a folder whose name a shell would read otherwise, its packages there already."""
+    folder = tmp_path / 'o\'dd "dir" $HOME `id` & 100% #1'
+    folder.mkdir()
+    shutil.copy(ROOT / "Makefile", folder)
+    (folder / "requirements.txt").touch()
+    return folder
+
+
+def script(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_make_works_in_a_folder_of_any_name(made: Path) -> None:
+    script(made / ".venv/bin/dvc", 'echo "dvc of $PWD: $*"')
+    (made / ".venv/ok").touch()
+    done = run(made, "make", "-s", "repro")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"dvc of {made}: repro\n", "")
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+@pytest.mark.parametrize(
+    ("python", "words"),
+    [
+        ('test "$1" = -m && mkdir -p .venv/bin && touch .venv/bin/python && exit 1; exit 0', ""),
+        (
+            f'shift; exec {sys.executable} -c "import sys; sys.version_info = (3, 10); $1"',
+            "Python 3.10 is too old: the project needs 3.11 or later; name one, as in: make PYTHON=python3.12 repro",
+        ),
+    ],
+    ids=["without venv", "old"],
+)
+def test_a_python_that_will_not_do_leaves_nothing_behind(
+    made: Path, python: str, words: str
+) -> None:
+    """Else the half-made folder would be taken for a whole one once the right Python is there."""
+    script(made.parent / "python", python)
+    done = run(made, "make", "-s", "repro", f"PYTHON={made.parent}/python")
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert not (made / ".venv").exists()
