@@ -91,7 +91,7 @@ def experiments(project: Project, points: Sequence[Sequence[str]]) -> Iterator[J
     """A job per point: `dvc exp run`, then `dvc exp push` to the hub."""
     params = (project.root / "params.yaml").read_bytes()
     pulling = ("--pull", ALLOW_MISSING) if project.remote else ()
-    pushing = ("--no-cache",) if project.at_home else ()
+    pushing = ("--no-cache",) if project.at_home else ("--run-cache",)
     for point in points:
         name = name_of(point, params)
         settings = tuple(word for each in point for word in ("-S", each))

@@ -78,5 +78,5 @@ def test_an_experiment_is_run_and_pushed_to_the_hub() -> None:
     (job,) = plan.experiments(far, [("seed=3",)])
     assert job.steps == (
         ("exp", "run", "--pull", "--allow-missing", "-n", job.name, "-S", "seed=3"),
-        ("exp", "push", "origin", job.name),
+        ("exp", "push", "--run-cache", "origin", job.name),
     )

@@ -26,6 +26,21 @@ def test_a_fresh_clone_pulls_and_computes_nothing(team: Team, pulled: Project) -
 
 
 @pytest.mark.slow
+def test_an_experiment_that_is_pushed_by_hand_is_not_run_again_elsewhere(team: Team) -> None:
+    push = "dvc exp push --run-cache origin fixmatch-1"
+    assert f"{push} " in PAGE
+    run = ("dvc", "exp", "run", "-S", "method=fixmatch", "-S", "train.epochs=2")
+    assert "Running stage 'train'" in ok(team.origin, *run, "--name", "fixmatch-1")
+    ok(team.origin, *push.split())
+    ok(team.origin, *APP, "push")
+    again = ok(team.clone(), *run[:3], "--pull", *run[3:])
+    assert "Running stage" not in again
+    ok(team.origin, "dvc", "exp", "remove", "-g", "origin", "fixmatch-1")
+    ok(team.origin, "dvc", "exp", "remove", "fixmatch-1")
+    ok(team.origin, "sh", "-euc", "git restore --staged --worktree . && dvc checkout -q dvc.yaml")
+
+
+@pytest.mark.slow
 def test_an_experiment_that_pushes_itself_is_not_run_again_elsewhere(team: Team) -> None:
     for setting in (("exp.auto_push", "true"), ("exp.git_remote", "origin")):
         assert f"dvc config --local {' '.join(setting)}" in PAGE
