@@ -8,6 +8,8 @@ object without a word, and a flipped bit in Parquet or safetensors can load sile
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import functools
 import hashlib
 import json
@@ -60,13 +62,14 @@ def publish_together(*paths: Path, sidecar: bool = True) -> Iterator[list[Path]]
         UserError: See `publish`.
     """
     ready: dict[Path, Path] = {}  # temporary -> its name to be
+    locks = contextlib.ExitStack()
     try:
         for path in paths:
-            ready[_temporary(path)] = path
+            ready[_temporary(path, locks)] = path
         yield list(ready)
         for temporary, path in list(ready.items()) if sidecar else ():
             line = f"{sha256(temporary)}  {path.name}\n"
-            ready[written := _temporary(sidecar_of(path))] = sidecar_of(path)
+            ready[written := _temporary(sidecar_of(path), locks)] = sidecar_of(path)
             written.write_text(line, "utf-8", "surrogateescape")
         for temporary in ready:
             _flush(temporary)
@@ -79,15 +82,28 @@ def publish_together(*paths: Path, sidecar: bool = True) -> Iterator[list[Path]]
     finally:
         for temporary in ready:
             temporary.unlink(missing_ok=True)
+        locks.close()
 
 
-def _temporary(path: Path) -> Path:
-    """Make an empty file beside `path`, and the folder if need be."""
+def _temporary(path: Path, locks: contextlib.ExitStack) -> Path:
+    """Make an empty file beside `path`, and the folder if need be; as long as `locks` is open, it is locked."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path)
     handle, name = tempfile.mkstemp(prefix=f"{TEMPORARY_PREFIX}{path.name}.", dir=path.parent)
-    os.close(handle)
+    locks.callback(os.close, handle)
+    _lock(handle)
     return Path(name)
+
+
+def _lock(handle: int) -> bool:
+    """Lock a file, unless another process has; a file system without locks has none."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def _unwritable(paths: Sequence[Path], error: OSError) -> UserError:
@@ -110,6 +126,10 @@ def _settle(temporary: Path, path: Path) -> None:
     directory = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(directory)
+    except OSError as error:
+        # Some file systems cannot do it with a folder: shared ones of VirtualBox.
+        if error.errno not in {errno.EINVAL, errno.ENOTSUP}:
+            raise
     finally:
         os.close(directory)
 
@@ -121,9 +141,11 @@ def _umask() -> int:
 
 
 def _sweep(path: Path) -> None:
-    """Remove what a killed run left of earlier attempts at `path`."""
+    """Remove what a killed run left of earlier attempts at `path`; what a live one writes is locked."""
     for stale in path.parent.glob(f"{TEMPORARY_PREFIX}{path.name}.*"):
-        stale.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError, PermissionError), stale.open("rb") as file:
+            if _lock(file.fileno()):
+                stale.unlink(missing_ok=True)
 
 
 def publish_bytes(path: Path, content: bytes, *, sidecar: bool = True) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from pipeline_lib.artifacts import verify
+from pipeline_lib.artifacts import recorded_sha256, verify
 from pipeline_lib.errors import UserError
 from pipeline_lib.images import UnreadableImageError, decode
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     Decoder = Callable[[bytes, Channels, int | None, Resize], NDArray[np.uint8]]
 
+IMAGES = "images.parquet"  # key in the metadata of a table of ids
 BLOCK_BYTES = 1 << 26  # of decoded images in flight, whatever their number
 THREADS = min(16, os.cpu_count() or 1)  # that decode
 
@@ -56,6 +57,23 @@ class Stored:
         """Of one decoded image."""
         height, width, channels = self.shape
         return height * width * channels
+
+
+def naming_images(table: pa.Table, images: Path) -> pa.Table:
+    """A table of ids that says which images they number: those of this data/images.parquet."""
+    return table.replace_schema_metadata({IMAGES: recorded_sha256(images)})
+
+
+def check_images(path: Path, table: pa.Table, images: Path) -> None:
+    """Refuse ids of other images: a split that is older than what `ingest` wrote would give them others' labels.
+
+    Raises:
+        UserError: `table`, read from `path`, says that it numbers others.
+    """
+    named = (table.schema.metadata or {}).get(IMAGES.encode())
+    if named is not None and named.decode("ascii", "replace") != recorded_sha256(images):
+        msg = f"{path}: of other images than {images} has by now; run `dvc repro split`"
+        raise UserError(msg)
 
 
 def read_pixels(path: Path, ids_N: NDArray[np.integer], stored: Stored) -> NDArray[np.uint8]:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from pipeline_lib.errors import UserError
+
 Budget = Annotated[str | None, typer.Option(help="Rows of this budget only.")]
 Folders = Annotated[
     list[str],
@@ -21,6 +23,9 @@ def compare_datasets(
     folders: Folders, budget: Budget = None, output: Picture = Path("datasets.svg")
 ) -> None:
     """Rank methods over several datasets: Friedman's test, and a critical-difference diagram."""
+    if output.suffix.lower() != ".svg":
+        msg = f"{output}: the diagram is an SVG; give it a name that ends in .svg"
+        raise UserError(msg)
     from pipeline_lib.artifacts import publish_bytes
     from pipeline_lib.figures import style
     from pipeline_lib.ranking import critical_difference

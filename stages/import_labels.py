@@ -50,8 +50,15 @@ def import_labels(
     if output.suffix.lower() != ".csv":
         msg = f"{output}: the table is CSV; choose a name that ends in .csv"
         raise UserError(msg)
+    if (
+        output.is_symlink()
+    ):  # would become a file of its own, and what it leads to would stay as it is
+        msg = f"{output}: is a link; name the file that it leads to, {output.resolve()}"
+        raise UserError(msg)
     imported = read_export(export, control, strip)
     if add_to is not None:
         imported = imported.added_to(add_to)
+    elif output.exists():
+        imported.refuse_loss(output)
     publish_text(output, imported.as_csv(), sidecar=False)
     print(f"{output}: {imported.summary()}")

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from pipeline_lib.errors import UserError
+
 Count = Annotated[int, typer.Option("-n", "--count", min=1, help="How many images.")]
 Folder = Annotated[Path, typer.Option("-o", "--output", help="Folder for the files.")]
 Prefix = Annotated[
@@ -23,13 +25,16 @@ def label_next(count: Count = 20, output: Folder = Path("to-label"), prefix: Pre
     Among the training images without a class, or with several candidates: those that the trained model is unsure
     of, and unlike one another. `import-labels --add-to` takes the answers back.
     """
+    if (output / "index.html").exists() and not (output / "label_config.xml").exists():
+        msg = f"{output}: holds an index.html of something else, which would be replaced; choose another folder"
+        raise UserError(msg)
     from pipeline_lib.params.load import load
     from pipeline_lib.training.determinism import deterministic_torch, pin_processor
 
     train = load().train
     pin_processor(train.reproducible, train.threads)
     from pipeline_lib.labeling.picks import choose, write
-    from pipeline_lib.labeling.pool import look
+    from pipeline_lib.labeling.pool import has_own_test, look
     from pipeline_lib.training.device import choose_device
 
     deterministic_torch(train.threads)
@@ -40,3 +45,8 @@ def label_next(count: Count = 20, output: Folder = Path("to-label"), prefix: Pre
         f"{output}: {len(picks)} of {len(unsure.ids_N)} images not yet of one class; look at {output}/index.html, "
         f"give tasks.json to a Label Studio project with label_config.xml"
     )
+    if not has_own_test(Path("data")):
+        print(
+            "warning: these data have no test images of their own, so that a share of the answers will be drawn for "
+            "testing, which is then on images that the model is unsure of; put the present test images into a folder test/ first"
+        )

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline_lib.artifacts import as_json, publish_together, read_json, read_table, write_table
 from pipeline_lib.params.load import load
-from pipeline_lib.pixels import Stored, pixel_blocks
+from pipeline_lib.pixels import Stored, naming_images, pixel_blocks
 from pipeline_lib.protocols.split import split
 from stages.cli import run
 
@@ -34,7 +34,7 @@ def main() -> None:
     names = [*(f"{part}.parquet" for part in PARTS), "summary.json"]
     with publish_together(*(OUT / name for name in names)) as (*files, summary):
         for part, file in zip(PARTS, files, strict=True):
-            write_table(file, getattr(tables, part))
+            write_table(file, naming_images(getattr(tables, part), DATA / "images.parquet"))
         summary.write_text(as_json(tables.summary), encoding="utf-8")
     print("\n".join([described(tables.summary), *tables.warnings]))
 

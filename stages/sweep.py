@@ -73,9 +73,10 @@ def _run_experiments(
     project: Project, settings: Sequence[str], engine: Engine, options: Options
 ) -> None:
     from pipeline_lib.sweep import plan
-    from pipeline_lib.sweep.project import refs_of
+    from pipeline_lib.sweep.project import refs_of, refuse_other_images
     from pipeline_lib.sweep.run import sweep as run
 
+    refuse_other_images(project.root)
     points = plan.grid(settings, project.root / "params.yaml")
     jobs = list(plan.experiments(project, points))
     there = refs_of(project.hub)

@@ -145,6 +145,22 @@ class Imported:
         rows = sorted(dict.fromkeys([*kept, *new]))
         return Imported(rows, self.cancelled, earlier.columns, earlier.truths)
 
+    def refuse_loss(self, path: Path) -> None:
+        """Refuse to take the place of a table that has labels of other files.
+
+        Raises:
+            UserError: It has, or is no table.
+        """
+        earlier = _earlier(path)
+        names = _as_in_table({file for file, _, _ in self.rows}, earlier, path)
+        kept = {names.get(file, file) for file, _, _ in self.rows}
+        if lost := dict.fromkeys(brief(f) for f, _, name in earlier.rows if name and f not in kept):
+            msg = (
+                f"{path}: has labels of {len(lost)} files that are not in the export ({listed(lost, 3)}), and would be "
+                f"replaced: give --add-to {path} to keep them, or choose another name"
+            )
+            raise UserError(msg)
+
     def summary(self) -> str:
         """Count in one line what there is."""
         files, silent = ({f for f, _, c in self.rows if bool(c) is said} for said in (True, False))

@@ -15,6 +15,7 @@ from pipeline_lib.errors import UserError
 from pipeline_lib.training.resume import (
     DESCRIPTION,
     LOCK,
+    NAME,
     claimed,
     files_of,
     identity_in,
@@ -57,7 +58,8 @@ class State:
 
 def states(root: Path) -> list[State]:
     """All resume states below `root` (see `resume_root`), the newest first."""
-    found = [state for folder in sorted(root.glob("*")) if (state := _state(folder))]
+    folders = [folder for folder in sorted(root.glob("*")) if NAME.fullmatch(folder.name)]
+    found = [state for folder in folders if (state := _state(folder))]
     return sorted(found, key=lambda state: -state.saved)
 
 

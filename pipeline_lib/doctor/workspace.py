@@ -15,7 +15,7 @@ from pipeline_lib.doctor.commands import git_lines, ignored
 from pipeline_lib.doctor.finding import Checked, Finding, counted
 from pipeline_lib.doctor.processes import working_in
 from pipeline_lib.errors import UserError, listed
-from pipeline_lib.training.resume import resume_root
+from pipeline_lib.training.resume import NAME, resume_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -135,12 +135,15 @@ def _settled(path: Path) -> bool:
 
 
 def _temporaries(root: Path) -> Iterator[Path]:
-    """Files and folders that are written under a name for the time being."""
-    for start in {root.resolve(), resume_root().resolve()}:
+    """Files and folders that are written under a name for the time being, where the pipeline writes."""
+    states = [folder for folder in resume_root().glob("*") if NAME.fullmatch(folder.name)]
+    known = {(root / name).resolve() for name in git_lines(root, "ls-files", *FOLDERS)}
+    kept = known.union(*(path.parents for path in known))
+    for start in {path.resolve() for path in (*(root / name for name in FOLDERS), *states)}:
         for folder, inner, names in os.walk(start):
             found = sorted(n for n in {*inner, *names} if n.startswith(TEMPORARY_PREFIX))
             inner[:] = sorted(set(inner) - SKIPPED - set(found))
-            yield from (Path(folder, name) for name in found)
+            yield from (path for name in found if (path := Path(folder, name)) not in kept)
 
 
 def _untracked(root: Path) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ from pipeline_lib.evaluation.predict import predict
 from pipeline_lib.evaluation.snapshots import snapshot_accuracies
 from pipeline_lib.models.description import DESCRIPTION, read_description
 from pipeline_lib.models.predictor import load_predictor
-from pipeline_lib.pixels import Stored
+from pipeline_lib.pixels import Stored, check_images
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -58,8 +58,8 @@ def evaluate(
     classes: list[str] = task["classes"]
     known = labels.read_training_labels(data, len(classes))
     curve = labels.label_curve(data / "label_history.parquet", known)
-    ids_N, labels_N = _test_images(data / "split/test.parquet")
     images = data / "images.parquet"
+    ids_N, labels_N = _test_images(data / "split/test.parquet", images)
     images_NCHW = memory.load(images, ids_N, Stored.described_by(task), "test")
     predictor = load_predictor(models)
     predicted_NK = predict(predictor, images_NCHW, params.batch_size, device)
@@ -111,9 +111,10 @@ def _belonging_together(
     return about, task
 
 
-def _test_images(path: Path) -> tuple[Integers, Integers]:
+def _test_images(path: Path, images: Path) -> tuple[Integers, Integers]:
     """Ids and true classes of the test images."""
     table = read_table(path)
+    check_images(path, table, images)
     if table.num_rows == 0:
         msg = (
             f"{path}: no test images; raise split.test_fraction, or add a folder test/ to the data"

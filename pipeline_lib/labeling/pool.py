@@ -15,7 +15,7 @@ from pipeline_lib.errors import UserError
 from pipeline_lib.losses.common import restrict
 from pipeline_lib.models.description import read_description
 from pipeline_lib.models.predictor import load_predictor
-from pipeline_lib.pixels import Stored, pixel_blocks, read_pixels
+from pipeline_lib.pixels import Stored, check_images, pixel_blocks, read_pixels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,7 +70,9 @@ def look(data: Path, models: Path, device: torch.device) -> Unsure:
             f"{models}: the model knows other classes than {data}/classes.json has; run `dvc repro`"
         )
         raise UserError(msg)
-    ids_N, candidates_NK = _open(read_table(data / "split/train.parquet"), len(classes))
+    training = read_table(data / "split/train.parquet")
+    check_images(data / "split/train.parquet", training, data / "images.parquet")
+    ids_N, candidates_NK = _open(training, len(classes))
     if len(ids_N) == 0:
         msg = f"{data}/split/train.parquet: every training image has its class; add images without one"
         raise UserError(msg)
@@ -82,6 +84,11 @@ def look(data: Path, models: Path, device: torch.device) -> Unsure:
     rows = pc.index_in(pa.array(ids_N, pa.int32()), value_set=names["id"].combine_chunks())
     sources = names["source"].take(rows).to_pylist()
     return Unsure(about, classes, ids_N, sources, p_NK, embedding_ND, images, stored)
+
+
+def has_own_test(data: Path) -> bool:
+    """Whether the data say themselves what is for testing; else every new label may change the test images."""
+    return "test" in read_table(data / "labels.parquet")["split"].unique().to_pylist()
 
 
 def _open(table: pa.Table, num_classes: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

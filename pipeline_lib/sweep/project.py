@@ -8,6 +8,8 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
+from ruamel.yaml import YAML
+
 from pipeline_lib.cells.pipeline import FILE
 from pipeline_lib.errors import UserError, listed
 
@@ -96,6 +98,28 @@ def _refuse_uncommitted(root: Path) -> None:
     if changed:
         msg = f"not committed: {listed(changed)}; jobs work on a clone of HEAD and would not see it: commit first"
         raise UserError(msg)
+
+
+def refuse_other_images(root: Path) -> None:
+    """Experiments take the images that the dvc.lock of HEAD names, whatever snapshot the workspace has by now.
+
+    Raises:
+        UserError: The workspace has another one.
+    """
+    lock = root / "dvc.lock"
+    here = _snapshot(lock.read_text(encoding="utf-8")) if lock.is_file() else None
+    if here and here != _snapshot(_git(root, "show", "HEAD:./dvc.lock")):
+        msg = (
+            "not committed: dvc.lock, which names another snapshot of the images (data/raw) than that of HEAD, and jobs "
+            "would train on the latter: commit it first"
+        )
+        raise UserError(msg)
+
+
+def _snapshot(lock: str) -> object:
+    """What the stage `download` made, as a dvc.lock records it; None where it records none."""
+    content = YAML(typ="safe", pure=True).load(lock) or {}
+    return content.get("stages", {}).get("download", {}).get("outs")
 
 
 def _refuse_unpushed(root: Path, remote: str) -> None:

@@ -17,7 +17,7 @@ from pipeline_lib.augment.policies import policy, resolve
 from pipeline_lib.errors import UserError
 from pipeline_lib.memory import ImageMemory
 from pipeline_lib.models.build import Architecture, build
-from pipeline_lib.pixels import Stored
+from pipeline_lib.pixels import Stored, check_images
 from pipeline_lib.records import LIST_VALUES, Problem
 from pipeline_lib.rng import seeded_layers
 from pipeline_lib.training.device import choose_device
@@ -98,6 +98,7 @@ def prepare(params: Params, say: Callable[[str], None]) -> Prepared:
 
 def _read_part(path: Path, classes: dict[str, Any], memory: ImageMemory, what: str) -> Part:
     table = read_table(path)
+    check_images(path, table, IMAGES)
     ids_N = table["id"].to_numpy()
     num_classes = len(classes["classes"])
     if len(ids_N) * num_classes > LIST_VALUES:  # said now, and not once all is trained

@@ -13,6 +13,7 @@ import fnmatch
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import time
@@ -33,6 +34,7 @@ KEPT = 2  # states; the older one serves if the newer one is damaged
 DESCRIPTION = "run.json"
 LOCK = "lock"
 STEPS = "step-*.safetensors"
+NAME = re.compile("[0-9a-f]{32}")  # of a state's folder: what else lies there is somebody's own
 TRIES, PAUSE = 5, 0.02  # s; of who would train, while another process looks at the lock
 
 

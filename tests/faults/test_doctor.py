@@ -327,7 +327,10 @@ def test_a_half_written_folder_goes_as_a_whole(toy: Toy) -> None:
 
 
 def test_half_written_files_go_once_nobody_can_be_writing_them(toy: Toy) -> None:
-    left = [toy.write("data/.tmp-x.0a", "h"), toy.write(".dvc/tmp/resume/f/.tmp-step.0b", "h")]
+    left = [
+        toy.write("data/.tmp-x.0a", "h"),
+        toy.write(f".dvc/tmp/resume/{'f' * 32}/.tmp-step.0b", "h"),
+    ]
     assert workspace.check(toy.root).findings == ()
     for path in left:
         os.utime(path, (0, 0))
@@ -337,6 +340,23 @@ def test_half_written_files_go_once_nobody_can_be_writing_them(toy: Toy) -> None
         assert not finding.problem
         repaired(finding)
     assert not any(path.exists() for path in left)
+
+
+def test_what_a_person_calls_like_half_written_files_stays(
+    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the checkout, also where Git knows it, and beside the states, whose folder may be any one of the user's."""
+    monkeypatch.setenv("PIPELINE_RESUME_DIR", str(tmp_path / "scratch"))
+    (tmp_path / "scratch/other/.tmp-work").mkdir(parents=True)
+    own = [toy.write(".tmp-todo.md", "h"), toy.write("notes/.tmp-ideas/one.txt", "h")]
+    own += [toy.write("reports/.tmp-kept/two.txt", "h"), tmp_path / "scratch/other/.tmp-work"]
+    toy.ok("git", "add", "-f", "reports/.tmp-kept/two.txt")
+    for path in (*own, *(path.parent for path in own)):
+        os.utime(path, (0, 0))
+    for finding in workspace.check(toy.root).findings:
+        if finding.repair:
+            finding.repair()
+    assert all(path.exists() for path in own)
 
 
 def test_what_experiments_in_other_folders_would_miss_is_named(toy: Toy) -> None:

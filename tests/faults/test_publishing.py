@@ -338,3 +338,24 @@ def test_row_groups_of_large_values_have_fewer_rows(sizes, cuts, most, limit):
         groups = [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]
         assert groups == by_hand(sizes, most, limit)
         assert file.read() == whole
+
+
+WRITE_ONE = """
+from pathlib import Path
+from pipeline_lib.artifacts import publish_text
+publish_text(Path("file.bin"), "other")
+"""
+
+
+def test_two_who_write_the_same_do_not_take_each_others_file(tmp_path):
+    """Hours of predictions were gone, and the user's input was blamed."""
+    with publish(tmp_path / "file.bin") as temporary:
+        temporary.write_bytes(NEW)
+        command = [sys.executable, "-c", WRITE_ONE]
+        subprocess.run(
+            command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True
+        )
+        assert temporary.exists()
+    assert (tmp_path / "file.bin").read_bytes() == NEW
+    verify(tmp_path / "file.bin")
+    assert {path.name for path in tmp_path.iterdir()} == {"file.bin", "file.bin.sha256"}

@@ -209,6 +209,17 @@ def test_other_things_in_the_folder_of_states_stay(root: Path) -> None:
     assert list(root.iterdir()) == [other]
 
 
+@pytest.mark.parametrize("name", ["run.json", "lock", "step-1.safetensors"])
+def test_a_folder_of_the_users_beside_the_states_stays(root: Path, name: str) -> None:
+    """PIPELINE_RESUME_DIR may hold other things, some with files that are called as ours."""
+    own = root / "my-experiment"
+    (own / "results").mkdir(parents=True)
+    (own / name).write_text("{}")
+    run("clean")
+    assert (own / name).exists()
+    assert (own / "results").exists()
+
+
 def test_a_state_that_is_sent_is_the_one_that_is_read(root: Path) -> None:
     """Its order too: sums are restored by it."""
     tensors = {"meter.loss": torch.ones((), dtype=torch.float64), "meter.#count": torch.tensor(3)}

