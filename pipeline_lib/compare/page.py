@@ -8,6 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from jinja2 import FileSystemLoader, PrefixLoader
 from markupsafe import Markup
 
@@ -174,6 +175,10 @@ def _facts(results: Results, found: Tables) -> list[tuple[str, str]]:
     """What is compared, at a glance."""
     images = found.cells["test_images"].unique().sort().to_list()
     spread = f"{images[0]:,}" if len(images) == 1 else f"{images[0]:,} to {images[-1]:,}"
+    # Each seed may draw its own from one pool.
+    distinct = len(np.unique(np.concatenate([p.id_N for p in results.predictions.values()])))
+    if distinct > images[-1]:
+        spread += f" for each seed, {distinct:,} in all"
     return [
         ("Dataset", found.cells["dataset"][0]),
         ("Contenders", str(len(results.names))),

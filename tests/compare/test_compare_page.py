@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from base64 import b64encode
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,23 @@ def test_the_page_says_what_was_equal(page):
         "Nothing: every contender runs with the settings that its method has in params.yaml .",
     ):
         assert words in page.text
+
+
+def test_images_that_seeds_draw_from_one_pool_are_counted_once(tmp_path):
+    made = results(compare_section(methods=("supervised", "mixmatch")))
+    keys = list(made.predictions)
+    count = len(made.predictions[keys[0]].id_N)
+    for key in keys:
+        own = made.predictions[key]
+        seed = made.cells.filter(key=key)["seed"][0]
+        made.predictions[key] = replace(own, id_N=own.id_N + seed * count // 2)
+    build_comparison(made, tmp_path)
+    seeds = made.cells["seed"].n_unique()
+    distinct = count + (seeds - 1) * count // 2
+    assert (
+        f"{count} for each seed, {distinct} in all"
+        in Page((tmp_path / "index.html").read_text()).text
+    )
 
 
 def test_sections_come_in_the_order_of_interest(page):
