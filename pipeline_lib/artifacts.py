@@ -14,6 +14,7 @@ import functools
 import hashlib
 import json
 import os
+import struct
 import tempfile
 import time
 from pathlib import Path
@@ -36,6 +37,7 @@ COMPRESSION_LEVEL = 1
 
 SIDECAR = ".sha256"
 TEMPORARY_PREFIX = ".tmp-"
+FAR = 1 << 62  # no file is as large
 SETTLED_NS = 2_000_000_000  # after a change; sooner, another may bear the same time
 
 
@@ -89,17 +91,27 @@ def _temporary(path: Path, locks: contextlib.ExitStack) -> Path:
     """Make an empty file beside `path`, and the folder if need be; as long as `locks` is open, it is locked."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path)
-    handle, name = tempfile.mkstemp(prefix=f"{TEMPORARY_PREFIX}{path.name}.", dir=path.parent)
-    locks.callback(os.close, handle)
-    _lock(handle)
-    return Path(name)
+    while True:
+        handle, name = tempfile.mkstemp(prefix=f"{TEMPORARY_PREFIX}{path.name}.", dir=path.parent)
+        locks.callback(os.close, handle)
+        if (
+            _lock(handle) and os.fstat(handle).st_nlink
+        ):  # else another process has just taken it for a stale one
+            return Path(name)
 
 
 def _lock(handle: int) -> bool:
-    """Lock a file, unless another process has; a file system without locks has none."""
+    """Lock a file that is open for writing, unless it is locked; a file system without locks has none.
+
+    One byte far behind the content: SMB keeps everyone else from reading and writing what is locked. The lock is the
+    open file's (Linux), so that others of this process may open and close it meanwhile.
+    """
+    if not hasattr(fcntl, "F_OFD_SETLK"):  # of other systems
+        return True
+    byte = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, FAR, 1, 0)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        fcntl.fcntl(handle, fcntl.F_OFD_SETLK, byte)
+    except (BlockingIOError, PermissionError):
         return False
     except OSError:
         pass
@@ -143,7 +155,7 @@ def _umask() -> int:
 def _sweep(path: Path) -> None:
     """Remove what a killed run left of earlier attempts at `path`; what a live one writes is locked."""
     for stale in path.parent.glob(f"{TEMPORARY_PREFIX}{path.name}.*"):
-        with contextlib.suppress(FileNotFoundError, PermissionError), stale.open("rb") as file:
+        with contextlib.suppress(FileNotFoundError, PermissionError), stale.open("r+b") as file:
             if _lock(file.fileno()):
                 stale.unlink(missing_ok=True)
 
@@ -342,6 +354,26 @@ def _unusable(path: Path, problem: str) -> UserError:
 def sidecar_of(path: Path) -> Path:
     """Where the sha256 of a file stands."""
     return path.with_name(path.name + SIDECAR)
+
+
+def refuse_strangers(folder: Path) -> None:
+    """Refuse to let `folder` be replaced where somebody has put files into it; hidden ones do not count.
+
+    Raises:
+        UserError: It holds files without a sha256 beside them, which all have that a stage has written.
+    """
+    found = sorted(path for path in folder.rglob("*") if not path.is_dir())
+    others = [
+        p
+        for p in found
+        if not (p.name.startswith(".") or p.suffix == SIDECAR or sidecar_of(p).exists())
+    ]
+    if others:
+        msg = (
+            f"{folder}: holds {len(others)} files that no download has put there ({listed(others, 3)}), and is to be "
+            f"replaced: move them elsewhere, and set data.path to where they are then"
+        )
+        raise UserError(msg)
 
 
 def recorded_sha256(path: Path) -> str:

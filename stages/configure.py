@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline_lib.artifacts import publish_json
+from pipeline_lib.artifacts import publish_json, refuse_strangers
 from pipeline_lib.params.load import load
 from pipeline_lib.params.methods import KINDS
 from stages.cli import run
 
 SUPERVISION = Path("data/supervision.json")
+RAW = Path("data/raw")
 
 
 def main() -> None:
     """Check params.yaml and write data/supervision.json."""
     params = load()
+    refuse_strangers(RAW)  # now: before `download` runs, DVC removes the folder
     kind = KINDS[params.method]
     publish_json(SUPERVISION, {"kind": kind})
     print(f"{params.method} on {params.data.name}, seed {params.seed}: for {kind} labels")

@@ -58,7 +58,7 @@ def import_labels(
     imported = read_export(export, control, strip)
     if add_to is not None:
         imported = imported.added_to(add_to)
-    elif output.exists():
+    if output.exists() and (add_to is None or not output.samefile(add_to)):
         imported.refuse_loss(output)
     publish_text(output, imported.as_csv(), sidecar=False)
     print(f"{output}: {imported.summary()}")

@@ -89,7 +89,7 @@ def comparisons(results: Results) -> pl.DataFrame:
 
     Returns:
         budget, first, second and the fields of `statistics.paired.Comparison`, its intervals as low, high,
-        image_low and image_high; seeds_for_a_point, with which a true difference of a point would be found four
+        image_low and image_high; seeds_for_a_point, with which the t-test would find a true difference of a point four
         times out of five among as many comparisons as were asked for, fewest_seeds and most_seeds, the same
         from the 95 % interval of the spread, and detectable, the difference that these seeds would find. All are null
         where one seed, or none of its differences, shows a spread, and the numbers of seeds also where `MOST_SEEDS` do

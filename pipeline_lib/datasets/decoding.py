@@ -132,7 +132,10 @@ def _pool(workers: int) -> ProcessPoolExecutor | None:
     """Processes that decode, or None in a container whose /dev/shm is missing or not for writing."""
     try:
         return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin)
-    except (ImportError, NotImplementedError, OSError):
+    except (ImportError, NotImplementedError, OSError) as error:
+        from pipeline_lib.datasets.progress import say
+
+        say(f"no processes can be started here ({error}): images are decoded one after the other")
         return None
 
 

@@ -146,18 +146,27 @@ class Imported:
         return Imported(rows, self.cancelled, earlier.columns, earlier.truths)
 
     def refuse_loss(self, path: Path) -> None:
-        """Refuse to take the place of a table that has labels of other files.
+        """Refuse to take the place of a table that tells what the rows do not: of a file, or of an annotator of it.
 
         Raises:
-            UserError: It has, or is no table.
+            UserError: It does, or is no table.
         """
         earlier = _earlier(path)
         names = _as_in_table({file for file, _, _ in self.rows}, earlier, path)
-        kept = {names.get(file, file) for file, _, _ in self.rows}
-        if lost := dict.fromkeys(brief(f) for f, _, name in earlier.rows if name and f not in kept):
+        by_person = ANNOTATOR in earlier.columns
+
+        def told(rows: Iterable[tuple[str, str, str]]) -> dict[tuple[str, str], None]:
+            return {
+                (names.get(f, f), who if by_person else ""): None for f, who, name in rows if name
+            }
+
+        said = told(self.rows)
+        lost = dict.fromkeys(file for file, who in told(earlier.rows) if (file, who) not in said)
+        lost |= dict.fromkeys(file for file in earlier.truths if file not in self.truths)
+        if lost:
             msg = (
-                f"{path}: has labels of {len(lost)} files that are not in the export ({listed(lost, 3)}), and would be "
-                f"replaced: give --add-to {path} to keep them, or choose another name"
+                f"{path}: has labels of {len(lost)} files that the export has not ({listed(map(brief, lost), 3)}), and "
+                f"would be replaced: give --add-to {path} to keep them, or choose another name"
             )
             raise UserError(msg)
 

@@ -7,8 +7,8 @@ import importlib
 import shutil
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
-from pipeline_lib.artifacts import SIDECAR, TEMPORARY_PREFIX, sidecar_of
-from pipeline_lib.errors import UserError, listed
+from pipeline_lib.artifacts import TEMPORARY_PREFIX, refuse_strangers
+from pipeline_lib.errors import UserError
 from pipeline_lib.params.sections import OWN_IMAGES
 
 if TYPE_CHECKING:
@@ -51,27 +51,18 @@ def snapshot(data: Data, raw: Path) -> None:
     Raises:
         UserError: `raw` holds files that no download has put there; or see the dataset's `download`.
     """
-    if others := [path for path in sorted(raw.rglob("*")) if _is_not_ours(path)]:
-        msg = (
-            f"{raw}: holds {len(others)} files that no download has put there ({listed(others, 3)}), and is to be "
-            f"replaced: move them elsewhere, and set data.path to where they are then"
-        )
-        raise UserError(msg)
+    refuse_strangers(raw)
     fresh = raw.with_name(TEMPORARY_PREFIX + raw.name)
     shutil.rmtree(fresh, ignore_errors=True)
     try:
         load_dataset(data.name).download(data, fresh)
-        if raw.exists():
+        if raw.is_symlink():
+            raw.unlink()
+        elif raw.exists():
             shutil.rmtree(raw)
         fresh.rename(raw)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-
-
-def _is_not_ours(path: Path) -> bool:
-    """Whether it is a file without a sha256 beside it, which every file of a snapshot has."""
-    ours = path.name.endswith(SIDECAR) or sidecar_of(path).exists()
-    return not path.is_dir() and not ours and not path.name.startswith(TEMPORARY_PREFIX)
 
 
 @contextlib.contextmanager

@@ -125,25 +125,20 @@ def crossed(
     """Two-sided p-value over other trainings and other test images at once.
 
     Answers are clustered by seed and by image: V = V_seeds + V_images - V_answers, never less than
-    either of the first two, with Satterthwaite's degrees of freedom.
+    either of the first two, with Satterthwaite's degrees of freedom. Where all seeds have one test set,
+    V_answers takes up to a part in S off V_images: with five seeds it rejects about 6 of 100 (simulated).
     Source: Cameron, Gelbach, Miller, Journal of Business & Economic Statistics 29, 2011.
 
     Args:
         first: correct_N of the first method, one array per seed, at least two.
         second: the same of the second method, on the same images.
         ids: of these images, ids_N, likewise.
-
-    Raises:
-        ValueError: The difference is the same with every seed, so that there is no spread to measure it against.
     """
     differences = [a_N.astype(np.int64) - b_N for a_N, b_N in zip(first, second, strict=True)]
     totals_I, counts_I = per_image(differences, ids)
     answers, seeds, images = int(counts_I.sum()), len(differences), len(totals_I)
     mean = float(totals_I.sum() / answers)
     by_seed = float(np.var([d_N.mean() for d_N in differences], ddof=1)) / seeds
-    if by_seed == 0:
-        msg = "no spread over seeds"
-        raise ValueError(msg)
     off_I = (totals_I - mean * counts_I) / answers
     by_image = float((off_I**2).sum()) * images / max(images - 1, 1)
     by_answer = sum(float(((d_N - mean) ** 2).sum()) for d_N in differences) / answers**2
@@ -240,7 +235,8 @@ def compare(
 ) -> Comparison:
     """Compare two methods that were trained with the same seeds.
 
-    The test is fixed by the number of seeds: none for one and two, the paired t-test from three on.
+    The test is fixed by the number of seeds: none for one and two; from three on the larger p of the paired
+    t-test's and of `crossed`.
     Choosing by the p-values would find differences that are not there.
 
     Args:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from pipeline_lib.cells.pipeline import FILE
 from pipeline_lib.errors import UserError, listed
@@ -118,7 +119,11 @@ def refuse_other_images(root: Path) -> None:
 
 def _snapshot(lock: str) -> object:
     """What the stage `download` made, as a dvc.lock records it; None where it records none."""
-    content = YAML(typ="safe", pure=True).load(lock) or {}
+    try:
+        content = YAML(typ="safe", pure=True).load(lock) or {}
+    except YAMLError as error:
+        msg = "dvc.lock: no YAML; solve its conflict first"
+        raise UserError(msg) from error
     return content.get("stages", {}).get("download", {}).get("outs")
 
 

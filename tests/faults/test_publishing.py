@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import stat
+import struct
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 from pipeline_lib import artifacts
 from pipeline_lib.artifacts import (
     publish,
+    publish_bytes,
     publish_json,
     publish_rows,
     publish_table,
@@ -347,15 +349,53 @@ publish_text(Path("file.bin"), "other")
 """
 
 
+def written_meanwhile(folder):
+    command = [sys.executable, "-c", WRITE_ONE]
+    subprocess.run(command, cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
+
+
 def test_two_who_write_the_same_do_not_take_each_others_file(tmp_path):
-    """Hours of predictions were gone, and the user's input was blamed."""
+    """Hours of predictions were gone, and the user's input was blamed. What was left by a kill goes."""
+    (stale := tmp_path / ".tmp-file.bin.killed").touch()
     with publish(tmp_path / "file.bin") as temporary:
+        assert not stale.exists()
         temporary.write_bytes(NEW)
-        command = [sys.executable, "-c", WRITE_ONE]
-        subprocess.run(
-            command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True
-        )
+        stale.touch()
+        written_meanwhile(tmp_path)
         assert temporary.exists()
+        assert not stale.exists()
     assert (tmp_path / "file.bin").read_bytes() == NEW
     verify(tmp_path / "file.bin")
     assert {path.name for path in tmp_path.iterdir()} == {"file.bin", "file.bin.sha256"}
+
+
+def test_locks_are_asked_for_as_network_file_systems_give_them(tmp_path, monkeypatch):
+    """NFS locks for writing only what is open for writing; SMB keeps others from the bytes that are locked."""
+    asked, fcntl = [], artifacts.fcntl.fcntl
+
+    def noted(handle, command, lock):
+        asked.append((handle, os.get_inheritable(handle), struct.unpack("hhqqi4x", lock)[2:4]))
+        assert os.write(handle, b"") == 0, "open for writing"
+        return fcntl(handle, command, lock)
+
+    (tmp_path / ".tmp-file.bin.killed").touch()
+    monkeypatch.setattr(artifacts.fcntl, "fcntl", noted)
+    with publish(tmp_path / "file.bin") as temporary:
+        temporary.write_bytes(NEW)
+    assert len(asked) == 3, "of a stale file, of a new one and of its sidecar"
+    assert {(inherited, place) for _, inherited, place in asked} == {(False, (1 << 62, 1))}
+
+
+def test_a_file_that_was_taken_for_a_stale_one_at_its_birth_is_made_anew(tmp_path, monkeypatch):
+    made, mkstemp = [], artifacts.tempfile.mkstemp
+
+    def taken(**settings):
+        made.append(mkstemp(**settings))
+        if len(made) == 1:
+            Path(made[0][1]).unlink()
+        return made[-1]
+
+    monkeypatch.setattr(artifacts.tempfile, "mkstemp", taken)
+    publish_bytes(tmp_path / "file.bin", NEW, sidecar=False)
+    assert len(made) == 2
+    assert (tmp_path / "file.bin").read_bytes() == NEW

@@ -170,15 +170,14 @@ def test_row_21_a_damaged_input_stops_the_stage(project: Project) -> None:
     assert "Traceback" not in done.stdout
 
 
-@pytest.mark.parametrize("command", [["repro"], ["repro", "--force", "download"]])
-def test_images_that_a_person_put_into_the_folder_of_downloads_stay(
-    project: Project, command: list[str]
-) -> None:
+def test_images_that_a_person_put_into_the_folder_of_downloads_stay(project: Project) -> None:
     """They may be the only ones: DVC has no copy of them, and would remove them before the stage runs."""
     own = project.root / "data/raw/cat/1.png"
     own.parent.mkdir()
     own.write_bytes(b"the only copy")
-    done = project.run("dvc", *command)
+    done = project.run(
+        "dvc", "exp", "run", "-S", "data.name=image_folder", "-S", "data.path=data/raw"
+    )
     assert done.returncode != 0
     assert (
         "data/raw: holds 1 files that no download has put there (data/raw/cat/1.png)" in done.stdout
@@ -186,4 +185,5 @@ def test_images_that_a_person_put_into_the_folder_of_downloads_stay(
     assert own.read_bytes() == b"the only copy"
     own.unlink()
     own.parent.rmdir()
+    project.run("git", "restore", "--staged", "--worktree", "params.yaml", "dvc.lock")
     assert "Data and pipelines are up to date." in project.dvc("repro")

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from pipeline_lib.artifacts import publish_json
+from pipeline_lib.artifacts import publish_json, publish_table
 from pipeline_lib.errors import UserError
 from pipeline_lib.models.build import build
 from pipeline_lib.models.predictor import (
@@ -317,3 +317,12 @@ def test_labels_that_were_given_are_not_praised_as_right(capsys, ambiguous, told
     train = {"disambiguation_accuracy": 1.0, "disambiguation_accuracy_ambiguous": ambiguous}
     show({"test": test, "val": {"accuracy": None}, "train": train})
     assert ("training labels right" in capsys.readouterr().out) == told
+
+
+def test_a_split_that_is_older_than_the_images_is_refused(tmp_path) -> None:
+    write_inputs(tmp_path)
+    path = tmp_path / "data/split/test.parquet"
+    table = pq.read_table(path)
+    publish_table(path, table.replace_schema_metadata({"images.parquet": "0" * 64}))
+    with pytest.raises(UserError, match=r"test\.parquet: of other images than .*images\.parquet"):
+        run(tmp_path)

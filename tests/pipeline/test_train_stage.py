@@ -45,6 +45,18 @@ def test_training_sees_no_hidden_label_and_no_test_image_list(trainable: Project
     assert slots(trainable) == [], "the resume state of a finished run is removed"
 
 
+def test_a_split_that_is_older_than_the_images_is_refused(trainable: Project) -> None:
+    """By hand, as DVC splits anew: its ids would give images the labels of others."""
+    images = trainable.root / "data/images.parquet"
+    table = pq.read_table(images)
+    publish_table(images, table.take(list(range(len(table)))[::-1]))
+    done = trainable.stage("train")
+    assert done.returncode == 1
+    assert done.stdout.startswith(
+        "data/split/train.parquet: of other images than data/images.parquet"
+    )
+
+
 @pytest.mark.parametrize("method", ["cr_dpll", "average"])
 def test_a_killed_training_goes_on_to_the_same_bytes(
     trainable: Project, tmp_path_factory: pytest.TempPathFactory, method: str

@@ -34,3 +34,6 @@ def test_a_snapshot_that_is_not_committed_is_refused(tmp_path: Path) -> None:
         refuse_other_images(tmp_path)
     lock.unlink()
     refuse_other_images(tmp_path)
+    lock.write_text("schema: '2.0'\n<<<<<<< HEAD\nstages: {}\n")
+    with pytest.raises(UserError, match=r"dvc\.lock: no YAML; solve its conflict first"):
+        refuse_other_images(tmp_path)

@@ -450,12 +450,34 @@ def test_a_table_with_other_labels_is_not_replaced(tmp_path: Path) -> None:
     export.write_text(
         json.dumps([task("/data/upload/1/1a2b3c4d-1.png", annotation(answer("cat")))])
     )
-    before = "file,label\n1.png,\n2.png,dog\n"
-    table.write_text(before)
+    table.write_text("file,label\n1.png,\n2.png,dog\n")
     with pytest.raises(UserError, match=r"labels of 1 files .*2\.png.* give --add-to"):
         read_export(export).refuse_loss(table)
     table.write_text(read_export(export).as_csv())
     read_export(export).refuse_loss(table)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "file,label\n2.png,dog\n",
+        "file,annotator,label\n1.png,alice,dog\n",
+        "file,label,true_label\n1.png,cat,cat\n",
+    ],
+    ids=["answered before only", "another annotator", "truth"],
+)
+def test_nothing_that_a_table_tells_is_lost(tmp_path: Path, before: str) -> None:
+    export, table = tmp_path / "export.json", tmp_path / "labels.csv"
+    tasks = [task("1.png", annotation(answer("cat"))), task("2.png")]
+    export.write_text(json.dumps(tasks))
+    table.write_text(before)
+    other = tmp_path / "other.csv"
+    other.write_text("file,label\n3.png,cat\n")
+    for words in ((), ("--add-to", str(other))):
+        done = run_app(tmp_path, "import-labels", str(export), *words, "-o", str(table))
+        assert done.returncode == 1, words
+        assert f"give --add-to {table} to keep them" in done.stderr
+        assert table.read_text() == before
 
 
 def test_a_link_is_not_replaced(tmp_path: Path) -> None:

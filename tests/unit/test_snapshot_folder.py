@@ -20,3 +20,16 @@ def test_images_that_a_person_put_there_stay(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"holds 1 files that no download has put there .*1\.png"):
         snapshot(data, raw)
     assert own.read_bytes() == b"the only copy"
+
+
+def test_what_a_file_manager_left_does_not_count_and_a_link_is_replaced(tmp_path: Path) -> None:
+    raw, elsewhere = tmp_path / "raw", tmp_path / "elsewhere"
+    data = load().data
+    snapshot(data, elsewhere)
+    (elsewhere / ".DS_Store").touch()
+    raw.symlink_to(elsewhere)
+    snapshot(data, raw)
+    assert not raw.is_symlink()
+    assert (elsewhere / ".DS_Store").exists()
+    (raw / ".DS_Store").touch()
+    snapshot(data, raw)
