@@ -13,7 +13,7 @@ import pytest
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 
-from pipeline_lib.artifacts import verify
+from pipeline_lib.artifacts import publish_bytes, verify
 from pipeline_lib.datasets import kuzushiji_mnist
 from pipeline_lib.datasets.files import fetch, https, public
 from pipeline_lib.datasets.files.public import PublicFile
@@ -473,12 +473,11 @@ def test_a_mirror_by_https_is_asked_instead_of_the_publisher(site: Site, monkeyp
 
 @publisher_only
 def test_a_failed_snapshot_leaves_the_old_one(site: Site, monkeypatch):
-    site.raw.mkdir(parents=True)
-    (site.raw / "old").write_bytes(b"old")
+    publish_bytes(site.raw / "old", b"old")
     pin(monkeypatch, "good.bin", "gone.bin")
     with pytest.raises(UserError, match=r"/gone.bin: the server answers 404"):
         snapshot(options(mirror=site.address), site.raw)
-    assert [path.name for path in site.raw.iterdir()] == ["old"]
+    assert {path.name for path in site.raw.iterdir()} == {"old", "old.sha256"}
     assert not list(site.root.glob("data/.tmp-*"))
 
 

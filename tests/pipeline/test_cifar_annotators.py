@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline_lib.artifacts import publish_json, publish_table, read_table
+from pipeline_lib.artifacts import publish_bytes, publish_json, publish_table, read_table
 from pipeline_lib.datasets.ingest import LABELS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,6 +56,7 @@ def workspace(said: pl.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> P
     shape = {"height": 32, "width": 32, "channels": 3, "store": "pixels", "resize": "stretch"}
     publish_json(root / "data/classes.json", about | shape | {"superclasses": None})
     publish_json(root / "data/supervision.json", {"kind": "partial"})
+    publish_bytes(root / "data/images.parquet", b"named by the split, not read")
     return root
 
 
