@@ -60,22 +60,25 @@ def _open_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _refuse_other_encodings() -> None:
-    """Refuse a locale in which the name of a class would be another one.
+def _use_utf8() -> None:
+    """Begin anew in UTF-8 mode where the locale has another encoding: names of files, and so of classes, would be misread.
 
     Raises:
-        UserError: Names of files are not UTF-8 for Python.
+        UserError: That does not help.
     """
-    if (found := sys.getfilesystemencoding()) != "utf-8":
-        msg = f"the locale's encoding is {found}, in which names of files and classes are misread; set LC_ALL=C.UTF-8 or PYTHONUTF8=1"
+    if (found := sys.getfilesystemencoding()) == "utf-8":
+        return
+    if os.environ.get("PYTHONUTF8") == "1":
+        msg = f"Python takes names of files for {found}; let it have UTF-8 (without -X utf8=0)"
         raise UserError(msg)
+    os.execve(sys.executable, sys.orig_argv, os.environ | {"PYTHONUTF8": "1"})  # noqa: S606  # itself
 
 
 def start(app: typer.Typer) -> None:
     """Run a command-line program; a mistake of the user or trouble with the disk is one line, no traceback."""
     _open_streams()
     try:
-        _refuse_other_encodings()
+        _use_utf8()
         app()
     except UserError as error:
         print(error, file=sys.stderr)

@@ -109,7 +109,8 @@ def refuse_other_images(root: Path) -> None:
     """
     lock = root / "dvc.lock"
     here = _snapshot(lock.read_text(encoding="utf-8")) if lock.is_file() else None
-    if here and here != _snapshot(_git(root, "show", "HEAD:./dvc.lock")):
+    there = _snapshot(_git(root, "show", "HEAD:./dvc.lock"))
+    if here and there and here != there:
         msg = (
             "not committed: dvc.lock, which names another snapshot of the images (data/raw) than that of HEAD, and jobs "
             "would train on the latter: commit it first"

@@ -41,12 +41,26 @@ def run(
     )
 
 
-def test_a_locale_that_would_misread_names_is_refused_in_a_line(there: Path) -> None:
-    done = run(there, *CONFIGURE, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+def test_names_are_read_alike_in_a_locale_of_another_encoding(there: Path) -> None:
+    (there / "data/raw").mkdir(parents=True)
+    (there / NAME).touch()
+    program = (
+        "import os\nfrom stages.cli import run\nrun(lambda: print(ascii(sorted(os.listdir()))))"
+    )
+    done = run(there, sys.executable, "-c", program, **ASCII)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == ascii(sorted(["data", NAME, "params.yaml"])) + "\n"
+
+
+def test_an_encoding_that_cannot_be_changed_is_told_in_a_line(there: Path) -> None:
+    command = (sys.executable, "-X", "utf8=0", *CONFIGURE[1:])
+    done = run(there, *command, **ASCII | {"PYTHONUTF8": "1"})
     assert done.returncode == 1
     assert done.stderr == (
-        "the locale's encoding is ascii, in which names of files and classes are misread; "
-        "set LC_ALL=C.UTF-8 or PYTHONUTF8=1\n"
+        "Python takes names of files for ascii; let it have UTF-8 (without -X utf8=0)\n"
     )
     assert not (there / "data").exists()
 

@@ -29,7 +29,7 @@ def test_a_fresh_clone_pulls_and_computes_nothing(team: Team, pulled: Project) -
 def test_an_experiment_that_is_pushed_by_hand_is_not_run_again_elsewhere(team: Team) -> None:
     push = "dvc exp push --run-cache origin fixmatch-1"
     assert f"{push} " in PAGE
-    run = ("dvc", "exp", "run", "-S", "method=fixmatch", "-S", "train.epochs=2")
+    run = ("dvc", "exp", "run", "-S", "method=fixmatch", "-S", "seed=2")
     assert "Running stage 'train'" in ok(team.origin, *run, "--name", "fixmatch-1")
     ok(team.origin, *push.split())
     ok(team.origin, *APP, "push")
