@@ -94,9 +94,8 @@ def _temporary(path: Path, locks: contextlib.ExitStack) -> Path:
     while True:
         handle, name = tempfile.mkstemp(prefix=f"{TEMPORARY_PREFIX}{path.name}.", dir=path.parent)
         locks.callback(os.close, handle)
-        if (
-            _lock(handle) and os.fstat(handle).st_nlink
-        ):  # else another process has just taken it for a stale one
+        ours = _lock(handle) and os.fstat(handle).st_nlink
+        if ours:  # else another process has just taken it for a stale one
             return Path(name)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from pipeline_lib.compare.figures.accuracy import p_words
+from pipeline_lib.compare.verdicts import POINT
 from pipeline_lib.figures.style import NARROW
 from pipeline_lib.report.numbers import percent
 from pipeline_lib.statistics.paired import ALPHA
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 MOST_NAMED = 5  # contenders in one sentence
-POINT = 0.01  # of accuracy, as in `verdicts`
 
 
 @dataclass(frozen=True)
