@@ -20,7 +20,9 @@ RAW = Path("data/raw")
 def main() -> None:
     """Check params.yaml and write data/supervision.json."""
     params = load()
-    refuse_strangers(RAW)  # now: before `download` runs, DVC removes the folder
+    refuse_strangers(
+        RAW
+    )  # now: before `download` runs, DVC removes the folder (a cached `download` it lays out itself)
     kind = KINDS[params.method]
     publish_json(SUPERVISION, {"kind": kind})
     print(f"{params.method} on {params.data.name}, seed {params.seed}: for {kind} labels")

@@ -78,7 +78,7 @@ def _length(compare: Compare, cell: Cell, params: Params, where: str) -> dict[st
 def _refuse_different_labels(params: Params) -> None:
     """All methods of a budget must learn from the same labels; `oracle`, the upper bound, has them all."""
     kinds = {KINDS[method]: method for method in params.compare.methods if method != "oracle"}
-    if len(kinds) < 2 or params.data.table is not None:
+    if len(kinds) < 2 or params.data.table:
         return
     for name, changes in params.compare.budgets.items():
         protocol = overlay(params.model_dump(), changes)["split"]["protocol"]

@@ -83,7 +83,7 @@ def name_of(point: Sequence[str], params: bytes) -> str:
     """Of an experiment: its values, to be read, and a digest of them and of params.yaml, to be told apart."""
     values = "-".join(each.partition("=")[2] for each in point)
     digest = hashlib.sha256(b"\0".join([*(each.encode() for each in point), params])).hexdigest()
-    words = re.sub(r"[^a-z0-9_.-]+", "_", values.lower()).strip("._-")[:LONGEST]
+    words = re.sub(r"[^a-z0-9_.-]+|\.{2,}", "_", values.lower()).strip("._-")[:LONGEST]
     return f"{words.rstrip('._-') or 'x'}-{digest[:8]}"
 
 

@@ -58,7 +58,7 @@ def test_a_name_is_a_function_of_the_values_and_of_the_params() -> None:
     assert len({name, *(plan.name_of(*other) for other in others)}) == 3
 
 
-@pytest.mark.parametrize("value", ["[1,2]", "../../x y", "a" * 300, "@{x}~^:?*", "..."])
+@pytest.mark.parametrize("value", ["[1,2]", "../../x y", "a" * 300, "@{x}~^:?*", "...", "a/../b"])
 def test_a_name_is_one_that_git_takes(value: str) -> None:
     name = plan.name_of((f"data.path={value}",), b"")
     assert len(name) < 60

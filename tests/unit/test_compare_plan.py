@@ -168,6 +168,15 @@ def test_what_cannot_be_compared_is_refused_in_a_line(changes, message: str) -> 
     assert message in str(refused.value)
 
 
+def test_a_blank_table_gives_no_labels_of_its_own() -> None:
+    """`-S data.table=` leaves an empty text there."""
+    both = {m: {"tried": 0, "params": {}} for m in ("cr_dpll", "fixmatch")}
+    content = with_compare(methods=both, budgets={"any": {"split": {"protocol": "auto"}}})
+    content["data"]["table"] = ""
+    with pytest.raises(UserError, match="different labels"):
+        plans(content)
+
+
 def test_methods_of_two_kinds_may_share_a_protocol() -> None:
     both = {m: {"tried": 0, "params": {}} for m in ("cr_dpll", "fixmatch", "oracle")}
     budget = {"mixed": {"split": {"protocol": "mixed"}}}
