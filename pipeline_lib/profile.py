@@ -114,17 +114,22 @@ def profile(params: Params, steps: int, say: Callable[[str], None]) -> Profile:
     """
     ready = prepare(params, say)
     method, pool, device = ready.method.train(), ready.pool, ready.device
-    if method.search() is not None:
-        method.use(Found(params.train.batch_size, params.train.learning_rate))
-    phase = method.phases(params.train, max(steps, 1))[0]
+    train = params.train
+    if search := method.search():
+        method.use(
+            Found(
+                search.batch_size or train.batch_size, search.learning_rate or train.learning_rate
+            )
+        )
+    phase = method.phases(train, steps)[0]
     method.enter(phase)
     together = pool.steps_at_once(method.streams)
     taken = range(WARM_UP + steps)
-    parts = {"data": _data(ready, together), "augment": _views(ready, together)}
+    parts = {"data": _data(ready, together), "augment": _making(pool, ready, together)}
     # Views cannot be made without data.
     parts["augment"] = max(parts["augment"] - parts["data"], 0.0)
-    optimizer, ema = build_optimizer(phase.train, method.parameters()), Ema(method, 0.999)
-    clock = Clock(0, phase.steps, max(steps, 1))
+    optimizer, ema = build_optimizer(phase.train, method.parameters()), Ema(method, train.ema_decay)
+    clock = Clock(0, max(phase.steps, 1), steps)
     batches = [pool.batch(method.streams, step) for step in taken[:4]]
     rows: list[list[float]] = []
     for step in taken:
@@ -194,10 +199,6 @@ def _data(ready: Prepared, together: int) -> float:
     return _making(plain, ready, together)
 
 
-def _views(ready: Prepared, together: int) -> float:
-    return _making(ready.pool, ready, together)
-
-
 def _making(pool: Pool, ready: Prepared, together: int) -> float:
     streams = ready.method.streams
     milliseconds = _timed(lambda: pool.batches(streams, range(together)), ready.device)
@@ -234,6 +235,6 @@ def _timed(function: Callable[[], object], device: torch.device, repeat: int = 5
 
 def _now(device: torch.device) -> float:
     """Seconds, once the device has done all it was asked to."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
+    if device.type != "cpu":
+        torch.accelerator.synchronize()
     return time.perf_counter()

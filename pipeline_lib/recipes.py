@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError, field_validator
 from ruamel.yaml import YAML
 
 from pipeline_lib.artifacts import publish_text
-from pipeline_lib.errors import UserError
+from pipeline_lib.errors import UserError, closest
 from pipeline_lib.overlay import flatten, is_section, overlay
 from pipeline_lib.params.load import check, in_yaml, load, read_yaml
 from pipeline_lib.params.sections import Section
@@ -96,7 +96,7 @@ def read(
     """
     known = names(folder)
     if name not in known:
-        close = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.4)
+        close = closest(name, known, most=3)
         hint = f"did you mean {', '.join(close)}? " if close else ""
         msg = f"no recipe {name!r}; {hint}`python -m stages.app recipe list` shows all"
         raise UserError(msg)

@@ -108,24 +108,22 @@ def _run_cells(children: Children, left: Left, jobs: int) -> None:
     keys = list(left.keys or ())
     failed: list[str] = []
     print(f"{len(keys)} cells to run, {jobs} at a time; what they say: {LOGS}/*.log", flush=True)
-    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        futures = {pool.submit(_run_cell, children, key): key for key in keys}
-        try:
-            for number, future in enumerate(concurrent.futures.as_completed(futures), 1):
-                key = futures[future]
-                code, seconds = future.result()
-                how = "restored from the cache" if _from_cache(key) else "done"
-                said = f"{how} in {seconds:.0f} s" if code == 0 else f"failed (exit code {code}):"
-                print(f"{number}/{len(keys)} {key} {said}", flush=True)
-                if code:
-                    failed.append(key)
-                    print(*_last_lines(LOGS / f"{key}.log"), sep="\n", flush=True)
-                elif left.keys:
-                    left.keys.remove(key)
-        except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
-            children.end()
-            raise
+    pool = concurrent.futures.ThreadPoolExecutor(jobs)
+    futures = {pool.submit(_run_cell, children, key): key for key in keys}
+    try:
+        for number, future in enumerate(concurrent.futures.as_completed(futures), 1):
+            key = futures[future]
+            code, seconds = future.result()
+            how = "restored from the cache" if _from_cache(key) else "done"
+            said = f"{how} in {seconds:.0f} s" if code == 0 else f"failed (exit code {code}):"
+            print(f"{number}/{len(keys)} {key} {said}", flush=True)
+            if code:
+                failed.append(key)
+                print(*_last_lines(LOGS / f"{key}.log"), sep="\n", flush=True)
+            elif left.keys:
+                left.keys.remove(key)
+    finally:  # without waiting: Ctrl-C is answered at once, and `children` are told and waited for
+        pool.shutdown(wait=False, cancel_futures=True)
     if failed:
         msg = f"{len(failed)} of {len(keys)} cells failed: {listed(failed)}; run the same command again"
         raise UserError(msg)

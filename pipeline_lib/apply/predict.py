@@ -167,6 +167,6 @@ def _answer(model: Model, batch: Batch, top: int) -> Top:
     probabilities_BK = model.answer(flat.reshape(count, *model.shape))
     broken_B = ~np.isfinite(probabilities_BK).all(axis=1)
     if broken_B.any():
-        msg = f"the predictor answers {int(broken_B.sum())} of {count} images with NaN; train again with a lower train.learning_rate"
+        msg = f"the predictor answers {int(broken_B.sum())} of {count} images with NaN; train again with a lower learning rate"
         raise UserError(msg)
     return likeliest(probabilities_BK, top)

@@ -169,7 +169,7 @@ def _table_rows(file: pq.ParquetFile, path: Path) -> Iterator[Given]:
         verify(path)
     image = "image" if ours else image_column(file.schema_arrow, str(path))
     number = 0
-    for batch in batches(file, [image, *SHAPE, "sha256"] if ours else [image]):
+    for batch in batches(file, [image, *SHAPE, "sha256"] if ours else [image], str(path)):
         files = encoded(batch.column(image), str(path), number)
         said = batch.select([*SHAPE, "sha256"]).to_pylist() if ours else [{}] * batch.num_rows
         for content, row in zip(files, said, strict=True):

@@ -125,9 +125,7 @@ class AutoAugment:
         magnitude_B2 = self.magnitude_P22[policy_B].gather(2, direction_B21).squeeze(2)
         return Operations(self.op_P2[policy_B].masked_fill(~done_B2, Op.IDENTITY), magnitude_B2)
 
-    def apply(self, images_BCHW: Tensor, operations: Operations) -> Tensor:
-        """Apply to every image its own pair of operations."""
-        return apply_operations(images_BCHW, operations)
+    apply = staticmethod(apply_operations)
 
 
 def _doubles(values: list[float] | list[tuple[float, float]]) -> Tensor:

@@ -37,9 +37,7 @@ class ColourJitter:
         op_BS = op_S[order_BS].masked_fill(skipped_B1, Op.IDENTITY)
         return Operations(op_BS, magnitude_BS.gather(1, order_BS))
 
-    def apply(self, images_BCHW: Tensor, operations: Operations) -> Tensor:
-        """Apply to every image its own operations in its own order."""
-        return apply_operations(images_BCHW, operations)
+    apply = staticmethod(apply_operations)
 
     def _ranges(self) -> tuple[Tensor, Tensor, Tensor]:
         factors = (
@@ -69,9 +67,7 @@ class Sometimes:
         op_B1 = torch.where(uniform_2B1[0] < self.probability, int(self.op), int(Op.IDENTITY))
         return Operations(op_B1, self.low + (self.high - self.low) * uniform_2B1[1])
 
-    def apply(self, images_BCHW: Tensor, operations: Operations) -> Tensor:
-        """Apply the operation to the images whose coin succeeded."""
-        return apply_operations(images_BCHW, operations)
+    apply = staticmethod(apply_operations)
 
 
 def random_grey(probability: float) -> Sometimes:

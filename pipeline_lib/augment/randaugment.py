@@ -67,9 +67,7 @@ class RandAugment:
             self.magnitude_KL2[choice_BS, level_BS, direction_BS],
         )
 
-    def apply(self, images_BCHW: Tensor, operations: Operations) -> Tensor:
-        """Apply to every image its own row of operations."""
-        return apply_operations(images_BCHW, operations)
+    apply = staticmethod(apply_operations)
 
 
 def _tables(sizes: list[list[tuple[float, float]]]) -> tuple[Tensor, Tensor]:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from pipeline_lib.artifacts import verify
 from pipeline_lib.methods.phases import SEARCH
+from pipeline_lib.report.inputs import read_csv
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -73,10 +73,3 @@ def _after(per_step: Sequence[Any], phases: Sequence[Mapping[str, Any]]) -> Call
         )
 
     return taken
-
-
-def read_csv(path: Path) -> pl.DataFrame:
-    """A CSV file of a cell, every column as text but an epoch: a class may be called `1`."""
-    verify(path)
-    table = pl.read_csv(path, infer_schema=False, raise_if_empty=False)
-    return table.with_columns(pl.col("^epoch$").cast(pl.Int64))

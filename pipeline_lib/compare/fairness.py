@@ -21,7 +21,7 @@ ALIKE = 0.02
 MEASURES = {
     "steps": "optimizer steps of a training",
     "views": "views of images that a training looks at",
-    "seconds": "of training, on the machine whose times are in params.yaml",
+    "seconds": "seconds of training, on the machine whose times are in params.yaml",
 }
 MEASURED = {"steps": "steps", "images": "views", "seconds": "seconds"}
 """The measure of each value of compare.equal."""

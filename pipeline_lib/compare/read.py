@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +10,9 @@ import polars as pl
 
 from pipeline_lib.artifacts import read_json, read_table, recorded_sha256, verify
 from pipeline_lib.cells.cell import CELLS, Cell, cells
-from pipeline_lib.compare.course import course, read_csv
+from pipeline_lib.compare.course import course
 from pipeline_lib.errors import UserError, listed
+from pipeline_lib.report.inputs import read_csv, read_plain_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -188,16 +188,6 @@ def _refuse_unequal(folder: Path, listed_cells: Iterable[Cell]) -> None:
                 raise UserError(msg)
 
 
-def _plain(path: Path) -> dict[str, Any]:
-    """A JSON file without sidecar."""
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        msg = f"{path}: missing or damaged; delete the folder of the cell and run `dvc repro` on it"
-        raise UserError(msg) from error
-    return content
-
-
 def _predictions(folder: Path) -> Predictions:
     table = read_table(folder / "reports/evaluate/predictions.parquet")
     id_N, label_N, predicted_N = (
@@ -219,7 +209,7 @@ def _row(
     folder: Path, cell: Cell, names: Mapping[str, str], course: pl.DataFrame
 ) -> dict[str, Any]:
     """A row of the table of cells."""
-    metrics = _plain(folder / cell.key / "reports/metrics.json")
+    metrics = read_plain_json(folder / cell.key / "reports/metrics.json")
     summary = read_json(folder / cell.key / SPLIT / "summary.json")
     test, train = metrics["test"], metrics["train"]
     roles = summary["roles"]["train"]

@@ -8,6 +8,7 @@ from pipeline_lib.cells.cell import Cell
 from pipeline_lib.compare.words import joined
 from pipeline_lib.methods.phases import GIVEN
 from pipeline_lib.overlay import flatten, overlay
+from pipeline_lib.params.load import in_yaml
 from pipeline_lib.report.labels import Note
 
 if TYPE_CHECKING:
@@ -39,15 +40,6 @@ def _changes(compare: Compare, method: str, variant: str) -> list[tuple[str, str
         for key, value in flatten(both)
         if key.startswith(of_method) or not key.startswith("methods.")
     ]
-
-
-def in_yaml(value: object) -> str:
-    """A value as params.yaml writes it."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, list):
-        return f"[{', '.join(map(in_yaml, value))}]"
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def notes(results: Results) -> list[Note]:

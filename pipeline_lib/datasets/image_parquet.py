@@ -114,7 +114,7 @@ def _check(shards: dict[str, Path], names: list[str]) -> None:
             ignored.update(columns.ignored)
             for told in columns.names.values():
                 declared |= dict.fromkeys(told)
-            for number, (label, candidates) in enumerate(read_said(file, columns)):
+            for number, (label, candidates) in enumerate(read_said(file, columns, name)):
                 _note_form(label, columns.label, columns, name, forms)
                 _note_form(candidates, columns.candidates, columns, name, forms)
                 row = _row(f"{name}:{number}", b"", label, candidates, columns, None)

@@ -13,7 +13,7 @@ from pipeline_lib.evaluation import labels, tables
 from pipeline_lib.evaluation.embedding import embedding
 from pipeline_lib.evaluation.predict import predict
 from pipeline_lib.evaluation.snapshots import snapshot_accuracies
-from pipeline_lib.models.description import DESCRIPTION, read_description
+from pipeline_lib.models.description import DESCRIPTION, read_with_task
 from pipeline_lib.models.predictor import load_predictor
 from pipeline_lib.pixels import Stored, check_images
 
@@ -54,7 +54,10 @@ def evaluate(
     Raises:
         UserError: An input is missing, damaged, or does not belong to the others.
     """
-    about, task = _belonging_together(models, data / "classes.json", method)
+    about, task = read_with_task(models, data / "classes.json")
+    if about["method"] != method:
+        msg = f"{models / DESCRIPTION}: trained with {about['method']}, params.yaml says {method}; run `dvc repro`"
+        raise UserError(msg)
     classes: list[str] = task["classes"]
     known = labels.read_training_labels(data, len(classes))
     curve = labels.label_curve(data / "label_history.parquet", known)
@@ -89,26 +92,6 @@ def evaluate(
     tables.publish_cleaned_labels(reports, labels.cleaned_labels(known, classes))
     publish_json(reports / "metrics.json", content, sidecar=False)
     return content
-
-
-def _belonging_together(
-    models: Path, classes: Path, method: str
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Read predictor.json and classes.json, which must be of the same classes, shape of images, and method."""
-    about, task = read_description(models), read_json(classes)
-    if about["method"] != method:
-        msg = f"{models / DESCRIPTION}: trained with {about['method']}, params.yaml says {method}; run `dvc repro`"
-        raise UserError(msg)
-    network = about["architecture"]
-    shape = tuple(network[name] for name in ("image_height", "image_width", "channels"))
-    for ours, theirs, what in (
-        (about["classes"], task["classes"], "classes"),
-        (shape, (task["height"], task["width"], task["channels"]), "sizes of images"),
-    ):
-        if ours != theirs:
-            msg = f"{models / DESCRIPTION}: trained on other {what} than {classes} has; run `dvc repro`"
-            raise UserError(msg)
-    return about, task
 
 
 def _test_images(path: Path, images: Path) -> tuple[Integers, Integers]:

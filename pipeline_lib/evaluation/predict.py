@@ -46,7 +46,7 @@ def predict(
     if broken:
         msg = (
             f"models: the predictor answers {broken} of {len(images_NCHW)} test images with NaN; "
-            f"lower train.learning_rate and train again"
+            f"lower the learning rate (train.learning_rate, or the method's own) and train again"
         )
         raise UserError(msg)
     return probabilities_NK

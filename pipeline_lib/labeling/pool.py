@@ -10,12 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from pipeline_lib.artifacts import read_json, read_table
+from pipeline_lib.artifacts import read_table
 from pipeline_lib.errors import UserError
 from pipeline_lib.losses.common import restrict
-from pipeline_lib.models.description import read_description
+from pipeline_lib.models.description import read_with_task
 from pipeline_lib.models.predictor import load_predictor
 from pipeline_lib.pixels import Stored, check_images, pixel_blocks, read_pixels
+from pipeline_lib.training.prepare import candidate_masks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,25 +62,22 @@ def look(data: Path, models: Path, device: torch.device) -> Unsure:
     """Apply the trained model to the images whose class is open.
 
     Raises:
-        UserError: A file is missing or damaged, the model is of other classes, or every image has its class.
+        UserError: A file is missing or damaged, the model is of other classes or sizes of images, or every image has its class.
     """
-    about, described = read_description(models), read_json(data / "classes.json")
+    about, described = read_with_task(models, data / "classes.json")
     classes = described["classes"]
-    if about["classes"] != classes:
-        msg = (
-            f"{models}: the model knows other classes than {data}/classes.json has; run `dvc repro`"
-        )
-        raise UserError(msg)
     training = read_table(data / "split/train.parquet")
     check_images(data / "split/train.parquet", training, data / "images.parquet")
-    ids_N, candidates_NK = _open(training, len(classes))
+    training = training.filter(pc.greater(pc.list_value_length(training["candidates"]), 1))
+    ids_N = training["id"].to_numpy().astype(np.int64)
     if len(ids_N) == 0:
         msg = f"{data}/split/train.parquet: every training image has its class; add images without one"
         raise UserError(msg)
     stored = Stored.described_by(described)
     images = data / "images.parquet"
     p_NK, embedding_ND = _applied(load_predictor(models).to(device), images, ids_N, stored)
-    p_NK = restrict(torch.from_numpy(p_NK), torch.from_numpy(candidates_NK)).numpy()
+    candidates_NK = torch.from_numpy(candidate_masks(training, len(classes)))
+    p_NK = restrict(torch.from_numpy(p_NK), candidates_NK).numpy()
     names = read_table(data / "labels.parquet").select(["id", "source"])
     rows = pc.index_in(pa.array(ids_N, pa.int32()), value_set=names["id"].combine_chunks())
     sources = names["source"].take(rows).to_pylist()
@@ -89,15 +87,6 @@ def look(data: Path, models: Path, device: torch.device) -> Unsure:
 def has_own_test(data: Path) -> bool:
     """Whether the data say themselves what is for testing; else every new label may change the test images."""
     return "test" in read_table(data / "labels.parquet")["split"].unique().to_pylist()
-
-
-def _open(table: pa.Table, num_classes: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Ids and candidate masks of the images with more than one candidate."""
-    table = table.filter(pc.greater(pc.list_value_length(table["candidates"]), 1))
-    candidates_NK = np.zeros((len(table), num_classes), np.float32)
-    lists = table["candidates"].combine_chunks()
-    candidates_NK[pc.list_parent_indices(lists).to_numpy(), pc.list_flatten(lists).to_numpy()] = 1
-    return table["id"].to_numpy().astype(np.int64), candidates_NK
 
 
 @torch.inference_mode()

@@ -58,8 +58,9 @@ class Paws(SupportMethod):
         self._check()
 
     def _check(self) -> None:
+        problem = self.problem
         small = self.params.small_views
-        if small and not takes_smaller(self.model, self.support_images_NCHW[:2]):
+        if small and not takes_smaller(self.model, problem.images_NCHW[:2].cpu()):
             msg = (
                 f"methods.{self.NAME}.small_views: {small}, but the network takes images of one size only; set "
                 f"it to 0, or choose another model.name"

@@ -8,7 +8,7 @@ import torch
 
 from pipeline_lib.errors import UserError, listed
 from pipeline_lib.methods.base import Method, labeled_images
-from pipeline_lib.models.predictor import Predictor, SoftNeighbours, in_passes
+from pipeline_lib.models.predictor import Predictor, SoftNeighbours, pass_size
 from pipeline_lib.models.projection import headless, projected_width, projection_head
 from pipeline_lib.records import Problem, Stream
 
@@ -34,7 +34,6 @@ class SupportMethod(Method):
     """
 
     class_S: Tensor
-    support_images_NCHW: Tensor
 
     def __init__(
         self,
@@ -57,8 +56,6 @@ class SupportMethod(Method):
         self._check_classes(name)
         order_S = torch.arange(self.classes).repeat_interleave(self.images_per_class).repeat(views)
         self.register_buffer("class_S", order_S, persistent=False)
-        images_NCHW = problem.images_NCHW[self.support_N].cpu()  # until the method moves
-        self.register_buffer("support_images_NCHW", images_NCHW, persistent=False)
 
     def _check_classes(self, name: str) -> None:
         names = self.problem.class_names
@@ -97,8 +94,11 @@ class SupportMethod(Method):
         """Soft nearest neighbours among all labeled images as they are, embedded by the current weights."""
         training = self.training
         self.eval()
-        chunks = in_passes(self.support_images_NCHW)
-        support_ND = torch.cat([self.embed(images).float() for images in chunks])
+        images_NCHW, device = self.problem.images_NCHW, self.class_S.device
+        passes = self.support_N.split(pass_size(images_NCHW))
+        support_ND = torch.cat(
+            [self.embed(images_NCHW[positions_B].to(device)).float() for positions_B in passes]
+        )
         self.train(training)
         return SoftNeighbours(
             self.model,

@@ -134,3 +134,22 @@ def read_description(folder: Path) -> dict[str, Any]:
         msg = f"{path}: {where!r}: {what}; it is not as training writes it: train again"
         raise UserError(msg) from error
     return content
+
+
+def read_with_task(folder: Path, classes: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read predictor.json and classes.json, which must be of the same classes and shape of images.
+
+    Raises:
+        UserError: They are not, or see `read_description`.
+    """
+    about, task = read_description(folder), read_json(classes)
+    network = about["architecture"]
+    shape = tuple(network[name] for name in ("image_height", "image_width", "channels"))
+    for ours, theirs, what in (
+        (about["classes"], task["classes"], "classes"),
+        (shape, (task["height"], task["width"], task["channels"]), "sizes of images"),
+    ):
+        if ours != theirs:
+            msg = f"{folder / DESCRIPTION}: trained on other {what} than {classes} has; run `dvc repro`"
+            raise UserError(msg)
+    return about, task

@@ -140,9 +140,14 @@ class ProjectedSoftmax(Predictor):
 
 
 def in_passes(images_NCHW: Tensor) -> tuple[Tensor, ...]:
-    """Cut images into batches to predict; of large ones they are fewer, since the memory of a pass goes with pixels."""
+    """Cut images into batches to predict."""
+    return torch.split(images_NCHW, pass_size(images_NCHW))
+
+
+def pass_size(images_NCHW: Tensor) -> int:
+    """Images of a batch to predict; of large ones they are fewer, since the memory of a pass goes with pixels."""
     height, width = images_NCHW.shape[2:]
-    return torch.split(images_NCHW, max(FEWEST, min(MOST, PIXELS // (height * width))))
+    return max(FEWEST, min(MOST, PIXELS // (height * width)))
 
 
 def predictor_like(architecture: Architecture, description: Mapping[str, Any]) -> Predictor:

@@ -175,7 +175,7 @@ class Pawsb(Paws):
 class TwoPhase(Section):
     """Find the settings, train supervised until stable, then semi-supervised until stable.
 
-    `train.epochs` and the schedule of `train` play no part.
+    `train.epochs` (but for 0, which trains nothing) and the schedule of `train` play no part.
     """
 
     KIND: ClassVar[Kind] = "few_shot"

@@ -187,7 +187,7 @@ class Train(Section):
     """Linear warm-up before `constant`, `cosine` and `multi_step`."""
     warmup_start: float = Field(ge=0, le=1)
     """Share of the peak that it starts from (PAWS on CIFAR-10: 0.25)."""
-    milestones: list[int]
+    milestones: list[Annotated[int, Field(ge=1)]]
     """multi_step: epochs after which the learning rate is multiplied by gamma."""
     gamma: float = Field(gt=0, le=1)
     """multi_step: the factor."""

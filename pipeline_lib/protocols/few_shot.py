@@ -34,8 +34,7 @@ def weaken(labels: Labels, task: Task, part: Part) -> Weakened:
     quota_K = _quotas(options, sizes(labels)[:-1], labels.class_names)
     labeled_N = ranks(labels, task.seed, "few_shot") < np.append(quota_K, 0)[strata(labels)]
     keep_N = labeled_N | _unlabeled(~labeled_N, labels, task.seed, options.unlabeled)
-    labeled = "labeled_and_unlabeled" if task.params.labeled_in_unlabeled else "labeled"
-    role_N = np.where(labeled_N, ROLES.index(labeled), unlabeled).astype(np.int8)
+    role_N = np.where(labeled_N, ROLES.index("labeled"), unlabeled).astype(np.int8)
     candidates_NK = np.where(labeled_N[:, None], singletons(labels), everything_NK)
     return Weakened(labels.where(keep_N), candidates_NK[keep_N], role_N[keep_N])
 

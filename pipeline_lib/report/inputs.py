@@ -74,51 +74,47 @@ def read_inputs(data: Path, reports: Path) -> Inputs:
     about = read_json(data / "classes.json")
     classes: list[str] = about["classes"]
     names = dict(enumerate(classes))
-    oracle = _read_parquet(data / "split/oracle.parquet")
+    oracle = read_frame(data / "split/oracle.parquet")
     evaluated, trained = reports / "evaluate", reports / "train"
     phases = read_json(trained / "phases.json")
     return Inputs(
-        metrics=_read_plain_json(reports / "metrics.json"),
+        metrics=read_plain_json(reports / "metrics.json"),
         classes=classes,
         images=data / "images.parquet",
         stored=Stored.described_by(about),
         summary=read_json(data / "split/summary.json"),
         rejected=read_table(data / "rejected.parquet").num_rows,
-        labels=_read_parquet(reports / "labels.parquet"),
+        labels=read_frame(reports / "labels.parquet"),
         truth=oracle.select(
             "id", true_label=pl.col("label").replace_strict(names, return_dtype=pl.String)
         ),
-        predictions=_read_parquet(evaluated / "predictions.parquet"),
+        predictions=read_frame(evaluated / "predictions.parquet"),
         phases=phases,
-        range_test=_read_csv(trained / "range_test.csv") if "found" in phases else pl.DataFrame(),
-        history=_read_csv(trained / "history.csv"),
-        label_curve=_read_csv(evaluated / "label_curve.csv"),
-        per_class=_read_csv(evaluated / "per_class.csv"),
-        calibration=_read_csv(evaluated / "calibration.csv"),
-        embedding=_read_csv(evaluated / "embedding.csv"),
+        range_test=read_csv(trained / "range_test.csv") if "found" in phases else pl.DataFrame(),
+        history=read_csv(trained / "history.csv"),
+        label_curve=read_csv(evaluated / "label_curve.csv"),
+        per_class=read_csv(evaluated / "per_class.csv"),
+        calibration=read_csv(evaluated / "calibration.csv"),
+        embedding=read_csv(evaluated / "embedding.csv"),
     )
 
 
-def _read_parquet(path: Path) -> pl.DataFrame:
-    frame = pl.from_arrow(read_table(path))
-    assert isinstance(frame, pl.DataFrame)  # noqa: S101  # a table becomes a frame, never a series
-    return frame
+def read_frame(path: Path) -> pl.DataFrame:
+    """Verify and read a Parquet table."""
+    return pl.DataFrame(pl.from_arrow(read_table(path)))
 
 
-def _read_csv(path: Path) -> pl.DataFrame:
+def read_csv(path: Path) -> pl.DataFrame:
     """Read every cell as text: a column may be all numbers, all empty, or class names like `1`."""
     verify(path)
     return pl.read_csv(path, infer_schema=False, raise_if_empty=False)
 
 
-def _read_plain_json(path: Path) -> dict[str, Any]:
+def read_plain_json(path: Path) -> dict[str, Any]:
     """Read a JSON file that has no sidecar, because Git holds it."""
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise _unreadable(path) from error
+        msg = f"{path}: missing or damaged; delete it, and run again what writes it (`dvc repro`, or `make compare`)"
+        raise UserError(msg) from error
     return content
-
-
-def _unreadable(path: Path) -> UserError:
-    return UserError(f"{path}: missing or damaged; run `dvc repro evaluate` to get it")

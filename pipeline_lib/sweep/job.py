@@ -87,8 +87,8 @@ def run(job: Job) -> Outcome:
     after a SIGKILL, is by the next attempt on this machine.
     """
     node = platform.node()
-    folder = Path(tempfile.gettempdir()) / f"weak-label-sweep-{os.getuid()}" / job.name
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = own_folder() / job.name
+    folder.mkdir(mode=0o700, exist_ok=True)
     logs = _shared(job.logs, folder)
     path = logs / f"{job.name}.log"
     with path.open("a+b", buffering=0) as log:
@@ -100,6 +100,20 @@ def run(job: Job) -> Outcome:
             where = f"{node}:{path}" if logs == folder else str(path)
             return Outcome(done=False, node=node, why=f"{error} (log: {where})")
     return Outcome(done=True, node=node)
+
+
+def own_folder() -> Path:
+    """A folder of this machine in which nobody else can put anything: all may write beside it, and know its name.
+
+    Raises:
+        RuntimeError: Somebody else has made it.
+    """
+    folder = Path(tempfile.gettempdir()) / f"weak-label-sweep-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+        msg = f"{folder}: is not of this user, who could not trust what is in it; set TMPDIR to another folder"
+        raise RuntimeError(msg)
+    return folder
 
 
 def _work(job: Job, clone: Path, log: IO[bytes], held: IO[str]) -> None:

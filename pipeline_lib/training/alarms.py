@@ -46,8 +46,8 @@ def stop_if_broken(
     step = bad_step if bad_step >= 0 else done - 1
     when = f"of step {step}" if bad_step >= 0 else f"after step {step}"
     msg = (
-        f"train: {what} {when} is not finite (learning rate {rate_at(step):.3g}); lower "
-        f"train.learning_rate or set train.clip_gradient"
+        f"train: {what} {when} is not finite (learning rate {rate_at(step):.3g}); lower it "
+        f"(train.learning_rate, or the method's own) or set train.clip_gradient"
     )
     raise UserError(msg)
 
@@ -83,7 +83,7 @@ def stop_if_collapsed(
         msg = (
             f"train: the predictions have collapsed: at epoch {int(row['epoch'])} their mean has an entropy "
             f"of {row[ENTROPY]:.3f} of {largest:.3f} nats, below the share of train.collapse; lower "
-            f"train.learning_rate, weaken the augmentation, give more labels, with PAWS raise me_max, or "
+            f"the learning rate (train.learning_rate, or the method's own), weaken the augmentation, give more labels, with PAWS raise me_max, or "
             f"lower train.collapse if the classes are that unequal"
         )
         raise UserError(msg)

@@ -28,6 +28,8 @@ from pipeline_lib.training.selection import Validation
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import pyarrow as pa
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from pipeline_lib.augment.policies import View
@@ -39,9 +41,7 @@ IMAGES = Path("data/images.parquet")
 CLASSES = Path("data/classes.json")
 TRAIN = Path("data/split/train.parquet")
 VAL = Path("data/split/val.parquet")
-BLOCK = (
-    8192  # images whose candidates are read at a time: all classes of all images are many numbers
-)
+BLOCK = 8192  # images whose candidates are read at a time: all classes of all images are many
 
 
 @dataclass(frozen=True)
@@ -107,29 +107,28 @@ def _read_part(path: Path, classes: dict[str, Any], memory: ImageMemory, what: s
             f"labels, which is what a table can list; set it to {LIST_VALUES // num_classes:,} or less"
         )
         raise UserError(msg)
-    candidates_NK = np.zeros((len(ids_N), num_classes), bool)
-    for start in range(0, len(ids_N), BLOCK):
-        lists = table["candidates"].slice(start, BLOCK).combine_chunks()
-        rows = start + pc.list_parent_indices(lists).to_numpy()
-        candidates_NK[rows, pc.list_flatten(lists).to_numpy()] = True
     return Part(
         torch.from_numpy(ids_N.astype(np.int64)),
         memory.load(IMAGES, ids_N, Stored.described_by(classes), what),
-        torch.from_numpy(candidates_NK),
+        torch.from_numpy(candidate_masks(table, num_classes)),
         tuple(table["role"].to_pylist()),
     )
 
 
+def candidate_masks(table: pa.Table, num_classes: int) -> NDArray[np.bool_]:
+    """Which classes are candidates of each image of a split table: (N, K)."""
+    masks_NK = np.zeros((len(table), num_classes), bool)
+    for start in range(0, len(table), BLOCK):
+        lists = table["candidates"].slice(start, BLOCK).combine_chunks()
+        rows = start + pc.list_parent_indices(lists).to_numpy()
+        masks_NK[rows, pc.list_flatten(lists).to_numpy()] = True
+    return masks_NK
+
+
 def _architecture(params: Params, classes: dict[str, Any], images_NCHW: Tensor) -> Architecture:
     mean, std = _pixel_statistics(images_NCHW)
-    model = params.model
     return Architecture(
-        name=model.name,
-        width=model.width,
-        alpha=model.alpha,
-        dropout=model.dropout,
-        stem=model.stem,
-        bn_momentum=model.bn_momentum,
+        **params.model.model_dump(),
         channels=classes["channels"],
         image_height=classes["height"],
         image_width=classes["width"],

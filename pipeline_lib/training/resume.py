@@ -76,16 +76,16 @@ class Slot:
         Raises:
             UserError: Another process is training it, or there can be no such folder.
         """
+        path = self.folder / LOCK
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = _locked(path)
         except OSError as error:
             msg = f"{self.folder}: {error.strerror}; set PIPELINE_RESUME_DIR to a folder that can be written to"
             raise UserError(msg) from error
-        with (self.folder / LOCK).open("a+") as lock:
-            if not _locked(lock):
-                lock.seek(0)
-                msg = f"{self.folder}: process {lock.read().strip()} trains this configuration already; wait for it or stop it"
-                raise UserError(msg)
+        if lock is None:
+            msg = f"{self.folder}: process {path.read_text().strip()} trains this configuration already; wait for it or stop it"
+            raise UserError(msg)
+        with lock:
             lock.truncate(0)
             lock.write(str(os.getpid()))
             lock.flush()
@@ -188,14 +188,19 @@ def user_of(folder: Path) -> str | None:
         return user
 
 
-def _locked(lock: TextIO) -> bool:
-    """Lock a file, unless another process keeps it locked; who only asks, in `user_of`, is done in a moment."""
+def _locked(path: Path) -> TextIO | None:
+    """A locked file, or None if another process keeps it locked; who only asks, in `user_of`, is done in a moment."""
     for _ in range(TRIES):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.open("a+")
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
+            # Else a training has just ended, and has removed the file: others would lock a new one.
+            if os.fstat(lock.fileno()).st_nlink:
+                return lock
+        lock.close()
         time.sleep(PAUSE)
-    return False
+    return None
 
 
 def _name(step: int) -> str:

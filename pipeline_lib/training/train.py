@@ -53,7 +53,12 @@ def train(params: Params, say: Callable[[str], None]) -> Record:
             process trains the same configuration.
         InterruptedRunError: SIGINT or SIGTERM came; the state is saved.
     """
-    with met(choose_device(params.train.device)) as ranks:
+    device = choose_device(params.train.device)
+    memory = enough_memory(
+        f"train.batch_size: steps of {params.train.batch_size} images (or of the method's own batch size) do not fit in "
+        f"the memory of {device}; lower it, or train.memory_budget"
+    )
+    with met(device) as ranks, memory:
         return _train(params, ranks, say)
 
 
@@ -65,12 +70,8 @@ def _train(params: Params, ranks: Ranks | None, say: Callable[[str], None]) -> R
     rule = resolve_rule(params.train.select, candidates_MK, params.train.patience)
     slot = Slot(resume_root(), _identity(params, ready.device))
     started = time.monotonic()
-    memory = enough_memory(
-        f"train.batch_size: steps of {params.train.batch_size} images do not fit in the memory of {ready.device}; "
-        f"lower it, or train.memory_budget"
-    )
     held = slot.held() if first else contextlib.nullcontext()
-    with held, noticed() as interruption, memory:
+    with held, noticed() as interruption:
         trainer, findings = _run(params, ready, rule, slot, interruption, ranks)
         if first:
             seconds = time.monotonic() - started

@@ -43,7 +43,7 @@ def test_the_page_says_what_was_equal(page):
         "supervised, mixmatch, fixmatch, paws and two_phase on digits",
         "360 optimizer steps of a training, within 2%",
         "23,040 (supervised) to 69,120 (fixmatch) views",
-        "0.7 (supervised) to 7.2 (paws) of training",
+        "0.7 (supervised) to 7.2 (paws) seconds of training",
         "compare.amount is not set",
         "The pipeline lets no test image choose anything: weights are kept by validation images or as they are at the end, and test",
         "135 images, labels as weak as those of training",

@@ -342,7 +342,7 @@ def test_what_a_contender_changes_is_its_methods_and_its_variants():
         ("mixmatch no_me_max", [("train.learning_rate", "0.01"), ("train.nesterov", "false")]),
         ("paws standard", []),
         ("paws k_1", [("train.learning_rate", "0.02")]),
-        ("paws no_me_max", [("me_max", "0"), ("projection_width", "null")]),
+        ("paws no_me_max", [("me_max", "0.0"), ("projection_width", "null")]),
     ]
 
 

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from pipeline_lib.artifacts import publish_text
 from pipeline_lib.doctor import resume_states
 from pipeline_lib.doctor.resume_states import states
+from pipeline_lib.errors import UserError
 from pipeline_lib.training.resume import LOCK, Slot, packed, unpacked, user_of
 from stages.app import app
 
@@ -55,6 +56,31 @@ def run(*arguments: str) -> list[str]:
 def age(slot: Slot, days: float) -> None:
     for path in slot.folder.iterdir():
         os.utime(path, (time.time() - days * resume_states.DAY,) * 2)
+
+
+def test_who_waits_for_a_training_that_ends_locks_others_out(root: Path) -> None:
+    """The one that ends removes the folder, and with it the file that the other has opened to lock it."""
+    ending, waiting, third = (Slot(root, identity(seed=1)) for _ in range(3))
+    inside, done = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        with waiting.held():
+            inside.set()
+            done.wait(10)
+
+    with ending.held():
+        thread = threading.Thread(target=wait)
+        thread.start()
+        time.sleep(0.03)
+        ending.remove()
+    try:
+        assert inside.wait(5)
+        assert user_of(waiting.folder) == str(os.getpid())
+        with pytest.raises(UserError, match="trains this configuration already"), third.held():
+            pass
+    finally:
+        done.set()
+        thread.join()
 
 
 def test_nothing_is_listed_where_nothing_is(root: Path) -> None:

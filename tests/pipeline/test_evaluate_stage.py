@@ -17,6 +17,7 @@ import torch
 
 from pipeline_lib.artifacts import publish_json, publish_table
 from pipeline_lib.errors import UserError
+from pipeline_lib.labeling.pool import look
 from pipeline_lib.models.build import build
 from pipeline_lib.models.predictor import (
     Predictor,
@@ -247,6 +248,8 @@ def test_row_22_a_predictor_of_other_images_is_refused(tmp_path) -> None:
     edit(tmp_path / "data/classes.json", height=16)
     with pytest.raises(UserError, match=r"predictor\.json: trained on other sizes of images than"):
         run(tmp_path)
+    with pytest.raises(UserError, match=r"predictor\.json: trained on other sizes of images than"):
+        look(tmp_path / "data", tmp_path / "models", torch.device("cpu"))
 
 
 def test_row_22_a_predictor_of_another_method_is_refused(tmp_path) -> None:

@@ -289,6 +289,17 @@ def test_row_40_nothing_to_predict_is_answered_in_a_line(tmp_path: Path) -> None
     assert not (tmp_path / "p.parquet").exists()
 
 
+def test_a_table_damaged_within_is_named_and_not_the_output(tmp_path: Path) -> None:
+    pl.DataFrame({"image": [png(0)] * 200}).write_parquet(
+        tmp_path / "t.parquet", compression="uncompressed", row_group_size=50
+    )
+    content = bytearray((tmp_path / "t.parquet").read_bytes())
+    content[4:200] = bytes(196)
+    (tmp_path / "t.parquet").write_bytes(content)
+    with pytest.raises(UserError, match=r"t\.parquet: no Parquet file, or a damaged one"):
+        applied(tmp_path / "t.parquet")
+
+
 def test_row_40_what_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="missing: not found; give image files, folders"):
         applied(tmp_path / "missing")

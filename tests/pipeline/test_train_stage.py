@@ -167,7 +167,7 @@ def test_row_31_a_loss_that_is_not_finite_stops_with_advice(trainable: Project) 
     trainable.set(train={"learning_rate": 1e30, "schedule": "constant"})
     done = trainable.stage("train")
     assert done.returncode == 1
-    assert "is not finite (learning rate 1e+30); lower train.learning_rate" in done.stdout
+    assert "is not finite (learning rate 1e+30); lower it (train.learning_rate" in done.stdout
     assert "Traceback" not in done.stdout
     assert not (trainable.root / "models").exists()
 

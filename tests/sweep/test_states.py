@@ -1,8 +1,10 @@
 """The table of jobs: what an engine says of them, and what the user sees."""
 
 import io
+import os
 import socket
 import sys
+import tempfile
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +15,7 @@ from rich.console import Console
 from pipeline_lib.errors import UserError
 from pipeline_lib.sweep import run
 from pipeline_lib.sweep.engines import base, slurm, submitted
-from pipeline_lib.sweep.job import Job, _last
+from pipeline_lib.sweep.job import Job, _last, own_folder
 from pipeline_lib.sweep.project import Project
 from pipeline_lib.sweep.states import Change, States
 
@@ -148,6 +150,24 @@ def test_an_interruption_ends_the_engine_and_says_what_is_left() -> None:
         swept([Change("a", "done"), KeyboardInterrupt()])
     assert str(error.value).startswith("interrupted; 1 jobs are left: b; trainings kept")
     assert error.value.exit_code == 130
+
+
+def test_a_folder_that_another_user_has_made_is_not_worked_in(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    own = own_folder()
+    assert own.stat().st_mode & 0o077 == 0
+    own.rmdir()
+    (tmp_path / "elsewhere").mkdir()
+    own.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RuntimeError, match=r"is not of this user.*set TMPDIR"):
+        own_folder()
+    own.unlink()
+    own.mkdir()
+    other = os.getuid() + 1
+    monkeypatch.setattr(os, "getuid", lambda: other)
+    own.rename(own.with_name(f"weak-label-sweep-{other}"))
+    with pytest.raises(RuntimeError, match="is not of this user"):
+        own_folder()
 
 
 def test_an_unknown_engine_and_foreign_settings_are_refused() -> None:

@@ -56,10 +56,10 @@ def test_a_recorded_step_is_the_plain_one(method, tmp_path, monkeypatch, capsys)
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "lars"])
-def test_dropout_and_every_optimizer_can_be_recorded(
+def test_dropout_clipping_and_every_optimizer_can_be_recorded(
     optimizer, tmp_path, monkeypatch, capsys
 ) -> None:
-    settings = {"optimizer": optimizer, "dropout": 0.2}
+    settings = {"optimizer": optimizer, "dropout": 0.2, "clip_gradient": 1.0}
     plain, replayed = trained_both_ways("fixmatch", tmp_path, monkeypatch, **settings)
     assert plain == replayed
     assert "kernel by kernel" not in "".join(capsys.readouterr()), "it was not recorded"

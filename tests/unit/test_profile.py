@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from pipeline_lib import profile as module
+from pipeline_lib.params.load import check
 from pipeline_lib.profile import Profile, profile
 from tests import toy_training
 
@@ -55,6 +56,22 @@ def test_any_method_is_profiled_and_nothing_is_kept(monkeypatch, tmp_path: Path,
     assert list(result.milliseconds) == ["data", "augment", "forward", "backward", "optimizer"]
     assert result.total > result.floor > 0
     assert result.views >= result.images > 0
+
+
+def test_what_is_profiled_is_what_would_be_trained(monkeypatch, tmp_path: Path) -> None:
+    """Its own average, its own batch size; and a training of no epochs is no reason to fail."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(module.SIDES, "cpu", 64)
+    toy_training.write_inputs()
+    decays = []
+    ema = module.Ema
+    monkeypatch.setattr(module, "Ema", lambda m, decay: (decays.append(decay), ema(m, decay))[1])
+    content = toy_training.params("two_phase", ema_decay=0.0).model_dump()
+    content["methods"]["two_phase"] |= {"batch_size": 3}
+    result = profile(check(content, Path("params.yaml")), 2, print)
+    assert decays == [0.0]
+    assert result.images == 3
+    assert profile(toy_training.params("pico", epochs=0), 2, print).images > 0
 
 
 def test_the_command_prints_a_table_and_writes_json(monkeypatch, tmp_path: Path) -> None:

@@ -228,6 +228,11 @@ class TestFewShot:
         assert result.summary["left_out"]["train"] == 40 - 16
         assert result.summary["images"]["train"] == 16
 
+    def test_without_unlabeled_images_labeled_ones_are_no_unlabeled_set(self):
+        few_shot = {"labels": 9, "unlabeled": 0}
+        result = run(folders(), "few_shot", few_shot=few_shot, labeled_in_unlabeled=True)
+        assert result.summary["roles"]["train"] == {"labeled": 9}
+
     def test_a_total_that_does_not_divide_names_its_neighbours(self):
         message = refusal(folders(), "few_shot", few_shot={"labels": 10})
         assert message == (

@@ -63,19 +63,27 @@ def open_parquet(path: Path, shown: str) -> Iterator[pq.ParquetFile]:
     Raises:
         UserError: It is damaged; `shown` is its name.
     """
+    with _damage_told(shown):
+        opened = pq.ParquetFile(path, buffer_size=BUFFER_BYTES, pre_buffer=False)
+    with opened as file:
+        yield file
+
+
+@contextlib.contextmanager
+def _damage_told(shown: str) -> Iterator[None]:
+    """Within, a file is read, and nothing else is done: its mistakes alone are told as such."""
     try:
-        with pq.ParquetFile(path, buffer_size=BUFFER_BYTES, pre_buffer=False) as file:
-            yield file
+        yield
     except (pa.ArrowException, OSError, ValueError) as error:
         why = (str(error).splitlines() or [type(error).__name__])[0]
         msg = f"{shown}: no Parquet file, or a damaged one ({why}); download or write it again"
         raise UserError(msg) from error
 
 
-def read_said(file: pq.ParquetFile, columns: Columns) -> Iterator[tuple[Said, Said]]:
+def read_said(file: pq.ParquetFile, columns: Columns, shown: str) -> Iterator[tuple[Said, Said]]:
     """Give label and candidates of each row."""
     wanted = [name for name in (columns.label, columns.candidates) if name]
-    for batch in file.iter_batches(BATCH_ROWS, columns=wanted):
+    for batch in batches(file, wanted, shown, BATCH_ROWS):
         yield from _said(batch, columns)
 
 
@@ -91,16 +99,23 @@ def read_rows(
     """
     wanted = [name for name in (columns.image, columns.label, columns.candidates) if name]
     number = 0
-    for batch in batches(file, wanted):
+    for batch in batches(file, wanted, shown):
         images = encoded(batch.column(columns.image), shown, number)
         for image, (label, candidates) in zip(images, _said(batch, columns), strict=True):
             yield image, label, candidates
         number += batch.num_rows
 
 
-def batches(file: pq.ParquetFile, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """Give some columns, a few megabytes of rows at a time."""
-    yield from file.iter_batches(_rows_per_batch(file), columns=list(columns))
+def batches(
+    file: pq.ParquetFile, columns: Sequence[str], shown: str, rows: int | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Give some columns, so many `rows` at a time, or a few megabytes of them.
+
+    Raises:
+        UserError: The file is damaged; `shown` is its name.
+    """
+    with _damage_told(shown):
+        yield from file.iter_batches(rows or _rows_per_batch(file), columns=list(columns))
 
 
 def encoded(images: pa.Array, shown: str, first: int) -> Iterator[bytes]:
