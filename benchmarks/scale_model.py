@@ -44,9 +44,11 @@ CURVE = 200  # evaluations whose labels are kept at most (training/record.py)
 # Float32 tables of N x K that a method keeps, and whether the best evaluation's copy of one is kept too. A test
 # builds every method and counts.
 TABLES = {
-    "average, cc, oracle, supervised, snn, paws, pawsb": (0, False),
+    **dict.fromkeys(("average", "cc", "oracle", "supervised", "snn", "paws", "pawsb"), (0, False)),
     "two_phase": (1, False),
-    "cr_dpll, proden, pico, mixmatch, fixmatch, freematch, softmatch": (1, True),
+    **dict.fromkeys(
+        ("cr_dpll", "proden", "pico", "mixmatch", "fixmatch", "freematch", "softmatch"), (1, True)
+    ),
     "lws": (2, True),
 }
 # Views that a step makes of 32 and of 18 pixels a side; MixMatch guesses and trains on the same ones.

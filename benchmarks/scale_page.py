@@ -96,10 +96,11 @@ def labels() -> list[str]:
 def tables() -> list[str]:
     """What candidates and tables take on the device, by method."""
     rows = []
-    for names, (own, best) in model.TABLES.items():
+    for own, best in dict.fromkeys(model.TABLES.values()):
+        names = [name for name, kept in model.TABLES.items() if kept == (own, best)]
         each = round(model.table_bytes(own, 1, 1, best=best))
         cells = [size(model.table_bytes(own, n, k, best=best)) for n, k in sizes()]
-        said = ", ".join(f"`{name}`" for name in names.split(", "))
+        said = ", ".join(f"`{name}`" for name in names)
         rows.append([said, str(each), *cells])
     head = ["methods", "bytes per image and class"]
     return table([*head, *(f"{count(n)} x {k:,}" for n, k in sizes())], rows)
@@ -109,8 +110,7 @@ def limits() -> list[tuple[str, Callable[[int], float]]]:
     """What ends, and at how many images of so many classes."""
     photos = model.kinds()[1]
     day = 86_400 * model.CORES
-    dense = model.TABLES["cr_dpll, proden, pico, mixmatch, fixmatch, freematch, softmatch"]
-    small = model.TABLES["average, cc, oracle, supervised, snn, paws, pawsb"]
+    dense, small = model.TABLES["cr_dpll"], model.TABLES["supervised"]
     host = model.MASK + 2 * model.FLOAT
 
     def device(of: tuple[int, bool]) -> Callable[[int], float]:
@@ -168,7 +168,7 @@ def constants() -> list[str]:
 
 def expect() -> list[str]:
     """What the tables say, in a few sentences."""
-    table_of = model.TABLES["cr_dpll, proden, pico, mixmatch, fixmatch, freematch, softmatch"]
+    table_of = model.TABLES["cr_dpll"]
     fits = [model.DEVICE_BYTES / model.table_bytes(table_of[0], 1, k, best=True) for k in CLASSES]
     many, photos = IMAGES[1], model.kinds()[1]
     hours = many * photos.ingest / model.CORES / 3600

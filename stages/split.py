@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_lib.artifacts import as_json, publish_together, read_json, read_table, write_table
+from pipeline_lib.errors import listed
 from pipeline_lib.params.load import load
 from pipeline_lib.pixels import Stored, naming_images, pixel_blocks
 from pipeline_lib.protocols.split import split
@@ -44,7 +45,7 @@ def described(summary: dict[str, Any]) -> str:
     images = ", ".join(f"{count} {part}" for part, count in summary["images"].items())
     roles = ", ".join(f"{count} {role}" for role, count in summary["roles"]["train"].items())
     warnings = [
-        f"warning: no {part} image of {', '.join(names)}"
+        f"warning: no {part} image of {listed(names)}"
         for part, names in summary["missing_classes"].items()
         if names
     ]
@@ -52,7 +53,9 @@ def described(summary: dict[str, Any]) -> str:
         warnings.append(
             f"warning: {untested} of the data's own test images left out: their class is not known"
         )
-    return "\n".join([f"{summary['protocol']}: {images} (train: {roles})", *warnings])
+    dropped = summary["duplicates"]["dropped"]
+    copies = f"; {dropped} dropped as copies of others" if dropped else ""
+    return "\n".join([f"{summary['protocol']}: {images} (train: {roles}){copies}", *warnings])
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ def _tell_of_strays(places: Sequence[Place], given: Mapping[str, Supervision], s
     if not any(place.label for place in places):
         return
     silent = [p for p in places if p.label is None and p.source not in given]
-    strays = [brief(p.source) for p in silent if not is_unlabeled(p.source.split("/")[0])]
+    strays = [brief(p.source) for p in silent if not any(map(is_unlabeled, p.source.split("/")))]
     if len(strays) < len(silent):
         say(
             f"{shown}: {len(silent) - len(strays)} images in a folder `unlabeled` have no class: "

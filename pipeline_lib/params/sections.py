@@ -75,8 +75,8 @@ class Data(Section):
     """`digits` (1,797 real images, no download), a public dataset (fetched; `imagenet`: from `data.path`), or
     your own: `image_folder`, `image_parquet`."""
     path: str | None
-    """image_folder: a folder, a tar, tar.gz or zip archive, or its https URL; in a folder `unlabeled` beside
-    `train`, `val` or `test` are training images without class. image_parquet: a Parquet file or a
+    """image_folder: a folder, a tar, tar.gz or zip archive, or its https URL; in a folder `unlabeled`, beside
+    `train`, `val` or `test` or beside the classes, are images without class. image_parquet: a Parquet file or a
     folder of them. imagenet: a folder or archive, or the folder of the official archives."""
     mirror: str | None
     """Public datasets: a folder or https URL that holds their files; null = the publishers' own."""

@@ -9,13 +9,15 @@ import numpy as np
 
 from pipeline_lib.errors import UserError, listed
 from pipeline_lib.protocols.labels import ROLES, Weakened, draws, singletons
-from pipeline_lib.protocols.shares import ranks, rounded, seats, sizes, strata
+from pipeline_lib.protocols.shares import ranks, rounded, seats, sizes, strata, turns
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pipeline_lib.params.split import FewShot
     from pipeline_lib.protocols.labels import Labels, Part, Task
+
+STRATIFIED = "set split.few_shot.balance: stratified"
 
 
 def weaken(labels: Labels, task: Task, part: Part) -> Weakened:
@@ -31,7 +33,8 @@ def weaken(labels: Labels, task: Task, part: Part) -> Weakened:
     if part == "val":
         return Weakened(labels, everything_NK, np.full(len(labels), unlabeled, np.int8))
     options = task.params.few_shot
-    quota_K = _quotas(options, sizes(labels)[:-1], labels.class_names)
+    turn_K = turns(labels.num_classes, task.seed, "few_shot")
+    quota_K = _quotas(options, sizes(labels)[:-1], labels.class_names, turn_K)
     labeled_N = ranks(labels, task.seed, "few_shot") < np.append(quota_K, 0)[strata(labels)]
     keep_N = labeled_N | _unlabeled(~labeled_N, labels, task.seed, options.unlabeled)
     role_N = np.where(labeled_N, ROLES.index("labeled"), unlabeled).astype(np.int8)
@@ -40,18 +43,26 @@ def weaken(labels: Labels, task: Task, part: Part) -> Weakened:
 
 
 def _quotas(
-    options: FewShot, have_K: NDArray[np.int64], names: tuple[str, ...]
+    options: FewShot,
+    have_K: NDArray[np.int64],
+    names: tuple[str, ...],
+    turn_K: NDArray[np.int64],
 ) -> NDArray[np.int64]:
     """Count the labels of each class, and check that there are so many."""
     match options.balance:
         case "balanced":
             need_K = np.full(len(names), _each(options, len(names)))
-            _refuse_short(need_K, have_K, names, f"{have_K.min()} or fewer of each")
+            _refuse_short(
+                need_K,
+                have_K,
+                names,
+                f"{have_K.min()} or fewer of each, or {STRATIFIED}",
+            )
         case "stratified":
             _refuse_short(np.ones_like(have_K), have_K, names, "")
             total = options.labels or len(names) * (options.labels_per_class or 0)
             _check_total(total, least=len(names), most=int(have_K.sum()))
-            need_K = seats(total, have_K.astype(np.float64))
+            need_K = seats(total, have_K.astype(np.float64), turn_K)
         case "long_tailed":
             need_K = _long_tail(options, have_K, names)
     return need_K
@@ -66,7 +77,7 @@ def _each(options: FewShot, classes: int) -> int:
         valid = [str(number) for number in (count * classes, (count + 1) * classes) if number]
         msg = (
             f"split.few_shot.labels: {total} labels cannot be shared evenly by {classes} classes; "
-            f"take {' or '.join(valid)}"
+            f"take {' or '.join(valid)}{', or ' + STRATIFIED if count else ''}"
         )
         raise UserError(msg)
     return count
@@ -84,7 +95,7 @@ def _long_tail(
 
     def quota(count: int) -> NDArray[np.int64]:
         if options.labels_per_class is None:
-            return seats(count, weight_K)
+            return seats(count, weight_K, np.arange(len(names)))
         return np.array([max(1, rounded(count * weight)) for weight in weight_K])
 
     least = 1 if options.labels_per_class is not None else len(names)

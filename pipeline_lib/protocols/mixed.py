@@ -9,7 +9,7 @@ import numpy as np
 from pipeline_lib.errors import UserError
 from pipeline_lib.protocols.flips import flip
 from pipeline_lib.protocols.labels import ROLES, Weakened, singletons
-from pipeline_lib.protocols.shares import allot, ranks, rounded, sizes, strata
+from pipeline_lib.protocols.shares import allot, ranks, rounded, sizes, strata, turns
 
 if TYPE_CHECKING:
     from pipeline_lib.protocols.labels import Labels, Part, Task
@@ -35,8 +35,9 @@ def weaken(labels: Labels, task: Task, part: Part) -> Weakened:
             f"{known_K.sum()} have a label; lower them"
         )
         raise UserError(msg)
-    labeled_K = allot(labeled, known_K)
-    telling_K = allot(telling, known_K, least=labeled_K)
+    turn_K = turns(labels.num_classes, task.seed, "mixed")
+    labeled_K = allot(labeled, known_K, turn_K)
+    telling_K = allot(telling, known_K, turn_K, least=labeled_K)
     rank_N, stratum_N = ranks(labels, task.seed, "mixed"), strata(labels)
     labeled_N = rank_N < np.append(labeled_K, 0)[stratum_N]
     partial_N = (rank_N < np.append(telling_K, 0)[stratum_N]) & ~labeled_N

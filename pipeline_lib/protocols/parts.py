@@ -2,7 +2,8 @@
 
 Every image has one random number per purpose, and each class gives those with the smallest ones. So
 the choice does not depend on the order of rows, nor on how labels are weakened; a limited training
-set is part of the full one.
+set is part of the full one. Which of several equal classes gives one image more is drawn as well: by
+their names, the same ones would be tested with every seed.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 
 from pipeline_lib.errors import UserError
 from pipeline_lib.protocols.labels import TEST, UNKNOWN, VAL, Labels
-from pipeline_lib.protocols.shares import allot, ranks, rounded, sizes, strata
+from pipeline_lib.protocols.shares import allot, ranks, rounded, sizes, strata, turns
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -69,7 +70,7 @@ def divide(
     pool = labels.where(~(test_N | own_test_N | own_val_N))
     size = 0 if own_val_N.any() or not val_fraction else max(1, rounded(val_fraction * len(pool)))
     room_S = np.append(sizes(pool)[:-1] - 1, sizes(pool)[-1]).clip(0)
-    val_N = _pick(pool, allot(size, sizes(pool), most=room_S), seed, "val")
+    val_N = _pick(pool, size, seed, "val", most=room_S)
     train, val = pool.where(~val_N), pool.where(val_N)
     unlimited = train
     if limit is not None and limit < len(train):
@@ -90,8 +91,8 @@ def _own_or_drawn_test(
     if not own_test_N.any():
         able = labels.where(able_N)
         room_S = (sizes(able) - 1).clip(0)
-        quota_S = allot(max(1, rounded(fraction * len(able))), sizes(able), most=room_S)
-        test_N[able_N] = _pick(able, quota_S, seed, "test")
+        count = max(1, rounded(fraction * len(able)))
+        test_N[able_N] = _pick(able, count, seed, "test", most=room_S)
     return test_N
 
 
@@ -117,10 +118,14 @@ def _limited(labels: Labels, count: int, seed: int, *, cover: bool) -> Labels:
     if least_S.sum() > count:
         msg = f"data.limit: {count} training images cannot cover {least_S.sum()} classes; raise it"
         raise UserError(msg)
-    return labels.where(_pick(labels, allot(count, sizes(labels), least=least_S), seed, "limit"))
+    return labels.where(_pick(labels, count, seed, "limit", least=least_S))
 
 
-def _pick(labels: Labels, quota_S: NDArray[np.int64], seed: int, part: str) -> NDArray[np.bool_]:
-    """Mask the `quota_S[s]` images with the smallest numbers in each stratum s."""
+def _pick(
+    labels: Labels, count: int, seed: int, part: str, **bounds: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Mask `count` images: of each stratum, its share of them (see `allot`), those with the smallest numbers."""
+    turn_S = turns(labels.num_classes + 1, seed, "split", part)
+    quota_S = allot(count, sizes(labels), turn_S, **bounds)
     picked_N: NDArray[np.bool_] = ranks(labels, seed, "split", part) < quota_S[strata(labels)]
     return picked_N

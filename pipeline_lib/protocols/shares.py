@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline_lib.protocols.labels import UNKNOWN, draws
+from pipeline_lib.rng import generator
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,9 +42,15 @@ def ranks(labels: Labels, seed: int, *purpose: str) -> NDArray[np.int32]:
     return rank_N
 
 
+def turns(strata: int, seed: int, *purpose: str) -> NDArray[np.int64]:
+    """Draw an order of the strata, for `allot` and `seats`: else the first names would always get more."""
+    return generator(seed, *purpose, "strata").permutation(strata)
+
+
 def allot(
     total: int,
     size_S: NDArray[np.int64],
+    turn_S: NDArray[np.int64],
     *,
     least: NDArray[np.int64] | None = None,
     most: NDArray[np.int64] | None = None,
@@ -53,6 +60,7 @@ def allot(
     Args:
         total: how many to share out; less if `most` does not allow so many.
         size_S: size of each stratum.
+        turn_S: the strata in the order in which those with the same claim are served.
         least: smallest share of each, 0 by default.
         most: largest share of each, its size by default.
     """
@@ -64,12 +72,15 @@ def allot(
     while missing:
         step = 1 if missing > 0 else -1
         able_S = share_S < most_S if missing > 0 else share_S > least_S
-        share_S[np.argmax(np.where(able_S, step * (exact_S - share_S), -np.inf))] += step
+        claim_S = np.where(able_S, step * (exact_S - share_S), -np.inf)
+        share_S[turn_S[np.argmax(claim_S[turn_S])]] += step
         missing -= step
     return share_S
 
 
-def seats(total: int, weight_K: NDArray[np.float64]) -> NDArray[np.int64]:
+def seats(
+    total: int, weight_K: NDArray[np.float64], turn_K: NDArray[np.int64]
+) -> NDArray[np.int64]:
     """Share out `total` in proportion to weights, one to each first, and the rest one by one.
 
     The next one goes where (share + 1/2) / weight is smallest (Webster; Sainte-Lague). Unlike with
@@ -78,12 +89,14 @@ def seats(total: int, weight_K: NDArray[np.float64]) -> NDArray[np.int64]:
     Args:
         total: at least K.
         weight_K: positive.
+        turn_K: the classes in the order in which those with the same claim are served.
     """
     # Surely not more than the result: a start that spares most of the rounds below.
     start = max(0.0, (total - 2 * len(weight_K)) / weight_K.sum())
     share_K: NDArray[np.int64] = np.maximum(1, np.floor(start * weight_K + 0.5)).astype(np.int64)
     for _ in range(total - int(share_K.sum())):
-        share_K[np.argmin((share_K + 0.5) / weight_K)] += 1
+        claim_K = (share_K + 0.5) / weight_K
+        share_K[turn_K[np.argmin(claim_K[turn_K])]] += 1
     return share_K
 
 

@@ -70,7 +70,7 @@ class TrainingProgress:
         )
         # Phases that end within an epoch make one more evaluation than there are epochs.
         epochs = max(-(-self.total_steps // self.steps_per_epoch), int(row["epoch"]))
-        state = f"epoch {int(row['epoch'])}/{epochs} {shown}"
+        state = f"epoch {int(row['epoch'])}/{epochs} {shown or 'no labels to validate with'}"
         self.bar.update(self.task, state=state)
         now = time.monotonic()
         last = step >= self.total_steps

@@ -208,5 +208,6 @@ def test_every_method_is_explained_and_listed() -> None:
     listed = (ROOT / "README.md").read_text(encoding="utf-8")
     headings = [line for line in explained.splitlines() if line.startswith("## ")]
     for name in KINDS:
-        assert any(f"`{name}`" in line for line in headings), name
-        assert f"| `{name}`" in listed, name
+        said = any(f"`{name}`" in line for line in headings)
+        assert said, f"docs/explanation/methods.md: no heading names `{name}`"
+        assert f"| `{name}`" in listed, f"README.md: no row of `{name}` in the table of methods"

@@ -97,7 +97,7 @@ def test_the_result_does_not_depend_on_what_else_params_yaml_says(name: str, con
     assert sorted(needed - keys(recipe.params)) == [], (
         f"say them in recipes/{name}.yaml or its base"
     )
-    assert set(recipe.params["methods"]) == {method}, "other methods are left alone"
+    assert set(recipe.params["methods"]) == {method}, "base it on a recipe of its own method"
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -159,20 +159,26 @@ def test_a_folder_of_unlabeled_images_beside_splits_is_for_training(
 
 
 @pytest.mark.parametrize(
-    ("files", "classes"),
+    ("files", "unlabeled"),
     [
-        (("cat/1.png", "unlabeled/2.png"), ["cat", "unlabeled"]),
-        (("photos/cat/1.png", "photos/unlabeled/2.png"), ["cat", "unlabeled"]),
-        (("train/cat/1.png", "train/unlabeled/2.png", "test/cat/3.png"), ["cat", "unlabeled"]),
-        (("unlabeled/cat/1.png", "unlabeled/dog/2.png"), ["cat", "dog"]),
-        (("train/cat/1.png", "train/dog/2.png", "unlabeled/3.png"), ["cat", "dog"]),
+        (("cat/1.png", "dog/2.png", "unlabeled/3.png"), 1),
+        (("a/cat/1.png", "a/dog/2.png", "a/Unlabelled/3.png"), 1),
+        (("train/cat/1.png", "train/dog/2.png", "train/unlabeled/3.png", "test/cat/4.png"), 1),
+        (("unlabeled/cat/1.png", "unlabeled/dog/2.png"), 0),
+        (("train/cat/1.png", "train/dog/2.png", "unlabeled/3.png"), 1),
     ],
 )
-def test_a_class_may_be_named_unlabeled_where_no_split_is_beside_it(workspace, files, classes):
+def test_unlabeled_is_no_class(workspace, capsys, files: tuple[str, ...], unlabeled: int):
     for shade, name in enumerate(files):
         workspace.add(name, shade)
     workspace.run("download", "ingest")
-    assert json.loads((workspace.root / "data/classes.json").read_text())["classes"] == classes
+    told = "1 images in a folder `unlabeled` have no class" in capsys.readouterr().out
+    assert told == bool(unlabeled)
+    rows = workspace.read("labels.parquet")
+    loose = [row for row in rows if row["label"] is None and row["true_label"] is None]
+    assert [row["source"].split("/")[-1] for row in loose] == ["3.png"] * unlabeled
+    classes = json.loads((workspace.root / "data/classes.json").read_text())["classes"]
+    assert classes == ["cat", "dog"]
 
 
 def test_unlabeled_images_lie_at_most_one_folder_deep(workspace):

@@ -39,8 +39,8 @@ def summary(workspace: Workspace) -> dict:
 def test_row_5_more_labels_than_a_class_has_images(split_once: Workspace):
     split_once.params["split"]["few_shot"] |= {"labels": None, "labels_per_class": 7}
     assert split_once.refused_as_a_user("split") == (
-        "split.few_shot: too few training images with a label: cat has 5 of 7, dog has 6 of 7; "
-        "take 5 or fewer of each"
+        "split.few_shot: too few training images with a label: cat has 6 of 7, dog has 5 of 7; "
+        "take 5 or fewer of each, or set split.few_shot.balance: stratified"
     )
 
 
@@ -48,7 +48,7 @@ def test_row_6_labels_that_the_classes_cannot_share(split_once: Workspace):
     split_once.params["split"]["few_shot"] |= {"labels": 5}
     message = split_once.refused_as_a_user("split")
     assert message == (
-        "split.few_shot.labels: 5 labels cannot be shared evenly by 2 classes; take 4 or 6"
+        "split.few_shot.labels: 5 labels cannot be shared evenly by 2 classes; take 4 or 6, or set split.few_shot.balance: stratified"
     )
     # In proportion to the classes, any total can be shared out, and the counts are reported.
     split_once.params["split"]["few_shot"] |= {"balance": "stratified"}

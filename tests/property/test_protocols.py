@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from pipeline_lib.protocols.shares import seats
+from pipeline_lib.protocols.shares import seats, turns
 from tests.label_tables import classes, labels, mask, replaced, run, truth_of
 
 SEEDS = st.integers(0, 2**31)
@@ -289,14 +289,14 @@ class TestFewShot:
 
 
 @settings(max_examples=200)
-@given(st.lists(st.floats(0.001, 1000), min_size=2, max_size=12), st.integers(0, 300))
-def test_seats_are_exact_nested_and_in_proportion(weights, more):
-    weight = np.array(weights)
+@given(st.lists(st.floats(0.001, 1000), min_size=2, max_size=12), st.integers(0, 300), SEEDS)
+def test_seats_are_exact_nested_and_in_proportion(weights, more, seed):
+    weight, turn = np.array(weights), turns(len(weights), seed)
     total = len(weight) + more
-    share = seats(total, weight)
+    share = seats(total, weight, turn)
     assert share.sum() == total
     assert share.min() >= 1
-    assert (seats(total + 1, weight) >= share).all()
+    assert (seats(total + 1, weight, turn) >= share).all()
     # Webster's rule, from its definition: no seat would be better given to another class.
     given = np.where(share > 1, (share - 0.5) / weight, -np.inf)
     assert given.max() <= ((share + 0.5) / weight).min() * (1 + 1e-12)

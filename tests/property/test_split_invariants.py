@@ -148,3 +148,15 @@ def test_few_shot_is_exact_true_and_nested(counts, seed, each, inside):
         assert row["candidates"] == expected
     fewer = run(table, seed, "few_shot", few_shot=options | {"labels_per_class": 1})
     assert {row["id"] for row in fewer.train.to_pylist() if row["role"] != "unlabeled"} <= labeled
+
+
+def test_which_of_equal_classes_is_held_out_changes_with_the_seed() -> None:
+    table = labels([2, 2, 2])
+    truth = table["label"].to_pylist()
+    tested, held = set(), set()
+    for seed in range(20):
+        result = run(table, seed, test_fraction=0.17, val_fraction=0.2)
+        tested |= set(result.test["label"].to_pylist())
+        held |= {truth[image] for image in result.val["id"].to_pylist()}
+        assert (result.test.num_rows, result.val.num_rows) == (1, 1)
+    assert tested == held == {0, 1, 2}

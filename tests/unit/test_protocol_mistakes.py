@@ -81,7 +81,7 @@ def test_simulated_annotators_err_and_that_must_be_allowed():
 
 def test_few_labels_name_class_have_need_and_what_is_possible():
     assert few_shot([40, 40, 6], labels=30) == (
-        "split.few_shot: too few training images with a label: cow has 4 of 10; take 4 or fewer of each"
+        "split.few_shot: too few training images with a label: cow has 4 of 10; take 4 or fewer of each, or set split.few_shot.balance: stratified"
     )
     assert few_shot([20, 20, 20], labels=2, balance="stratified") == (
         "split.few_shot.labels: 2 labels cannot cover 3 classes; take 3 or more"

@@ -236,7 +236,7 @@ class TestFewShot:
     def test_a_total_that_does_not_divide_names_its_neighbours(self):
         message = refusal(folders(), "few_shot", few_shot={"labels": 10})
         assert message == (
-            "split.few_shot.labels: 10 labels cannot be shared evenly by 3 classes; take 9 or 12"
+            "split.few_shot.labels: 10 labels cannot be shared evenly by 3 classes; take 9 or 12, or set split.few_shot.balance: stratified"
         )
         assert refusal(folders(), "few_shot", few_shot={"labels": 2}).endswith("take 3")
 
@@ -244,7 +244,7 @@ class TestFewShot:
         table = rows({"class": 0, "count": 40}, {"class": 1, "count": 40}, {"class": 2, "count": 6})
         message = refusal(table, "few_shot", few_shot={"labels": 30})
         assert message == (
-            "split.few_shot: too few training images with a label: cow has 4 of 10; take 4 or fewer of each"
+            "split.few_shot: too few training images with a label: cow has 4 of 10; take 4 or fewer of each, or set split.few_shot.balance: stratified"
         )
 
     def test_too_many_unlabeled_images_are_refused(self):
@@ -403,4 +403,4 @@ class TestUniform:
     ],
 )
 def test_shares_are_largest_remainders(total: int, sizes: list[int], expected: list[int]):
-    assert allot(total, np.array(sizes)).tolist() == expected
+    assert allot(total, np.array(sizes), np.arange(3)).tolist() == expected

@@ -117,7 +117,7 @@ def _check_alone(style: str, others: Sequence[str], sheet: Sheet) -> None:
             for name in surplus
         )
         beside = f"`file` and `{ANNOTATOR}`" if ANNOTATOR in others and style == LABEL else "`file`"
-        msg = f"{sheet.shown}: `{style}` stands alone beside {beside}; remove the columns {columns}{_on_splits(surplus)}"
+        msg = f"{sheet.shown}: `{style}` stands alone beside {beside}; remove the columns {columns}{_on_splits(surplus)}{_on_people(style, surplus)}"
         raise UserError(msg)
 
 
@@ -140,6 +140,13 @@ def _check_annotators(others: Sequence[str], sheet: Sheet) -> None:
                 f"a column per annotator is named otherwise"
             )
             raise UserError(msg)
+
+
+def _on_people(style: str, columns: Sequence[str]) -> str:
+    """Say how else to tell who said what, where sets of candidates were to have annotators."""
+    if style != CANDIDATES or ANNOTATOR not in columns:
+        return ""
+    return ", or write file, annotator, label with a row for each class that somebody named"
 
 
 def _on_splits(columns: Sequence[str]) -> str:

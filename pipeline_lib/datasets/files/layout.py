@@ -80,7 +80,8 @@ def endings(names: Iterable[str]) -> str:
 def arrange(names: Iterable[str], shown: str) -> list[Place]:
     """Read `<split>/<class>/<file>`, `<class>/<file>` or `<file>`, in one enclosing folder or none.
 
-    Folders are splits only where all of the topmost ones have names of splits; `unlabeled` may stand beside.
+    Folders are splits only where all of the topmost ones have names of splits; `unlabeled` may stand beside. It is
+    never a class, here as in a table.
 
     Args:
         names: paths of the images.
@@ -131,7 +132,9 @@ def check_folders(folders: Iterable[str], places: Sequence[Place]) -> None:
     above = {tuple(p.member.split("/")[:-2]) for p in places if p.label is not None}
     paths = [tuple(name.split("/")) for name in folders]
     empty = {composed(path[-1]) for path in paths if path[:-1] in above} - classes
-    names = listed(repr(name) for name in sorted(empty) if not split_of(name))
+    names = listed(
+        repr(name) for name in sorted(empty) if not split_of(name) and not is_unlabeled(name)
+    )
     if names:
         msg = f"classes without images: {names}; add images or remove the folder"
         raise UserError(msg)
@@ -142,7 +145,8 @@ def _place(name: str, parts: tuple[str, ...], *, has_splits: bool) -> Place:
     if has_splits and is_unlabeled(parts[0]):
         return Place(name, "/".join(parts), "train", None)
     rest = parts[1:] if split else parts
-    return Place(name, "/".join(parts), split, composed(rest[0]) if len(rest) > 1 else None)
+    classed = len(rest) > 1 and not is_unlabeled(rest[0])
+    return Place(name, "/".join(parts), split, composed(rest[0]) if classed else None)
 
 
 def _too_deep(name: str, shown: str, others: Sequence[str]) -> UserError:

@@ -126,7 +126,7 @@ def _one_row_each(
         msg = (
             f"{sheet.shown}: {len(empty)} rows with an empty candidate set "
             f"({listed(sheet.where(number) for number in empty)}); "
-            f"name all classes there if nothing is known"
+            f"name all classes there if nothing is known, or leave the rows out"
         )
         raise UserError(msg)
     return said
