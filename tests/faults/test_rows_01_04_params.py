@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pipeline_lib.errors import UserError
 from pipeline_lib.params.load import load
 from pipeline_lib.params.methods import KINDS
+from stages import configure
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
@@ -341,3 +342,26 @@ def test_row_4_what_only_the_parser_of_dvc_refuses(refuse):
     message = refuse(with_value("data.path", "[x:1, b]"))
     assert re.fullmatch(r"params\.yaml:\d+: .+", message)
     assert "data.path" not in message, "before the values are looked at"
+
+
+def test_a_place_that_is_not_read_is_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name, path, told in (
+        ("cifar10", "/data/mine", True),
+        ("cifar10", "null", False),
+        ("image_folder", "/data/mine", False),
+    ):
+        text = with_value("data.path", path, with_value("data.name", name))
+        (tmp_path / "params.yaml").write_text(text)
+        configure.main()
+        said = capsys.readouterr().out
+        assert (f"data.path plays no part: {name} is not read from there" in said) == told
+
+
+def test_a_method_that_git_did_not_copy_is_told_before_anything_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text(TEXT)
+    monkeypatch.setattr(configure, "find_spec", lambda _: None)
+    with pytest.raises(UserError, match=r"methods/cr_dpll\.py: not found; `git add` it"):
+        configure.main()
+    assert not (tmp_path / "data").exists()
