@@ -47,6 +47,9 @@ def compare(jobs: Jobs = 1) -> None:
             children.end()
             number = error.number if isinstance(error, Ended) else signal.SIGINT
             raise InterruptedRunError(left.told(), number) from None
+        except BaseException:  # of ours: what still runs would be left alone
+            children.end()
+            raise
 
 
 class Left:

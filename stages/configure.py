@@ -24,13 +24,15 @@ def main() -> None:
     """Check params.yaml and write data/supervision.json.
 
     Raises:
-        UserError: It has a mistake, the method's file is missing, or `data/raw` holds files of the user's.
+        UserError: It has a mistake, the method's file is missing (DVC's copies have what Git knows), or `data/raw` holds files of the user's.
     """
     params = load()
     # Now: before `download` runs, DVC removes the folder.
     refuse_strangers(RAW)
     if find_spec(f"pipeline_lib.methods.{params.method}") is None:
-        msg = f"pipeline_lib/methods/{params.method}.py: not found; `git add` it where it was written, as DVC copies what Git knows"
+        msg = (
+            f"pipeline_lib/methods/{params.method}.py: not found; `git add` it where it was written"
+        )
         raise UserError(msg)
     if params.data.path and params.data.name not in OWN_IMAGES:
         unread = f"data.path plays no part: {params.data.name} is not read from there"

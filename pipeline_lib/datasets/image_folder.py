@@ -91,7 +91,8 @@ def _tell_of_strays(places: Sequence[Place], given: Mapping[str, Supervision], s
     """Mention images without a class beside those with one: they change what the default settings do."""
     if not any(place.label for place in places):
         return
-    silent = [p for p in places if p.label is None and p.source not in given]
+    # Test images without a class are left out, and `split` says so.
+    silent = [p for p in places if p.label is None and p.source not in given and p.split != "test"]
     strays = [brief(p.source) for p in silent if not any(map(is_unlabeled, p.source.split("/")))]
     if len(strays) < len(silent):
         say(

@@ -169,7 +169,7 @@ def read_yaml(path: Path) -> Mapping[str, Any]:
 
 def in_yaml(value: object) -> str:
     """A value as YAML writes it."""
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _without_echoes(errors: list[ErrorDetails]) -> list[ErrorDetails]:

@@ -13,6 +13,7 @@ import os
 import platform
 import re
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -109,10 +110,13 @@ def own_folder() -> Path:
         RuntimeError: Somebody else has made it.
     """
     folder = Path(tempfile.gettempdir()) / f"weak-label-sweep-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
         msg = f"{folder}: is not of this user, who could not trust what is in it; set TMPDIR to another folder"
         raise RuntimeError(msg)
+    folder.chmod(0o700)  # an earlier version left it to the umask
     return folder
 
 

@@ -40,8 +40,7 @@ def met(device: torch.device) -> Iterator[Ranks | None]:
         return
     if device.type == "cuda":
         torch.cuda.set_device(int(os.environ[LOCAL_RANK]))
-    if _several_machines():
-        _name_interface()
+    _name_interface()
     try:
         dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     except RuntimeError as error:
@@ -73,7 +72,8 @@ def _several_machines() -> bool:
 def _name_interface() -> None:
     """Let gloo speak by the interface that leads to the first machine.
 
-    It would take that of the own host name, which on Debian and Ubuntu is 127.0.1.1, where no other machine answers.
+    It would take that of the own host name, which may have no address, or, on Debian and Ubuntu, 127.0.1.1, where no other
+    machine answers.
     """
     if INTERFACE in os.environ:
         return

@@ -121,6 +121,9 @@ def launch(processes: int) -> None:
 
     logging.disable(logging.CRITICAL)  # its reports of what the stage says itself
     options = ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", f"--rdzv-id={uuid.uuid4()}"]
+    options.append(
+        "--local-addr=localhost"
+    )  # else its own name, which it may not be able to resolve
     if SEVERAL in os.environ:  # torchrun reads all that it needs from there
         options = []
         _meet()

@@ -14,7 +14,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import sys
 import time
 from pathlib import Path
@@ -82,8 +81,8 @@ class Slot:
         except OSError as error:
             msg = f"{self.folder}: {error.strerror}; set PIPELINE_RESUME_DIR to a folder that can be written to"
             raise UserError(msg) from error
-        if lock is None:
-            msg = f"{self.folder}: process {path.read_text().strip()} trains this configuration already; wait for it or stop it"
+        if isinstance(lock, str):
+            msg = f"{self.folder}: process {lock} trains this configuration already; wait for it or stop it"
             raise UserError(msg)
         with lock:
             lock.truncate(0)
@@ -122,8 +121,11 @@ class Slot:
         return sorted(self.folder.glob(STEPS), reverse=True)
 
     def remove(self) -> None:
-        """Forget the state, once the outputs are written."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Forget the state, once the outputs are written; the lock last, since another training may wait for it."""
+        with contextlib.suppress(OSError):
+            for path in sorted(self.folder.iterdir(), key=lambda path: path.name == LOCK):
+                path.unlink()
+            self.folder.rmdir()
 
     def strangers(self) -> list[str]:
         """What to say of the states in the same place that belong to other configurations.
@@ -188,19 +190,30 @@ def user_of(folder: Path) -> str | None:
         return user
 
 
-def _locked(path: Path) -> TextIO | None:
-    """A locked file, or None if another process keeps it locked; who only asks, in `user_of`, is done in a moment."""
+def _locked(path: Path) -> TextIO | str:
+    """A locked file, or the number of the process that keeps it locked; who only asks, in `user_of`, is done in a moment."""
+    user = ""
     for _ in range(TRIES):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.open("a+")
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Else a training has just ended, and has removed the file: others would lock a new one.
-            if os.fstat(lock.fileno()).st_nlink:
-                return lock
-        lock.close()
+        # A training that ends removes file and folder: where it has, others would lock a new file.
+        with (
+            contextlib.suppress(FileExistsError, FileNotFoundError),
+            contextlib.ExitStack() as opened,
+        ):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = opened.enter_context(path.open("a+"))
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.seek(0)
+                user = lock.read().strip() or user
+            else:
+                if os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+                    opened.pop_all()
+                    return lock
         time.sleep(PAUSE)
-    return None
+    if not user:  # there is a file in place of the folder
+        path.parent.mkdir(parents=True, exist_ok=True)
+    return user or "unknown"
 
 
 def _name(step: int) -> str:

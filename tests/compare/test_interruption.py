@@ -114,6 +114,19 @@ def test_a_second_signal_does_not_wait(started):
     assert trainings(folder) == []
 
 
+def test_what_breaks_the_command_itself_ends_the_cells_too(started):
+    runner, folder = started
+    for log in (folder / compare.LOGS).iterdir():
+        log.unlink()  # which the end of the first cell is looked for in
+    first, second = (p for p in trainings(folder) if p.info["cmdline"][1:2] == ["training.py"])
+    first.kill()
+    _, said = runner.communicate(timeout=60)
+    assert runner.returncode == 1
+    assert "FileNotFoundError" in said
+    assert not second.is_running() or second.status() == psutil.STATUS_ZOMBIE
+    assert len(list((folder / "saved").iterdir())) == 1
+
+
 def test_what_a_killed_page_of_a_cell_left_goes_with_the_next(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())

@@ -165,6 +165,7 @@ def test_a_folder_of_unlabeled_images_beside_splits_is_for_training(
         (("a/cat/1.png", "a/dog/2.png", "a/Unlabelled/3.png"), 1),
         (("train/cat/1.png", "train/dog/2.png", "train/unlabeled/3.png", "test/cat/4.png"), 1),
         (("unlabeled/cat/1.png", "unlabeled/dog/2.png"), 0),
+        (("train/cat/1.png", "train/dog/2.png", "test/cat/4.png", "test/unlabeled/5.png"), 0),
         (("train/cat/1.png", "train/dog/2.png", "unlabeled/3.png"), 1),
     ],
 )
@@ -175,7 +176,8 @@ def test_unlabeled_is_no_class(workspace, capsys, files: tuple[str, ...], unlabe
     told = "1 images in a folder `unlabeled` have no class" in capsys.readouterr().out
     assert told == bool(unlabeled)
     rows = workspace.read("labels.parquet")
-    loose = [row for row in rows if row["label"] is None and row["true_label"] is None]
+    silent = [row for row in rows if row["label"] is None and row["true_label"] is None]
+    loose = [row for row in silent if row["split"] != "test"]
     assert [row["source"].split("/")[-1] for row in loose] == ["3.png"] * unlabeled
     classes = json.loads((workspace.root / "data/classes.json").read_text())["classes"]
     assert classes == ["cat", "dog"]

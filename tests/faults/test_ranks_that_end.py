@@ -172,6 +172,7 @@ class TestMeeting:
     def ended(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         ended: list[str] = []
         monkeypatch.setenv("RANK", "1")
+        monkeypatch.setenv(distributed.INTERFACE, "lo")
         monkeypatch.setattr(distributed, "PATIENCE", 0)
         monkeypatch.setattr(dist, "init_process_group", lambda _: None)
         monkeypatch.setattr(dist, "get_rank", lambda: 1)

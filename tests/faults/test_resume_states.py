@@ -19,6 +19,7 @@ from pipeline_lib.artifacts import publish_text
 from pipeline_lib.doctor import resume_states
 from pipeline_lib.doctor.resume_states import states
 from pipeline_lib.errors import UserError
+from pipeline_lib.training import resume
 from pipeline_lib.training.resume import LOCK, Slot, packed, unpacked, user_of
 from stages.app import app
 
@@ -58,8 +59,18 @@ def age(slot: Slot, days: float) -> None:
         os.utime(path, (time.time() - days * resume_states.DAY,) * 2)
 
 
-def test_who_waits_for_a_training_that_ends_locks_others_out(root: Path) -> None:
+def test_who_waits_for_a_training_that_ends_locks_others_out(root: Path, monkeypatch) -> None:
     """The one that ends removes the folder, and with it the file that the other has opened to lock it."""
+    monkeypatch.setattr(resume, "TRIES", 500)
+    tried = threading.Event()
+    asked = fcntl.flock
+
+    def flock(file, how: int) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            tried.set()
+        asked(file, how)
+
+    monkeypatch.setattr(resume.fcntl, "flock", flock)
     ending, waiting, third = (Slot(root, identity(seed=1)) for _ in range(3))
     inside, done = threading.Event(), threading.Event()
 
@@ -71,16 +82,25 @@ def test_who_waits_for_a_training_that_ends_locks_others_out(root: Path) -> None
     with ending.held():
         thread = threading.Thread(target=wait)
         thread.start()
-        time.sleep(0.03)
+        assert tried.wait(10)
         ending.remove()
     try:
         assert inside.wait(5)
         assert user_of(waiting.folder) == str(os.getpid())
+        monkeypatch.setattr(resume, "TRIES", 2)
         with pytest.raises(UserError, match="trains this configuration already"), third.held():
             pass
     finally:
         done.set()
         thread.join()
+
+
+def test_a_file_in_place_of_the_folder_is_told(root: Path) -> None:
+    slot = Slot(root, identity(seed=1))
+    root.mkdir()
+    slot.folder.write_text("")
+    with pytest.raises(UserError, match="File exists; set PIPELINE_RESUME_DIR"), slot.held():
+        pass
 
 
 def test_nothing_is_listed_where_nothing_is(root: Path) -> None:

@@ -288,6 +288,20 @@ class TestFewShot:
         assert result.summary["balance"]["labeled"] == expected
 
 
+def test_which_of_equal_classes_has_a_label_more_changes_with_the_seed() -> None:
+    few_shot = {"labels": 4, "balance": "stratified"}
+    mixed = {"labeled": 0.25, "partial": 0.0, "rate": 0.5}  # 4 of the 18 that train
+    for protocol, options in (("few_shot", few_shot), ("mixed", mixed)):
+        favoured = set()
+        for seed in range(20):
+            changes = {"protocol": protocol, protocol: options, "val_fraction": 0.0}
+            result = run(labels([9, 9, 9]), about([0] * 3), "few_shot", seed=seed, **changes)
+            counts = result.summary["balance"]["labeled"]
+            favoured.add(tuple(counts))
+            assert max(counts) - min(counts) == 1
+        assert len(favoured) == 3
+
+
 @settings(max_examples=200)
 @given(st.lists(st.floats(0.001, 1000), min_size=2, max_size=12), st.integers(0, 300), SEEDS)
 def test_seats_are_exact_nested_and_in_proportion(weights, more, seed):

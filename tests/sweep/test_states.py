@@ -161,8 +161,13 @@ def test_a_folder_that_another_user_has_made_is_not_worked_in(tmp_path, monkeypa
     own.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(RuntimeError, match=r"is not of this user.*set TMPDIR"):
         own_folder()
+    (tmp_path / "elsewhere").rmdir()
+    with pytest.raises(RuntimeError, match="is not of this user"):
+        own_folder()
     own.unlink()
     own.mkdir()
+    own.chmod(0o775)
+    assert own_folder().stat().st_mode & 0o077 == 0
     other = os.getuid() + 1
     monkeypatch.setattr(os, "getuid", lambda: other)
     own.rename(own.with_name(f"weak-label-sweep-{other}"))

@@ -62,7 +62,7 @@ def split_of(folder: str) -> Literal["train", "val", "test"] | None:
 
 
 def is_unlabeled(folder: str) -> bool:
-    """Whether a folder is named after training images without a class."""
+    """Whether a folder is named after images without a class."""
     return folder.casefold() in UNLABELED
 
 
@@ -81,7 +81,7 @@ def arrange(names: Iterable[str], shown: str) -> list[Place]:
     """Read `<split>/<class>/<file>`, `<class>/<file>` or `<file>`, in one enclosing folder or none.
 
     Folders are splits only where all of the topmost ones have names of splits; `unlabeled` may stand beside. It is
-    never a class, here as in a table.
+    never a class, as in a table.
 
     Args:
         names: paths of the images.
