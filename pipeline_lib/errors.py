@@ -48,7 +48,8 @@ def closest(given: str, names: Iterable[str], most: int = 1) -> list[str]:
     """The names that a misspelt one is like, whatever its capitals; or else those that it is a part of."""
     plain = {name.casefold(): name for name in names}
     close = difflib.get_close_matches(given.casefold(), plain, most, 0.5)  # `nb` is half of `bn`
-    close = close or [name for name in plain if given.casefold() in name][:most]
+    if not close and len(given) > 2:
+        close = [name for name in plain if given.casefold() in name][:most]
     return [plain[name] for name in close]
 
 

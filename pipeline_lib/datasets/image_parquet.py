@@ -124,7 +124,7 @@ def _check(shards: dict[str, Path], names: list[str]) -> None:
     if empty:
         msg = (
             f"{len(empty)} rows with an empty candidate set ({listed(empty)}); "
-            "name all classes there if nothing is known"
+            "name all classes there, or write null, if nothing is known"
         )
         raise UserError(msg)
     if len(forms) > 1:

@@ -56,6 +56,12 @@ def test_an_unknown_name_is_answered_with_the_closest_ones(here: Path, command: 
     assert line.startswith("no recipe 'mixmatch_cifar10_25'; did you mean mixmatch_cifar10_250,")
 
 
+def test_a_part_of_names_is_answered_with_some_of_them() -> None:
+    names = [f"pico_cifar100_q0{rate}" for rate in range(5)]
+    assert closest("PiCO", names, most=3) == names[:3]
+    assert closest("p", names) == [], "it says too little"
+
+
 def test_a_base_is_no_recipe(here: Path) -> None:
     assert "no recipe '_common'" in refused("_common")
     assert "no recipe '../params'" in refused("../params")
