@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline_lib import recipes
-from pipeline_lib.errors import UserError
+from pipeline_lib.errors import UserError, closest
 from tests.as_user import ROOT, run_app
 
 HEAD = "title: a\nsource: b\ntarget: c\ncost: d\n"
