@@ -33,6 +33,8 @@ test: .venv/ok
 soak: .venv/ok
 	PATH="$$PATH:$$PWD/$(BIN)" uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-fuzz.txt \
 		|| echo "requirements-fuzz.txt cannot be installed here: no inputs are made up by atheris"
+	PATH="$$PATH:$$PWD/$(BIN)" uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-ray.txt \
+		|| echo "requirements-ray.txt cannot be installed here: no cluster of Ray is tried"
 	PATH="$$PWD/$(BIN):$$PATH" OMP_NUM_THREADS=1 python -m pytest -q -s -m "soak or slow"
 
 audit: .venv/ok

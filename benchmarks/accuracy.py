@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -23,7 +22,8 @@ from typing import Any
 import torch
 from ruamel.yaml import YAML
 
-from benchmarks.record import commit, processor, write
+from benchmarks import record
+from benchmarks.record import write
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA_STAGES = ("configure", "download", "ingest")
@@ -117,11 +117,8 @@ def run_stages(workspace: Path, params: dict[str, Any], stages: tuple[str, ...])
 def environment() -> dict[str, Any]:
     """Where it ran."""
     return {
-        "commit": commit(),
-        "python": platform.python_version(),
+        **record.environment(),
         "torch": torch.__version__,
-        "processor": processor(),
-        "cores": os.cpu_count(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
     }
 

@@ -226,7 +226,8 @@ class Train(Section):
     """Processes that share each step, one per GPU (or, on CPU, one per so many threads); `auto`: all GPUs. Batches
     stay as they are, cut into parts."""
     precision: Literal["fp32", "bf16"]
-    """`bf16`: faster on GPUs, and on processors with avx512_bf16 or AMX."""
+    """`bf16`: faster on GPUs, and with `reproducible: this_machine` on processors with avx512_bf16 or AMX; several
+    times slower on others."""
     gpu_steps: Literal["plain", "replayed", "compiled"]
     """On CUDA: `replayed` records the kernels of a step once and launches them as one (a CUDA graph), with the
     same result as `plain`; `compiled` also lets torch.compile fuse them, which takes half a minute at the start

@@ -6,6 +6,9 @@ Imports no torch itself.
 from __future__ import annotations
 
 import os
+import platform
+import re
+from pathlib import Path
 
 # With these three and one thread, training gives the same weights on processors of different makers
 # and generations (any x86-64 with AVX2): the libraries then take the same code path everywhere.
@@ -14,6 +17,8 @@ ANY_CPU = {
     "ONEDNN_MAX_CPU_ISA": "AVX2",
     "MKL_CBWR": "COMPATIBLE",
 }
+CPUINFO = Path("/proc/cpuinfo")
+BF16 = {"avx512_bf16", "amx_bf16"}  # what a processor with bf16 of its own says there
 
 
 def pin_processor(reproducible: str, threads: int) -> None:
@@ -28,6 +33,24 @@ def pin_processor(reproducible: str, threads: int) -> None:
     os.environ.setdefault("TORCHINDUCTOR_DETERMINISTIC", "1")
     if reproducible == "any_cpu":
         os.environ.update(ANY_CPU)
+
+
+def processor() -> str:
+    """The processor's name, as Linux tells it, or its kind."""
+    said = CPUINFO.read_text(encoding="utf-8") if CPUINFO.exists() else ""
+    names = re.findall(r"model name\s*:\s*(.*)", said)
+    return names[0] if names else platform.machine()
+
+
+def emulated_bf16(reproducible: str) -> str | None:
+    """Why bf16 is slower than fp32 on this processor, in a line; None where it is not, or nobody tells."""
+    if reproducible == "any_cpu":
+        why = "train.reproducible: any_cpu keeps to AVX2; set it to this_machine, or take fp32"
+    elif CPUINFO.exists() and not BF16 & set(CPUINFO.read_text(encoding="utf-8").split()):
+        why = "the processor has neither avx512_bf16 nor AMX; take fp32"
+    else:
+        return None
+    return f"train.precision: bf16 is emulated here, several times slower than fp32: {why}"
 
 
 def deterministic_torch(threads: int) -> None:

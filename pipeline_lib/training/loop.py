@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from pipeline_lib.errors import InterruptedRunError
+from pipeline_lib.errors import InterruptedRunError, in_one_line
 from pipeline_lib.models.batch_norm import refresh_statistics
 from pipeline_lib.records import Clock
 from pipeline_lib.rng import seeded_layers
@@ -23,7 +23,7 @@ from pipeline_lib.training.optimizer import build_optimizer, set_learning_rate
 from pipeline_lib.training.plateau import Plateau
 from pipeline_lib.training.pool import Feed
 from pipeline_lib.training.record import Kept, Record
-from pipeline_lib.training.replay import Replayed
+from pipeline_lib.training.replay import Replayed, of_compiler
 from pipeline_lib.training.saving import Saving
 from pipeline_lib.training.schedule import learning_rate, warms_up
 from pipeline_lib.training.selection import Rule, Validation, score, validate
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from pipeline_lib.methods.base import Method
     from pipeline_lib.models.ranks import Ranks
     from pipeline_lib.params.sections import Train
-    from pipeline_lib.records import Batch, Drawn
+    from pipeline_lib.records import Batch, Drawn, StepOutput
     from pipeline_lib.training.pool import Pool
     from pipeline_lib.training.progress import TrainingProgress
     from pipeline_lib.training.resume import Slot
@@ -113,9 +113,20 @@ class Trainer:
 
     def _advance(self, batch: Batch, drawn: Drawn) -> None:
         """What a step changes, all of it in place."""
-        output = take_step(self.method, batch, drawn, self.optimizer, self.train, self.ranks)
+        try:
+            output = self._taken(batch, drawn)
+        except RuntimeError as error:
+            if not self.compiled or not of_compiler(error):
+                raise
+            self.say(f"the network is not compiled: {in_one_line(error)}")
+            self.compiled = False
+            self.method.model.encoder._compiled_call_impl = None  # what `compile` has set
+            output = self._taken(batch, drawn)
         self.ema.update()
         self.meter.add(output)
+
+    def _taken(self, batch: Batch, drawn: Drawn) -> StepOutput:
+        return take_step(self.method, batch, drawn, self.optimizer, self.train, self.ranks)
 
     @property
     def done(self) -> int:

@@ -24,6 +24,7 @@ from pipeline_lib.models.predictor import (
     save_predictor,
 )
 from pipeline_lib.models.weights import save_weights
+from pipeline_lib.training.determinism import processor
 from pipeline_lib.training.record import PARTS, Kept, Record
 
 if TYPE_CHECKING:
@@ -42,6 +43,13 @@ LABEL_HISTORY = Path("data/label_history.parquet")
 HISTORY = Path("reports/train/history.csv")
 PHASES = Path("reports/train/phases.json")
 ENVIRONMENT = Path("reports/environment.json")
+LIBRARIES = (
+    "torchvision",
+    "numpy",
+    "pillow",
+    "pyarrow",
+    "polars",
+)  # what images and tables depend on
 HEAD = ("epoch", "step", "phase", "learning_rate", "loss")  # the first columns of the history
 PLOTTED = "val_loss"  # by dvc.yaml; validation images that tell nothing have none
 
@@ -185,9 +193,9 @@ def _write_environment(trainer: Trainer, seconds: float) -> None:
     environment = {
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "numpy": version("numpy"),
+        **{library: version(library) for library in LIBRARIES},
         "device": torch.cuda.get_device_name() if device.type == "cuda" else device.type,
-        "processor": platform.processor() or platform.machine(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "seconds": round(seconds, 2),

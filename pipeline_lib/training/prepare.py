@@ -20,6 +20,7 @@ from pipeline_lib.models.build import Architecture, build
 from pipeline_lib.pixels import Stored, check_images
 from pipeline_lib.records import LIST_VALUES, Problem
 from pipeline_lib.rng import seeded_layers
+from pipeline_lib.training.determinism import emulated_bf16
 from pipeline_lib.training.device import choose_device
 from pipeline_lib.training.pool import Pool
 from pipeline_lib.training.resume import resume_root
@@ -72,13 +73,16 @@ def prepare(params: Params, say: Callable[[str], None]) -> Prepared:
 
     Args:
         params: all of them.
-        say: tells the user of images that do not fit in memory.
+        say: tells the user of images that do not fit in memory, and of a precision that is slow here.
 
     Raises:
         UserError: An input is missing or damaged, the method cannot use the labels, the device is not
             there, or there is neither memory nor disk for the images.
     """
     device = choose_device(params.train.device)
+    half = device.type == "cpu" and params.train.precision == "bf16"
+    if half and (emulated := emulated_bf16(params.train.reproducible)):
+        say(emulated)
     classes = read_json(CLASSES)
     memory = ImageMemory(params.train.memory_budget, device, resume_root(), say)
     training = _read_part(TRAIN, classes, memory, "training")

@@ -82,6 +82,13 @@ class Replayed:
             self.say(f"steps are launched kernel by kernel: {str(cause).strip().splitlines()[0]}")
 
 
+def of_compiler(error: RuntimeError) -> bool:
+    """Whether the compiler has failed: there is none for C on the machine, for example."""
+    from torch._dynamo.exc import TorchDynamoException  # seconds to import; who asks has compiled
+
+    return isinstance(error, TorchDynamoException)
+
+
 def _places(batch: Batch) -> Batch:
     return Batch(
         {name: index_B.clone() for name, index_B in batch.index.items()},

@@ -1,15 +1,21 @@
 """How long a step takes, also where a training was interrupted and gone on with."""
 
 import json
+import os
+import platform
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import torch
 
 from pipeline_lib.cells.cell import TIMES
 from pipeline_lib.errors import UserError
 from pipeline_lib.params.load import check, load
+from pipeline_lib.training.determinism import processor
 from pipeline_lib.training.loop import Trainer
+from pipeline_lib.training.outputs import LIBRARIES
 from stages.compare_times import compare_times
 from tests import toy_training
 
@@ -42,6 +48,10 @@ def test_a_resumed_training_notes_the_steps_of_its_own_process(tmp_path, monkeyp
     toy_training.outcome(params)
     took = json.loads(Path("reports/environment.json").read_text())
     assert took["steps"] == took["steps_here"] == 6
+    assert (took["device"], took["processor"]) == ("cpu", processor())
+    assert {name: took[name] for name in LIBRARIES} == {name: version(name) for name in LIBRARIES}
+    assert (took["python"], took["torch"]) == (platform.python_version(), torch.__version__)
+    assert (took["cores"], took["threads"]) == (os.cpu_count(), torch.get_num_threads())
 
 
 def test_each_phase_and_the_search_have_times_of_their_own(tmp_path, monkeypatch):

@@ -34,7 +34,6 @@ def test_nothing_is_said_of_a_comparison_that_nobody_has_run(project: Project) -
     assert "WARNING" not in project.dvc("checkout")
 
 
-@pytest.mark.slow
 def test_row_37_other_surroundings_give_the_same_bytes(project: Project) -> None:
     """One core, another hash seed, time zone, locale and umask, and the droppings of tools and editors."""
     before = project.bytes_of(*OUTPUTS, "reports/figures", "reports/tables")

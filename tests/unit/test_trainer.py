@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 from pathlib import Path
 
 import pytest
@@ -320,6 +321,21 @@ def test_clipping_bounds_the_gradient(tmp_path: Path, clip: float | None) -> Non
     trainer.run(Quiet())
     norm = torch.nn.utils.get_total_norm([p.grad for p in trainer.method.parameters()])
     assert (norm <= 0.0101) == (clip is not None)
+
+
+def test_without_a_compiler_the_network_is_not_compiled_and_that_is_said(tmp_path: Path) -> None:
+    def no_compiler(*_: object) -> None:
+        raise FileNotFoundError(errno.ENOENT, "gcc: command not found")
+
+    plain, compiled = (make_trainer(tmp_path / name) for name in ("plain", "compiled"))
+    plain.run(Quiet())
+    compiled.compiled, quiet = True, Quiet()
+    compiled.method.model.encoder.compile(backend=no_compiler)
+    compiled.run(quiet)
+    (line,) = (line for line in quiet.lines if "compiled" in line)
+    assert line.startswith("the network is not compiled: ")
+    assert "gcc: command not found" in line
+    assert outcome(compiled) == outcome(plain)
 
 
 @pytest.mark.parametrize("steps", [1, EPOCHS * STEPS])

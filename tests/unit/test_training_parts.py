@@ -15,6 +15,7 @@ from pipeline_lib.free_memory import enough_memory
 from pipeline_lib.params.load import load
 from pipeline_lib.params.sections import Train
 from pipeline_lib.records import Clock, StepOutput, Stream
+from pipeline_lib.training import determinism
 from pipeline_lib.training import pool as pool_module
 from pipeline_lib.training.device import choose_device
 from pipeline_lib.training.ema import Ema
@@ -401,3 +402,25 @@ def test_few_images_or_little_memory_decide_how_many_steps_are_made_together(
     pool = Pool(images, torch.ones(700, 2).bool(), lambda _: PLAIN, 1, CPU)
     streams = {"train": Stream(torch.arange(700), batch_size, ("none", "none"))}
     assert pool.steps_at_once(streams) == steps
+
+
+@pytest.mark.parametrize(
+    ("reproducible", "flags", "told"),
+    [
+        ("any_cpu", "avx2 avx512_bf16 amx_bf16", "any_cpu keeps to AVX2"),
+        ("this_machine", "avx2 avx512f", "neither avx512_bf16 nor AMX"),
+        ("this_machine", "avx2 avx512_bf16", None),
+        ("this_machine", "avx2 amx_bf16", None),
+        ("this_machine", None, None),
+    ],
+)
+def test_bf16_that_a_processor_emulates_is_told(
+    monkeypatch, tmp_path: Path, reproducible: str, flags: str | None, told: str | None
+) -> None:
+    if flags is not None:
+        (tmp_path / "cpuinfo").write_text(f"model name\t: Some CPU\nflags\t\t: {flags}\n")
+    monkeypatch.setattr(determinism, "CPUINFO", tmp_path / "cpuinfo")
+    said = determinism.emulated_bf16(reproducible)
+    assert (said is None) == (told is None)
+    assert said is None or told in said
+    assert (determinism.processor() == "Some CPU") == (flags is not None)
