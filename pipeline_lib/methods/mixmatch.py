@@ -144,7 +144,8 @@ def interleaved(groups: int, size: int, device: torch.device) -> Tensor:
     """Positions that make every batch of unlabeled images part labeled (GB).
 
     The first of the groups, the labeled one, is cut into as many blocks as there are groups; block g is
-    exchanged with the same block of group g (official code). Applied twice, all is as before.
+    exchanged with the same block of group g, as in the official code (whose longer blocks are the last ones, where
+    they are not all alike; here the first). Applied twice, all is as before.
     """
     order_GB = torch.arange(groups * size, device=device).view(groups, size)
     place_B = torch.arange(size, device=device)

@@ -188,11 +188,11 @@ class TwoPhase(Section):
     learning_rate: float | None = Field(gt=0)
     """Peak learning rate; null = found by a range test."""
     warmup_steps: int = Field(ge=0)
-    """Steps of linear warm-up before each phase (Masterful: 500)."""
+    """Steps of linear warm-up: before the supervised phase, and the first ones of the other (Masterful: 500 each)."""
     supervised_steps: int = Field(ge=0)
     """Most steps of the supervised phase."""
     semi_supervised_steps: int = Field(ge=0)
-    """Most steps of the semi-supervised phase."""
+    """Most steps of the semi-supervised phase, with its warm-up."""
     patience: int = Field(ge=1)
     """Evaluations without progress that make a plateau."""
     tolerance: float = Field(ge=0, lt=1)

@@ -65,6 +65,9 @@ def test_each_phase_and_the_search_have_times_of_their_own(tmp_path, monkeypatch
     took = json.loads(Path("reports/environment.json").read_text())
     ms = took["ms_per_step"]
     assert list(ms) == ["search", "warm_up", "supervised", "semi_supervised"]
+    found = json.loads(Path("reports/train/phases.json").read_text())["found"]
+    assert {"batch_size", "learning_rate", "reasons"} <= set(found)
+    assert Path("reports/train/range_test.csv").stat().st_size > 100
     steps = {"search": 1, "warm_up": 2, "supervised": 4, "semi_supervised": 3}
     assert sum(ms[name] * steps[name] for name in steps) <= 1000 * took["seconds"] + 10
 

@@ -1,6 +1,7 @@
 """The parts of the training loop, each against an independent account of what it should do."""
 
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,20 @@ def test_ema_is_the_weighted_sum_of_all_weights() -> None:
     other.restore(ema.tensors())
     with other.applied():
         assert layer.weight.item() == pytest.approx(expected)
+
+
+def test_ema_has_biases_and_normalisations_too() -> None:
+    layers = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 1), torch.nn.BatchNorm2d(2))
+    ema = Ema(layers, 0.9)
+    before = [p.detach().clone() for p in layers.parameters()]
+    with torch.no_grad():
+        for parameter in layers.parameters():
+            parameter += 1
+    ema.update()
+    assert len(before) == 4
+    with ema.applied():
+        for parameter, old in zip(layers.parameters(), before, strict=True):
+            torch.testing.assert_close(parameter.detach(), old + 0.1)
 
 
 def test_without_decay_the_weights_are_evaluated() -> None:
@@ -424,3 +439,19 @@ def test_bf16_that_a_processor_emulates_is_told(
     assert (said is None) == (told is None)
     assert said is None or told in said
     assert (determinism.processor() == "Some CPU") == (flags is not None)
+
+
+@pytest.mark.parametrize(("reproducible", "pinned"), [("any_cpu", True), ("this_machine", False)])
+def test_the_instruction_sets_are_pinned_for_any_processor(
+    monkeypatch, reproducible: str, pinned: bool
+) -> None:
+    for name in (*determinism.ANY_CPU, "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    determinism.pin_processor(reproducible, 1)
+    assert os.environ["OMP_NUM_THREADS"] == os.environ["MKL_NUM_THREADS"] == "1"
+    found = {name: os.environ.get(name) for name in determinism.ANY_CPU}
+    wanted = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    wanted |= {"MKL_CBWR": "COMPATIBLE"}
+    assert found == (wanted if pinned else dict.fromkeys(wanted))
+    for name in determinism.ANY_CPU:
+        monkeypatch.delenv(name, raising=False)
