@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import platform
-import re
 import subprocess
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from pipeline_lib.training.determinism import processor
 
 LIBRARIES = ("numpy", "pillow", "pyarrow")
 
@@ -36,9 +37,3 @@ def commit() -> str:
     """Of the code; empty where Git cannot tell."""
     asked = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
     return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
-
-
-def processor() -> str:
-    """Name of the CPU, as Linux tells it."""
-    names = re.findall(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
-    return names[0] if names else platform.machine()

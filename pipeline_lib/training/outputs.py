@@ -43,13 +43,8 @@ LABEL_HISTORY = Path("data/label_history.parquet")
 HISTORY = Path("reports/train/history.csv")
 PHASES = Path("reports/train/phases.json")
 ENVIRONMENT = Path("reports/environment.json")
-LIBRARIES = (
-    "torchvision",
-    "numpy",
-    "pillow",
-    "pyarrow",
-    "polars",
-)  # what images and tables depend on
+# What the bytes of images and tables depend on.
+LIBRARIES = ("torchvision", "numpy", "pillow", "pyarrow", "polars")
 HEAD = ("epoch", "step", "phase", "learning_rate", "loss")  # the first columns of the history
 PLOTTED = "val_loss"  # by dvc.yaml; validation images that tell nothing have none
 
