@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from pipeline_lib.artifacts import publish, verify
 from pipeline_lib.datasets.files import fetch
 from pipeline_lib.datasets.files.forms import split_candidates
-from pipeline_lib.datasets.files.layout import SPLITS, composed, is_clutter
+from pipeline_lib.datasets.files.layout import SPLITS, composed, is_clutter, is_unlabeled
 from pipeline_lib.datasets.files.shards import Columns, Said, open_shard, read_rows, read_said
 from pipeline_lib.datasets.files.sheet import brief, quoted
 from pipeline_lib.datasets.load import reading_snapshot
@@ -188,11 +188,13 @@ def _class(said: Said, names: tuple[str, ...] | None, source: str, column: str) 
             allowed = f"0 to {len(names) - 1}" if names is not None else "0 and above"
             msg = f"{source}: column {column}: {said} is not a class; they are {allowed}, -1 is unlabeled"
             raise UserError(msg)
-        return str(said) if names is None else names[said]
-    if not isinstance(said, str) or said != said.strip():
+        name = str(said) if names is None else names[said]
+    elif not isinstance(said, str) or said != said.strip():
         msg = f"{source}: column {column}: {quoted(said)} begins or ends with a space; remove it"
         raise UserError(msg)
-    return composed(said)
+    else:
+        name = composed(said)
+    return None if is_unlabeled(name) else name
 
 
 def _split(name: str) -> Literal["train", "val", "test"] | None:

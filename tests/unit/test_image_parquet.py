@@ -164,6 +164,17 @@ def test_integers_without_names_are_classes_and_a_file_of_images_only_is_unlabel
     assert [row.label for row in rows(tmp_path, tmp_path / "set")] == ["10", "2", None, None]
 
 
+def test_a_class_named_unlabeled_is_none_as_a_folder_of_that_name(tmp_path: Path):
+    path = tmp_path / "set.parquet"
+    write(path, {"image": pictures(3), "label": ["cat", "Unlabeled", "dog"]})
+    assert [row.label for row in rows(tmp_path, path)] == ["cat", None, "dog"]
+    write(path, {"image": pictures(2), "label": [1, 0]}, {"label": ["unlabelled", "dog"]})
+    assert [row.label for row in rows(tmp_path, path)] == ["dog", None]
+    write(path, {"image": pictures(1), "candidates": [["cat", "unlabeled"]]})
+    with pytest.raises(UserError, match="a hole between the classes"):
+        rows(tmp_path, path)
+
+
 def test_numbers_with_names_and_without_are_no_classes_of_one_set(tmp_path: Path):
     write(tmp_path / "set/a.parquet", {"image": pictures(2), "label": [0, 1]}, {"label": CLASSES})
     write(tmp_path / "set/b.parquet", {"image": pictures(2), "label": [0, 1]})
