@@ -11,7 +11,7 @@ from pipeline_lib.errors import UserError
 from pipeline_lib.training.determinism import deterministic_torch, pin_processor
 
 if TYPE_CHECKING:
-    from pipeline_lib.apply.model import Model
+    from pipeline_lib.apply.model import Loaded, Model
 
 Inputs = Annotated[
     list[Path],
@@ -72,17 +72,18 @@ def predict(
 
     scratch = next(folder for folder in output.absolute().parents if folder.is_dir())
     with open_images(images, scratch) as found:
-        model = _load(models, device, precision)
+        model = _known(models, device, precision)
         counts = apply(found, model, Settings(top_k, abstain_below, batch_size), output)
     print(f"{output}: {counts}")
 
 
-def _load(models: Path, device: str, precision: Literal["fp32", "bf16"]) -> Model:
-    """Load the predictor: with torch, or an exported one without it.
+def _known(models: Path, device: str, precision: Literal["fp32", "bf16"]) -> Model:
+    """What the predictor takes, and how it is loaded: with torch, or an exported one without it.
 
     Raises:
         UserError: It cannot be loaded, or not for this device or precision.
     """
+    from pipeline_lib.apply.model import described
     from pipeline_lib.apply.onnx_file import SUFFIX, load_onnx
 
     if models.suffix.lower() == SUFFIX and not models.is_dir():
@@ -94,10 +95,14 @@ def _load(models: Path, device: str, precision: Literal["fp32", "bf16"]) -> Mode
     if models.is_file():
         msg = f"--models {models}: give the folder of predictor.json, or a predictor.onnx that export wrote"
         raise UserError(msg)
-    pin_processor("this_machine", threads=1)
-    # After the threads are set: these import torch.
-    from pipeline_lib.apply.network import load_network
-    from pipeline_lib.training.device import choose_device
 
-    deterministic_torch(threads=1)
-    return load_network(models, choose_device(device, "--device"), precision)
+    def load(shape: tuple[int, int, int]) -> Loaded:
+        pin_processor("this_machine", threads=1)
+        # After the threads are set: these import torch.
+        from pipeline_lib.apply.network import load_network
+        from pipeline_lib.training.device import choose_device
+
+        deterministic_torch(threads=1)
+        return load_network(models, shape, choose_device(device, "--device"), precision)
+
+    return described(models, load)

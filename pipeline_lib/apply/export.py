@@ -20,7 +20,7 @@ from torch.export import Dim
 
 from pipeline_lib.artifacts import publish_together, read_json, read_table, sha256
 from pipeline_lib.errors import UserError
-from pipeline_lib.models.description import SCHEMA_VERSION, read_description
+from pipeline_lib.models.description import SCHEMA_VERSION, image_shape, read_description
 from pipeline_lib.models.predictor import WEIGHTS, load_predictor
 from pipeline_lib.pixels import Stored, read_pixels
 
@@ -98,8 +98,7 @@ def _images_to_compare(data: Path, about: Mapping[str, Any]) -> tuple[Tensor, st
     Returns:
         uint8 (N, C, H, W), and what they are, in words.
     """
-    network = about["architecture"]
-    shape = tuple(network[name] for name in ("image_height", "image_width", "channels"))
+    shape = image_shape(about)
     images, classes, test = (
         data / name for name in ("images.parquet", "classes.json", "split/test.parquet")
     )

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
+
+from pipeline_lib.datasets.decoding import Target
+from pipeline_lib.models.description import image_shape, read_description
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
 
-    from pipeline_lib.datasets.decoding import Target
+    from pipeline_lib.images import Resize
+
+    Answer: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 SMALLEST_BATCH, LARGEST_BATCH = 8, 256
 # On a processor: larger batches take memory, and more time, as they leave its cache.
@@ -19,24 +26,58 @@ BATCH_PIXELS = 128 * 32 * 32
 
 
 @dataclass(frozen=True)
-class Model:
-    """A predictor with what it takes to bring images to it.
+class Loaded:
+    """A predictor that answers.
 
     Attributes:
         answer: uint8 images (B, H, W, C) -> float32 probabilities (B, K). Several threads may call it.
-        classes: K names.
-        shape: (H, W, C) of its images.
-        target: what images are to become for it.
         batch_size: of images that it answers fast.
         at_once: how many threads make it fastest.
     """
 
-    answer: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+    answer: Answer
+    batch_size: int
+    at_once: int
+
+
+@dataclass(frozen=True)
+class Model:
+    """What is known of a predictor before it is loaded: enough to decode images for it meanwhile.
+
+    Attributes:
+        classes: K names.
+        shape: (H, W, C) of its images.
+        target: what images are to become for it.
+        load: makes it ready, which can take seconds.
+    """
+
     classes: Sequence[str]
     shape: tuple[int, int, int]
     target: Target
-    batch_size: int
-    at_once: int
+    load: Callable[[], Loaded]
+
+
+def target_of(shape: tuple[int, int, int], resize: Resize) -> Target:
+    """What images are to become for a network of images (H, W, C)."""
+    height, width, channels = shape
+    # Images that are not square were never resized: data.image_size is one side.
+    size = height if height == width else None
+    return Target("rgb" if channels == 3 else "gray", size, resize, "pixels")
+
+
+def described(folder: Path, load: Callable[[tuple[int, int, int]], Loaded]) -> Model:
+    """What predictor.json in a folder says of it.
+
+    Args:
+        folder: that training wrote.
+        load: makes it ready for images (H, W, C).
+
+    Raises:
+        UserError: See `read_description`.
+    """
+    about = read_description(folder)
+    shape = image_shape(about)
+    return Model(about["classes"], shape, target_of(shape, about["resize"]), partial(load, shape))
 
 
 def batch_size_on_processor(shape: tuple[int, int, int]) -> int:

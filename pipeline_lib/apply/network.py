@@ -9,13 +9,12 @@ import torch
 from pipeline_lib.apply.folding import fold_batch_norms
 from pipeline_lib.apply.model import (
     LARGEST_BATCH,
-    Model,
+    Loaded,
     batch_size_on_processor,
     too_many_images,
 )
-from pipeline_lib.datasets.decoding import Target, cores
+from pipeline_lib.datasets.decoding import cores
 from pipeline_lib.free_memory import enough_memory
-from pipeline_lib.models.description import read_description
 from pipeline_lib.models.predictor import load_predictor
 
 if TYPE_CHECKING:
@@ -29,25 +28,20 @@ KEPT_BYTES = 31 << 20
 Precision: TypeAlias = Literal["fp32", "bf16"]
 
 
-def load_network(folder: Path, device: torch.device, precision: Precision = "fp32") -> Model:
-    """Read the predictor in `folder`, and how `ingest` prepared its images.
+def load_network(
+    folder: Path, shape: tuple[int, int, int], device: torch.device, precision: Precision = "fp32"
+) -> Loaded:
+    """Read the predictor in `folder`.
 
     Args:
         folder: of predictor.json.
+        shape: (H, W, C) of its images.
         device: where it runs.
         precision: of what it computes up to its embedding; the probabilities are fp32.
 
     Raises:
         UserError: See `load_predictor`.
     """
-    about = read_description(folder)
-    architecture = about["architecture"]
-    height, width, channels = (
-        architecture[name] for name in ("image_height", "image_width", "channels")
-    )
-    # Images that are not square were never resized: data.image_size is one side.
-    size = height if height == width else None
-    target = Target("rgb" if channels == 3 else "gray", size, about["resize"], "pixels")
     network = load_predictor(folder)
     fold_batch_norms(network)
     network.to(device)
@@ -65,6 +59,6 @@ def load_network(folder: Path, device: torch.device, precision: Precision = "fp3
             probabilities_BK = network.classify(embedding_BD.float()).cpu().numpy()
         return probabilities_BK
 
-    shape, here = (height, width, channels), device.type == "cpu"
-    batch_size = batch_size_on_processor(shape) if here else LARGEST_BATCH
-    return Model(answer, about["classes"], shape, target, batch_size, cores() if here else 1)
+    if device.type != "cpu":
+        return Loaded(answer, LARGEST_BATCH, at_once=1)
+    return Loaded(answer, batch_size_on_processor(shape), cores())

@@ -6,9 +6,15 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import BaseModel, Field, Json, ValidationError, model_validator
 
-from pipeline_lib.apply.model import Model, batch_size_on_processor, too_many_images
+from pipeline_lib.apply.model import (
+    Loaded,
+    Model,
+    batch_size_on_processor,
+    target_of,
+    too_many_images,
+)
 from pipeline_lib.artifacts import recorded_sha256, sha256, sidecar_of
-from pipeline_lib.datasets.decoding import Target, cores
+from pipeline_lib.datasets.decoding import cores
 from pipeline_lib.errors import UserError, in_one_line
 from pipeline_lib.models.description import MOST_CLASSES, SCHEMA_VERSION, SIDE
 
@@ -53,8 +59,6 @@ def load_onnx(path: Path) -> Model:
     session = _session(path)
     about = _about(path, session)
     shape = (about.image_height, about.image_width, about.channels)
-    size = about.image_height if about.image_height == about.image_width else None
-    target = Target("rgb" if about.channels == 3 else "gray", size, about.resize, "pixels")
 
     def answer(images_BHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
         images_BCHW = images_BHWC.transpose(0, 3, 1, 2)
@@ -67,7 +71,8 @@ def load_onnx(path: Path) -> Model:
             raise _unusable(path, error) from error
         return probabilities_BK
 
-    return Model(answer, about.classes, shape, target, batch_size_on_processor(shape), cores())
+    loaded = Loaded(answer, batch_size_on_processor(shape), cores())
+    return Model(about.classes, shape, target_of(shape, about.resize), lambda: loaded)
 
 
 def _session(path: Path) -> InferenceSession:

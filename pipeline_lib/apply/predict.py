@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,11 +22,11 @@ from pipeline_lib.datasets.progress import progress
 from pipeline_lib.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from concurrent.futures import Future
     from pathlib import Path
 
-    from pipeline_lib.apply.model import Model
+    from pipeline_lib.apply.model import Answer, Model
     from pipeline_lib.apply.sources import Given, Images
     from pipeline_lib.datasets.decoding import Decoded
 
@@ -91,8 +92,10 @@ def predict(images: Images, model: Model, settings: Settings, output: Path) -> C
         decoding(images.rows, model.target) as chunks,
         progress("predicting", "images", images.count) as advance,
     ):
-        batches = _batches(chunks, model.shape, settings.batch_size or model.batch_size)
-        for batch, answer in _answered(batches, model, top):
+        loaded = model.load()  # while the first images are decoded
+        ask = partial(_answer, loaded.answer, model.shape, top)
+        batches = _batches(chunks, model.shape, settings.batch_size or loaded.batch_size)
+        for batch, answer in _answered(batches, ask, loaded.at_once):
             table = predictions(
                 batch.sources, batch.problems, answer, model.classes, settings.abstain_below
             )
@@ -141,20 +144,22 @@ def _looked_at(
         start = stop
 
 
-def _answered(batches: Iterable[Batch], model: Model, top: int) -> Iterator[tuple[Batch, Top]]:
-    """Ask the model of some batches at a time; they come back in their order."""
+def _answered(
+    batches: Iterable[Batch], ask: Callable[[Batch], Top], at_once: int
+) -> Iterator[tuple[Batch, Top]]:
+    """Ask of some batches at a time; they come back in their order."""
     waiting: deque[tuple[Batch, Future[Top]]] = deque()
-    with ThreadPoolExecutor(model.at_once) as pool:
+    with ThreadPoolExecutor(at_once) as pool:
         for batch in batches:
-            waiting.append((batch, pool.submit(_answer, model, batch, top)))
-            if len(waiting) > model.at_once + 1:
+            waiting.append((batch, pool.submit(ask, batch)))
+            if len(waiting) > at_once + 1:
                 first, answer = waiting.popleft()
                 yield first, answer.result()
         for first, answer in waiting:
             yield first, answer.result()
 
 
-def _answer(model: Model, batch: Batch, top: int) -> Top:
+def _answer(answer: Answer, shape: tuple[int, int, int], top: int, batch: Batch) -> Top:
     """The likeliest classes of the images of a batch.
 
     Raises:
@@ -164,7 +169,7 @@ def _answer(model: Model, batch: Batch, top: int) -> Top:
     if not count:
         return Top(np.zeros((0, top), np.int64), np.zeros((0, top), np.float32))
     flat = np.frombuffer(bytearray().join(batch.pixels), np.uint8)
-    probabilities_BK = model.answer(flat.reshape(count, *model.shape))
+    probabilities_BK = answer(flat.reshape(count, *shape))
     broken_B = ~np.isfinite(probabilities_BK).all(axis=1)
     if broken_B.any():
         msg = f"the predictor answers {int(broken_B.sum())} of {count} images with NaN; train again with a lower learning rate"

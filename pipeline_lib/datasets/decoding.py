@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 CHUNK_IMAGES = 256
 CHUNK_BYTES = 1 << 20
 FEW_CHUNKS = 16  # decoded sooner here than processes start
-AHEAD = 8  # chunks that wait beside those at work, so that no process ever does
+AHEAD = 8  # chunks at least that wait beside those at work, so that no process ever does
+AHEAD_BYTES = 3 << 24  # of small ones, which processes decode while a predictor is being loaded
 MAX_SIDE = 1024  # of images that keep their size
 PIXELS_UP_TO = 96  # a side, for `data.store: auto`
 STRIP = 20  # longer side over shorter
@@ -98,8 +99,10 @@ def decoding(
 ) -> Iterator[Iterator[tuple[list[R], Decoded]]]:
     """Give rows in chunks, in their order, with what became of their images.
 
+    Where there is work for processes, they begin before the first chunk is asked for.
+
     Args:
-        rows: may be any number; some hundreds are in memory at a time.
+        rows: may be any number; some megabytes of them are in memory at a time.
         target: what the images are to become.
         workers: processes; None is one per core. The result does not depend on it.
 
@@ -117,7 +120,7 @@ def decoding(
             yield ((chunk, decode_chunk(_images(chunk), target)) for chunk in everything)
         return
     try:
-        yield _in_order(pool, everything, target, workers + AHEAD)
+        yield _in_order(pool, everything, target, workers)
     except BrokenProcessPool as error:
         msg = (
             "a process that decodes images was killed, most likely for lack of memory; "
@@ -183,8 +186,7 @@ def _images(rows: Sequence[Pictured]) -> list[Encoded]:
 
 def _chunks(rows: Iterable[R], target: Target) -> Iterator[list[R]]:
     """Put rows together that make work for some milliseconds and results of a few megabytes."""
-    pixels = 3 * (target.size or PIXELS_UP_TO) ** 2
-    most = max(1, min(CHUNK_IMAGES, 8 * CHUNK_BYTES // pixels))
+    most = max(1, min(CHUNK_IMAGES, 8 * CHUNK_BYTES // _pixels(target)))
     chunk: list[R] = []
     size = 0
     for row in rows:
@@ -192,7 +194,7 @@ def _chunks(rows: Iterable[R], target: Target) -> Iterator[list[R]]:
             msg = "data.store: files: these images come as pixels, not as files; set it to auto or pixels"
             raise UserError(msg)
         chunk.append(row)
-        size += len(row.image) if isinstance(row.image, bytes) else row.image.nbytes
+        size += _size(row)
         if len(chunk) == most or size >= CHUNK_BYTES:
             yield chunk
             chunk, size = [], 0
@@ -200,18 +202,36 @@ def _chunks(rows: Iterable[R], target: Target) -> Iterator[list[R]]:
         yield chunk
 
 
+def _pixels(target: Target) -> int:
+    """Bytes of a decoded image, or what they are taken for where images keep their size."""
+    return 3 * (target.size or PIXELS_UP_TO) ** 2
+
+
+def _size(row: Pictured) -> int:
+    return len(row.image) if isinstance(row.image, bytes) else row.image.nbytes
+
+
 def _in_order(
-    pool: ProcessPoolExecutor, chunks: Iterator[list[R]], target: Target, most: int
+    pool: ProcessPoolExecutor, chunks: Iterator[list[R]], target: Target, workers: int
 ) -> Iterator[tuple[list[R], Decoded]]:
-    waiting: deque[tuple[list[R], Future[Decoded]]] = deque()
-    for chunk in chunks:
-        waiting.append((chunk, _submit(pool, chunk, target)))
-        if len(waiting) > most:
-            first, result = waiting.popleft()
-            yield first, result.result()
-    while waiting:
-        first, result = waiting.popleft()
-        yield first, result.result()
+    """Submit the first chunks at once, and more whenever one is taken."""
+    waiting: deque[tuple[list[R], int, Future[Decoded]]] = deque()
+
+    def submit() -> None:
+        while len(waiting) < workers + AHEAD or sum(size for _, size, _ in waiting) < AHEAD_BYTES:
+            if (chunk := next(chunks, None)) is None:
+                return
+            size = sum(_size(row) + _pixels(target) for row in chunk)
+            waiting.append((chunk, size, _submit(pool, chunk, target)))
+
+    def taken() -> Iterator[tuple[list[R], Decoded]]:
+        while waiting:
+            chunk, _, result = waiting.popleft()
+            submit()
+            yield chunk, result.result()
+
+    submit()
+    return taken()
 
 
 def _submit(

@@ -12,6 +12,7 @@ from pipeline_lib.params.model_names import check_model_name
 from pipeline_lib.params.sections import Section
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 SCHEMA_VERSION = 3
@@ -136,6 +137,12 @@ def read_description(folder: Path) -> dict[str, Any]:
     return content
 
 
+def image_shape(about: Mapping[str, Any]) -> tuple[int, int, int]:
+    """(H, W, C) of the images that a predictor so described takes."""
+    network = about["architecture"]
+    return network["image_height"], network["image_width"], network["channels"]
+
+
 def read_with_task(folder: Path, classes: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read predictor.json and classes.json, which must be of the same classes and shape of images.
 
@@ -143,11 +150,9 @@ def read_with_task(folder: Path, classes: Path) -> tuple[dict[str, Any], dict[st
         UserError: They are not, or see `read_description`.
     """
     about, task = read_description(folder), read_json(classes)
-    network = about["architecture"]
-    shape = tuple(network[name] for name in ("image_height", "image_width", "channels"))
     for ours, theirs, what in (
         (about["classes"], task["classes"], "classes"),
-        (shape, (task["height"], task["width"], task["channels"]), "sizes of images"),
+        (image_shape(about), (task["height"], task["width"], task["channels"]), "sizes of images"),
     ):
         if ours != theirs:
             msg = f"{folder / DESCRIPTION}: trained on other {what} than {classes} has; run `dvc repro`"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import multiprocessing
 import os
 import resource
@@ -89,6 +90,26 @@ def test_a_mistake_in_the_rows_ends_the_processes(monkeypatch):
     with pytest.raises(UserError, match=message):
         work()
     assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize(("size", "most"), [(100, 20_000), (1 << 20, 60)])
+def test_processes_begin_before_the_first_image_is_asked_for_and_not_with_all(size, most):
+    image, given = png(3) + bytes(size), 0
+
+    def rows():
+        nonlocal given
+        while given < 100_000:
+            given += 1
+            yield Row("x", image)
+
+    with decoding.decoding(rows(), decoding.Target("rgb", 32, "stretch", "pixels"), 2) as chunks:
+        assert multiprocessing.active_children()
+        assert most / 2 < given < most
+        before, taken = given, 0
+        for chunk, _ in itertools.islice(chunks, 40):
+            taken += len(chunk)
+            assert given - taken < most
+        assert given > before
 
 
 def of_session(session: int) -> list[int]:

@@ -10,7 +10,7 @@ import tarfile
 import zipfile
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import polars as pl
@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 
 from pipeline_lib.apply import network
-from pipeline_lib.apply.model import Model
+from pipeline_lib.apply.model import Loaded, Model, described
 from pipeline_lib.apply.network import Precision, load_network
 from pipeline_lib.apply.predict import Settings, predict
 from pipeline_lib.apply.sources import open_images
@@ -31,6 +31,9 @@ from pipeline_lib.datasets.decoding import Target
 from pipeline_lib.errors import UserError
 from tests.photos import CLASSES, EACH, beside_the_clone
 from tests.pipeline.conftest import Project
+
+if TYPE_CHECKING:
+    from pipeline_lib.apply.model import Answer
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
@@ -44,9 +47,15 @@ def tell_shades(images_BHWC: np.ndarray) -> np.ndarray:
     return np.stack([1 - share_B, share_B], axis=1)
 
 
-def shades(side: int | None = 4, shape: tuple[int, int, int] = (4, 4, 1)) -> Model:
+def shades(
+    side: int | None = 4, shape: tuple[int, int, int] = (4, 4, 1), answer: Answer = tell_shades
+) -> Model:
     target = Target("gray", side, "stretch", "pixels")
-    return Model(tell_shades, ["dark", "light"], shape, target, batch_size=128, at_once=2)
+    return Model(["dark", "light"], shape, target, lambda: Loaded(answer, 128, at_once=2))
+
+
+def of(models: Path, precision: Precision = "fp32") -> Model:
+    return described(models, lambda shape: load_network(models, shape, CPU, precision))
 
 
 def shade(path: Path, value: int, size: tuple[int, int] = (9, 5)) -> Path:
@@ -93,7 +102,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 def test_raw_files_get_the_probabilities_that_evaluate_found(trained: Project) -> None:
     photos = trained.root.parent / "photos"
-    found = applied(photos, model=load_network(trained.root / "models", CPU))
+    found = applied(photos, model=of(trained.root / "models"))
     assert len(found) == len(CLASSES) * EACH
     assert found["source"].is_sorted()
     named = found.with_columns(pl.col("source").str.strip_prefix(f"{photos}/"))
@@ -114,7 +123,7 @@ def test_bf16_moves_probabilities_a_little(trained: Project) -> None:
     exact, rough = (
         applied(
             trained.root.parent / "photos",
-            model=load_network(trained.root / "models", CPU, precision),
+            model=of(trained.root / "models", precision),
         )["probability"]
         for precision in get_args(Precision)
     )
@@ -122,7 +131,7 @@ def test_bf16_moves_probabilities_a_little(trained: Project) -> None:
 
 
 def test_the_images_that_ingest_stored_get_the_same(trained: Project) -> None:
-    model, folder = load_network(trained.root / "models", CPU), trained.root
+    model, folder = of(trained.root / "models"), trained.root
     tested = pl.read_parquet(folder / "reports/evaluate/predictions.parquet")
     with open_images([folder / "data/images.parquet"], folder) as images:
         predict(images, model, ALL, folder / "stored.parquet")
@@ -133,7 +142,7 @@ def test_the_images_that_ingest_stored_get_the_same(trained: Project) -> None:
 
 
 def test_the_stored_resize_rule_is_used(trained: Project, tmp_path: Path) -> None:
-    model = load_network(trained.root / "models", CPU)
+    model = of(trained.root / "models")
     assert model.target == Target("rgb", 24, "pad", "pixels")
     path = shade(tmp_path / "wide.png", 200, (60, 6))
     other = replace(model, target=Target("rgb", 24, "stretch", "pixels"))
@@ -246,8 +255,8 @@ def test_any_number_of_cores_gives_the_same_bytes(
         monkeypatch.setattr(network, "cores", lambda cores=cores: cores)
         monkeypatch.setattr(decoding, "cores", lambda cores=cores: cores)
         with open_images([photos], tmp_path) as images:
-            model = load_network(trained.root / "models", CPU)
-            assert model.at_once == cores
+            model = of(trained.root / "models")
+            assert model.load().at_once == cores
             predict(images, model, Settings(2, 0.0, 16), tmp_path / "out.parquet")
         found.append((tmp_path / "out.parquet").read_bytes())
     assert found[0] == found[1]
@@ -263,7 +272,7 @@ def test_an_uncertain_image_gets_no_label_but_its_probabilities() -> None:
 
 def test_answers_that_are_no_numbers_are_refused_and_nothing_is_written(tmp_path: Path) -> None:
     path = shade(tmp_path / "1.png", 0)
-    broken = replace(shades(), answer=lambda images: np.full((len(images), 2), np.nan, np.float32))
+    broken = shades(answer=lambda images: np.full((len(images), 2), np.nan, np.float32))
     with pytest.raises(UserError, match="answers 1 of 1 images with NaN"):
         applied(path, model=broken)
     assert [file.name for file in tmp_path.iterdir()] == ["1.png"]

@@ -17,6 +17,7 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from pipeline_lib.apply.export import NAMES, export
+from pipeline_lib.apply.model import described
 from pipeline_lib.apply.network import load_network
 from pipeline_lib.apply.onnx_file import load_onnx
 from pipeline_lib.errors import UserError
@@ -49,12 +50,17 @@ def test_the_file_answers_as_the_predictor(
     kind: str, exported: dict[str, tuple[Path, Path]]
 ) -> None:
     models, path = exported[kind]
-    network, file = load_network(models, torch.device("cpu")), load_onnx(path)
+    cpu = torch.device("cpu")
+    network = described(models, lambda shape: load_network(models, shape, cpu))
+    file = load_onnx(path)
+    ours, theirs = file.load(), network.load()
     for count in (1, 2, 300):
         images = np.random.default_rng(count).integers(0, 256, (count, 8, 8, 1), np.uint8)
-        np.testing.assert_allclose(file.answer(images), network.answer(images), atol=1e-5)
-    for name in ("classes", "shape", "target", "batch_size", "at_once"):
+        np.testing.assert_allclose(ours.answer(images), theirs.answer(images), atol=1e-5)
+    for name in ("classes", "shape", "target"):
         assert getattr(file, name) == getattr(network, name)
+    for name in ("batch_size", "at_once"):
+        assert getattr(ours, name) == getattr(theirs, name)
 
 
 def run_code(code: str, folder: Path) -> str:
@@ -80,7 +86,7 @@ def test_torch_is_not_imported(file: Path) -> None:
     said = run_code(code, file.parent)
     assert said == "out.parquet: 1 images\n[]\n"
     found = pl.read_parquet(file.parent / "out.parquet")
-    (expected,) = load_onnx(file).answer(shades[None, :, :, None])
+    (expected,) = load_onnx(file).load().answer(shades[None, :, :, None])
     assert found["label"][0] == CLASSES[expected.argmax()]
     assert found["probability"][0] == expected.max()
 
@@ -198,7 +204,7 @@ def test_too_many_images_at_a_time_are_told_from_a_broken_file(file: Path) -> No
         "from pathlib import Path\n"
         "from pipeline_lib.apply.onnx_file import load_onnx\n"
         "from pipeline_lib.errors import UserError\n"
-        "model, images = load_onnx(Path('predictor.onnx')), np.zeros((2_000_000, 8, 8, 1), np.uint8)\n"
+        "model, images = load_onnx(Path('predictor.onnx')).load(), np.zeros((2_000_000, 8, 8, 1), np.uint8)\n"
         "most = psutil.Process().memory_info().vms + (300 << 20)\n"
         "resource.setrlimit(resource.RLIMIT_AS, (most, most))\n"
         "try:\n    model.answer(images)\n"
