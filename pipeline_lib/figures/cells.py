@@ -54,7 +54,8 @@ def fill_axes(axes: Axes, cells: Cells, theme: style.Theme) -> None:
     colours_KK3 = _colours(cells.shares_KK, theme)
     axes.imshow(colours_KK3)
     axes.grid(visible=False)
-    axes.set(xlabel=cells.columns, ylabel=cells.rows)
+    some = "" if len(cells.names) <= NAMES_UP_TO else " (some are named)"
+    axes.set(xlabel=cells.columns + some, ylabel=cells.rows + some)
     _name_ticks(axes, cells)
     if len(cells.names) <= TEXT_UP_TO:
         _write_texts(axes, cells.texts, colours_KK3)
@@ -77,7 +78,7 @@ def _name_ticks(axes: Axes, cells: Cells) -> None:
     ticks = range(0, size, step)
     shown = [style.label(cells.names[k], 14) for k in ticks]
     small = 10 if len(shown) <= TEXT_UP_TO else 7
-    upright = len(shown) * max(map(len, shown)) * small <= UPRIGHT
+    upright = len(shown) * max(map(style.width, shown)) * small <= UPRIGHT
     axes.set_xticks(ticks, shown, rotation=0 if upright else 90, fontsize=small)
     axes.set_yticks(ticks, shown, fontsize=small)
 

@@ -76,14 +76,12 @@ def draw(frame: pl.DataFrame, theme: style.Theme) -> Figure:
 def as_cells(frame: pl.DataFrame) -> Cells:
     """The frame as what is drawn."""
     size = round(len(frame) ** 0.5)
-    rows = "true class" if frame.columns[0] == KNOWN else "class in the set"
-    some = "" if size <= NAMES_UP_TO else " (some are named)"
     return Cells(
         shares_KK=frame["share"].fill_null(0.0).to_numpy().reshape(size, size),
         texts=[_percent(share) for share in frame["share"]],
         names=frame["candidate"].head(size).to_list(),
-        rows=rows + some,
-        columns="candidate" + some,
+        rows="true class" if frame.columns[0] == KNOWN else "class in the set",
+        columns="candidate",
     )
 
 

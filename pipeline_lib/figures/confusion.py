@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from pipeline_lib.figures import style
-from pipeline_lib.figures.cells import NAMES_UP_TO, Cells, draw_cells
+from pipeline_lib.figures.cells import Cells, draw_cells
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,12 +52,11 @@ def draw(frame: pl.DataFrame, theme: style.Theme) -> Figure:
     """
     style.require_rows(frame, "confusion")
     size = round(len(frame) ** 0.5)
-    few = size <= NAMES_UP_TO
     cells = Cells(
         shares_KK=frame["share"].fill_null(0.0).to_numpy().reshape(size, size),
         texts=[str(images) if images else "" for images in frame["images"]],
-        names=frame["predicted"].head(size).to_list() if few else [str(k) for k in range(size)],
-        rows="true class" if few else "true class (number)",
-        columns="predicted class" if few else "predicted class (number)",
+        names=frame["predicted"].head(size).to_list(),
+        rows="true class",
+        columns="predicted class",
     )
     return draw_cells(cells, theme)

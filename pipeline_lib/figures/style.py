@@ -8,10 +8,13 @@ so that a figure does not depend on what a machine has installed.
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
+import itertools
 import logging
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
@@ -183,7 +186,7 @@ def stroke(theme: Theme, number: int) -> tuple[str, Any]:
 
 
 def label(name: str, limit: int = 18) -> str:
-    """A name as a figure can show it: one line of printable characters, at most `limit` of them."""
+    """A name as a figure can show it: one line of printable characters, at most `limit` letters wide."""
     return shortened(printable(name), limit)
 
 
@@ -199,14 +202,32 @@ def printable(name: str) -> str:
 
 
 def shortened(text: str, limit: int) -> str:
-    """At most `limit` characters, an ellipsis for what was cut: from the middle, as names often begin alike.
+    """At most `limit` letters wide, an ellipsis for what was cut: from the middle, as names often begin alike.
 
     The end of a path, its file name, is kept too.
     """
-    if len(text) <= limit:
+    if width(text) <= limit:
         return text
     tail = (limit - 1) // 2
-    return text[: limit - 1 - tail].rstrip() + ELLIPSIS + text[len(text) - tail :].lstrip()
+    end = _beginning(text[::-1], tail)[::-1]
+    return _beginning(text, limit - 1 - tail).rstrip() + ELLIPSIS + end.lstrip()
+
+
+def width(text: str) -> int:
+    """About how many letters of the bundled font it takes; those of other scripts are wider."""
+    letters = _bundled_letters()
+    return sum(1 if ord(char) in letters else 2 for char in text)
+
+
+def _beginning(text: str, limit: int) -> str:
+    ends = itertools.accumulate(map(width, text))
+    return text[: sum(end <= limit for end in ends)]
+
+
+@functools.cache
+def _bundled_letters() -> frozenset[int]:
+    font = font_manager.get_font(str(Path(mpl.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")))
+    return frozenset(font.get_charmap())
 
 
 def percent(share: float, digits: int | None = None) -> str:
@@ -232,8 +253,8 @@ def share_axis(axes: Axes) -> None:
 
 
 def ink_on(colour: Sequence[float]) -> str:
-    """Dark or bright text: what stands out more from a colour (contrast ratio of WCAG 2.2)."""
-    return max((LIGHT.ink, LIGHT.surface), key=lambda text: _contrast(to_rgb(text), colour))
+    """Black or white text: what stands out more from a colour (contrast ratio of WCAG 2.2)."""
+    return max(("#000000", "#ffffff"), key=lambda text: _contrast(to_rgb(text), colour))
 
 
 def _contrast(one: Sequence[float], other: Sequence[float]) -> float:

@@ -7,6 +7,11 @@ import pytest
 from tests.browser import CONTRAST, images_shown, needs_chromium
 
 pytestmark = needs_chromium
+COVERED = """() => {
+    const focused = document.activeElement, box = focused.getBoundingClientRect();
+    const top = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
+    return focused.contains(top) || top?.contains(focused) ? null : focused.outerHTML + top?.outerHTML;
+}"""
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -172,6 +177,21 @@ def test_what_scrolls_can_be_reached_and_has_a_name(usual, visit):
     for region in page.locator(".scroll").all():
         assert region.get_attribute("tabindex") == "0"
         assert region.get_attribute("aria-label") or region.get_attribute("aria-labelledby")
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_what_has_the_focus_is_not_covered(usual, visit, width):
+    """WCAG 2.2 AA, 2.4.11: heads of columns and rows that stick leave room."""
+    page = visit(usual, width)
+    page.emulate_media(reduced_motion="reduce")  # else the page scrolls slowly
+    for table in ("trainings-table", "comparisons-table"):
+        page.locator(f"#{table} :is(a[href], button)").last.focus()
+        reached = 0
+        while page.evaluate(f"document.activeElement.closest('#{table}') !== null"):
+            assert page.evaluate(COVERED) is None
+            reached += 1
+            page.keyboard.press("Shift+Tab")
+        assert reached > 10
 
 
 def test_on_paper_nothing_is_hidden(usual, visit):

@@ -216,6 +216,19 @@ def test_logs_leave_out_what_was_not_measured():
     assert logs.data(made.curves, "loss", "b")["step"].to_list() == list(range(18, 361, 18))
 
 
+def test_logs_of_accuracy_have_room_for_every_contender():
+    made = results(compare_section(methods=("supervised", "mixmatch"), budgets=("b",), seeds=(1,)))
+    frame = logs.data(made.curves, "val_accuracy", "b")
+    worse_first = frame.with_columns(
+        pl.when(pl.col("contender") == "supervised").then(0.1).otherwise(0.9).alias("value")
+    )
+    names = ["supervised", "mixmatch"]
+    figure = logs.draw(worse_first, style.LIGHT, measure="val_accuracy", contenders=names)
+    for axes in figure.axes:
+        low, high = axes.get_ylim()
+        assert low <= 0.1 < 0.9 <= high <= 1
+
+
 EMPTY = {
     "accuracy": (
         partial(accuracy.draw, contenders=[], between=(0, 1)),

@@ -8,7 +8,7 @@ from io import BytesIO
 import numpy as np
 import polars as pl
 import pytest
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_hex, to_rgb
 from PIL import Image
 
 from pipeline_lib.figures import (
@@ -81,7 +81,9 @@ def test_confusion_is_readable_for_2_to_100_classes(size, theme):
     svg = style.as_svg(confusion.draw(confusions(size), theme), theme)
     shown = texts(svg)
     assert len(svg) < 100_000
-    assert ("class 1" in shown) == (size <= cells.NAMES_UP_TO)
+    named = [text for text in shown if text.startswith("class ")]
+    assert len(named) == 2 * (size if size <= cells.NAMES_UP_TO else -(-size // -(-size // 10)))
+    assert ("true class (some are named)" in shown) == (size > cells.NAMES_UP_TO)
     assert len(shown) <= 2 * size + 2 + (size * size if size <= cells.TEXT_UP_TO else 0)
 
 
@@ -382,6 +384,8 @@ def test_names_in_other_scripts_draw_without_a_warning():
         ("northern red oak, female", "northern…, female"),
         ("a\x00b", "a�b"),
         ("evil\u202egnp", "evil�gnp"),
+        ("猫" * 9, "猫" * 9),  # each as wide as two letters
+        ("猫" * 9 + "x", "猫" * 4 + "…" + "猫" * 3 + "x"),
         ("", "�"),
     ],
 )
@@ -409,10 +413,19 @@ def test_text_and_lines_stand_out(theme):
         assert contrast(line, theme.surface) >= 3
 
 
+@pytest.mark.parametrize("theme", style.THEMES, ids=lambda theme: theme.name)
+def test_a_number_stands_out_from_a_cell_of_any_depth(theme):
+    surface = np.array(to_rgb(theme.surface))
+    for hue in theme.series[:2]:
+        for depth in np.linspace(0, 1, 101):
+            colour = to_hex(surface * (1 - depth) + np.array(to_rgb(hue)) * depth)
+            assert contrast(style.ink_on(to_rgb(colour)), colour) >= 4.5
+
+
 def test_text_in_cells_is_of_the_ink_that_stands_out_more():
     """Not of the one that a fixed brightness names: white on the full orange is harder to read than dark."""
-    assert style.ink_on(to_rgb("#d55e00")) == style.LIGHT.ink
-    inks = (style.LIGHT.ink, style.LIGHT.surface)
+    assert style.ink_on(to_rgb("#d55e00")) == "#000000"
+    inks = ("#000000", "#ffffff")
     for colour in (*style.LIGHT.series, *style.DARK.series, *style.LIGHT.kinds):
         best = max(contrast(ink, colour) for ink in inks)
         assert contrast(style.ink_on(to_rgb(colour)), colour) == pytest.approx(best)

@@ -63,6 +63,14 @@ def test_true_labels_are_not_called_weak(digits_run):
     assert "weak" not in text
 
 
+def test_no_validation_images_have_no_labels(digits_run):
+    card = card_of(digits_run)
+    card["data"]["images"]["val"] = 0
+    text = as_markdown(card)
+    assert "labels of the validation images" not in text
+    assert "and no test image.\n\n## How good it is" in text
+
+
 def test_labels_that_were_given_are_not_called_recovered(digits_run):
     card = card_of(digits_run)
     assert "training labels recovered" in as_markdown(card)

@@ -179,10 +179,13 @@ def test_row_39_hostile_class_names_stay_text(hostile_run, digits_run):
 
     shown = whole_and_shown(html)
     cut = {text for title, text in shown if title}
-    assert cut >= {"n" * 24 + "…" + "n" * 23, "n" * 12 + "…" + "n" * 11}
+    in_the_table = (
+        "n" * 60 + "…" + "n" * 59
+    )  # which is where names that begin and end alike can be told apart
+    assert cut >= {in_the_table, "n" * 12 + "…" + "n" * 11}
     assert {title for title, text in shown if text.startswith("nn")} == {"n" * 300}
-    assert all(0 < len(text) <= 48 for _, text in shown)
-    assert max(len(word) for word in page.text.split()) <= 48
+    assert all(0 < len(text) <= 48 for _, text in shown if text != in_the_table)
+    assert max(len(word) for word in page.text.split() if word != in_the_table) <= 48
     whole = {title or text for title, text in shown}
     for name in hostile_run.classes:
         printed = " ".join(name.split()).translate({0x07: "\ufffd", 0x202E: "\ufffd"})

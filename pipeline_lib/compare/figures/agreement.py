@@ -57,4 +57,5 @@ def draw(frame: pl.DataFrame, theme: style.Theme, *, contenders: Sequence[str]) 
     texts = [
         ["" if np.isnan(share) else f"{100 * share:.0f}" for share in line] for line in same_RC
     ]
-    return draw_heat(Heat(depth_RC, texts, rows, columns), theme)
+    names = [style.in_lines(row, 16) for row in rows]
+    return draw_heat(Heat(depth_RC, texts, names, columns), theme)

@@ -123,7 +123,7 @@ def draw_bands(
 
 def _columns(names: Sequence[str]) -> int:
     """Of the legend: as many as the longest name allows."""
-    longest = max(len(style.label(name, 40)) for name in names) + STROKE_LETTERS
+    longest = max(style.width(style.label(name, 40)) for name in names) + STROKE_LETTERS
     return min(max(LEGEND_LETTERS // longest, 1), len(names), 3)
 
 

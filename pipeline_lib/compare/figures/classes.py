@@ -51,7 +51,8 @@ def draw(frame: pl.DataFrame, theme: style.Theme, *, contenders: Sequence[str]) 
     )
     scale = max(float(np.nanmax(np.abs(difference_RC))), LEAST_SCALE)
     texts = [[_points(value) for value in row] for row in difference_RC]
-    return draw_heat(Heat(difference_RC / scale, texts, classes, contenders), theme)
+    names = [style.label(name) for name in classes]
+    return draw_heat(Heat(difference_RC / scale, texts, names, contenders), theme)
 
 
 def shown_classes(frame: pl.DataFrame) -> list[str]:

@@ -31,7 +31,8 @@ class Heat:
     Attributes:
         depth_RC: how deep the colour of a cell is, in [-1, 1]; NaN is no cell.
         texts: what is written into the cells, row by row.
-        rows, columns: their names.
+        rows: what stands on their left.
+        columns: contenders.
     """
 
     depth_RC: NDArray[np.float64]
@@ -41,18 +42,17 @@ class Heat:
 
 
 def draw_heat(heat: Heat, theme: style.Theme) -> Figure:
-    """Names of rows on the left, of columns on top."""
+    """Rows on the left, names of columns on top."""
     room = COLUMNS / len(heat.columns)
-    rows = [style.in_lines(name, 16) for name in heat.rows]
     # Many names are upright in one line each, the smaller the more.
     names = [
         style.in_lines(name, 16) if room > TWO_LINES else style.label(name, 30)
         for name in heat.columns
     ]
-    letters = max(len(line) for name in names for line in name.split("\n"))
+    letters = max(style.width(line) for name in names for line in name.split("\n"))
     upright = len(names) * letters <= LETTERS
     head = 0.45 if upright else 0.12 + 0.095 * letters
-    points = 8.5 if any("\n" in name for name in (*names, *rows)) else 9.5
+    points = 8.5 if any("\n" in name for name in (*names, *heat.rows)) else 9.5
     small = min(points, 0.9 * room)
     with style.applied(theme):
         figure, axes = style.new_figure(height=0.15 + head + PITCH * len(heat.rows))
@@ -62,7 +62,7 @@ def draw_heat(heat: Heat, theme: style.Theme) -> Figure:
         axes.spines[:].set_visible(False)
         axes.xaxis.tick_top()
         axes.set_xticks(range(len(names)), names, rotation=0 if upright else 90, fontsize=small)
-        axes.set_yticks(range(len(rows)), rows, fontsize=points)
+        axes.set_yticks(range(len(heat.rows)), heat.rows, fontsize=points)
         _separate(axes, heat.depth_RC.shape, theme)
         if len(heat.columns) <= TEXT_UP_TO:
             _write(axes, heat.texts, colours_RC3)

@@ -56,6 +56,6 @@ def draw(
             draw_seeds(axes, points, style.stroke(theme, contenders.index(name))[0])
             axes.xaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
             axes.xaxis.set_major_formatter(style.NUMBER)
-            if shares:
-                style.share_axis(axes)
+        for axes in places if shares else ():  # once all are drawn: they share their range
+            style.share_axis(axes)
         return figure
