@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 PARAMS = Path("params.yaml")
+CONFLICT = "<<<<<<< "  # of Git, above the two sides
 LONGEST = 900  # characters of a line on a mistake
 # What YAML raises besides errors of its own: a date that is none, 5,000 digits, 2,000 brackets.
 _UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
@@ -148,6 +149,9 @@ def read_yaml(path: Path) -> Mapping[str, Any]:
     for number, written in enumerate(text.removeprefix("\ufeff").split("\n"), start=1):
         if written.startswith("%"):  # %YAML 1.1: to DVC `yes` would be another value than here
             msg = f"{path}:{number}: a line that begins with % changes what values mean; remove it"
+            raise UserError(msg)
+        if written.startswith(CONFLICT):
+            msg = f"{path}:{number}: a merge of Git has left both sides here; keep one, without the lines of <, = and >"
             raise UserError(msg)
     try:
         content = YAML(typ="safe", pure=True).load(text)

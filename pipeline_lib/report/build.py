@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pipeline_lib.params.sections import Report
     from pipeline_lib.report.inputs import Inputs
 
+PNG = "png"  # the folder that DVC shows: it takes every file in it for a plot
 IMAGE_GRIDS = frozenset({"training_images", "mistakes"})  # on the page these are HTML, not figures
 
 
@@ -40,9 +41,8 @@ def build_report(inputs: Inputs, reports: Path, report: Report) -> list[str]:
     charts = {name: publish_figure(reports / "figures", panel) for name, panel in shown.items()}
     for name, panel in shown.items():
         publish_text(reports / "tables" / f"{name}.csv", as_csv(panel.frame))
-    remove_others(
-        reports / "figures", {f"{name}.{kind}" for name in shown for kind in ("svg", "png")}
-    )
+    remove_others(reports / "figures", {f"{name}.svg" for name in shown} | {PNG})
+    remove_others(reports / "figures" / PNG, {f"{name}.png" for name in shown})
     tables = {f"{name}.csv" for name in shown}
     remove_others(reports / "tables", tables | {f"{name}{SIDECAR}" for name in tables})
     publish_text(reports / "index.html", render(inputs, found, charts), sidecar=False)
@@ -56,10 +56,9 @@ def publish_figure(folder: Path, panel: Panel) -> dict[str, bytes]:
         figure = panel.draw(panel.frame, theme)
         svg[theme.name] = style.as_svg(figure, theme)
         if theme is style.LIGHT:
-            # Without sidecars: DVC shows this folder, and takes every file in it for a plot.
             publish_bytes(folder / f"{panel.name}.svg", svg[theme.name], sidecar=False)
             png = style.as_png(figure, theme)
-            publish_bytes(folder / f"{panel.name}.png", png, sidecar=False)
+            publish_bytes(folder / PNG / f"{panel.name}.png", png, sidecar=False)
     return svg
 
 

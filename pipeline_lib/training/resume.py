@@ -32,9 +32,11 @@ if TYPE_CHECKING:
 KEPT = 2  # states; the older one serves if the newer one is damaged
 DESCRIPTION = "run.json"
 LOCK = "lock"
+WAITING = "waiting"  # locked by all who wait for the lock
 STEPS = "step-*.safetensors"
 NAME = re.compile("[0-9a-f]{32}")  # of a state's folder: what else lies there is somebody's own
 TRIES, PAUSE = 5, 0.02  # s; of who would train, while another process looks at the lock
+POLL = 1.0  # s; of who waits until another training of the same ends
 
 
 def resume_root() -> Path:
@@ -69,15 +71,17 @@ class Slot:
         self.folder = root / hashlib.sha256(text.encode()).hexdigest()[:32]
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
+    def held(self, say: Callable[[str], None] | None = None) -> Iterator[None]:
         """Keep other processes from training the same configuration.
+
+        Args:
+            say: where another one trains it already, say so and wait until it ends; without, refuse.
 
         Raises:
             UserError: Another process is training it, or there can be no such folder.
         """
-        path = self.folder / LOCK
         try:
-            lock = _locked(path)
+            lock = self._awaited(say) if say else _locked(self.folder / LOCK)
         except OSError as error:
             msg = f"{self.folder}: {error.strerror}; set PIPELINE_RESUME_DIR to a folder that can be written to"
             raise UserError(msg) from error
@@ -90,6 +94,31 @@ class Slot:
             lock.flush()
             publish_json(self.folder / DESCRIPTION, self.identity)
             yield
+
+    def _awaited(self, say: Callable[[str], None]) -> TextIO:
+        """The locked file, once no other process has it."""
+        path = self.folder / LOCK
+        lock = _locked(path)
+        with contextlib.ExitStack() as marked:
+            if isinstance(lock, str):
+                say(f"process {lock} trains this configuration already: waiting until it ends")
+                with contextlib.suppress(FileNotFoundError):  # it has just ended
+                    waiting = marked.enter_context((self.folder / WAITING).open("a"))
+                    fcntl.flock(waiting, fcntl.LOCK_SH)
+            while isinstance(lock, str):
+                time.sleep(POLL)
+                lock = _locked(path)
+        return lock
+
+    def _is_awaited(self) -> bool:
+        try:
+            waiting = (self.folder / WAITING).open()
+        except OSError:
+            return False
+        with waiting, contextlib.suppress(BlockingIOError):
+            fcntl.flock(waiting, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return False
+        return True
 
     def save(self, step: int, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
         """Write the state after `step` steps; the last two are kept.
@@ -121,7 +150,12 @@ class Slot:
         return sorted(self.folder.glob(STEPS), reverse=True)
 
     def remove(self) -> None:
-        """Forget the state, once the outputs are written; the lock last, since another training may wait for it."""
+        """Forget the state, once the outputs are written, unless another training waits to go on from it.
+
+        The lock goes last, since another training may wait for it.
+        """
+        if self._is_awaited():
+            return
         with contextlib.suppress(OSError):
             for path in sorted(self.folder.iterdir(), key=lambda path: path.name == LOCK):
                 path.unlink()

@@ -49,8 +49,8 @@ def train(params: Params, say: Callable[[str], None]) -> Record:
         say: see `prepare`.
 
     Raises:
-        UserError: See `prepare`; or the loss is not finite, the memory does not suffice, or another
-            process trains the same configuration.
+        UserError: See `prepare`; or the loss is not finite, the memory does not suffice, or, with several
+            processes, another one trains the same configuration.
         InterruptedRunError: SIGINT or SIGTERM came; the state is saved.
     """
     device = choose_device(params.train.device)
@@ -70,7 +70,8 @@ def _train(params: Params, ranks: Ranks | None, say: Callable[[str], None]) -> R
     rule = resolve_rule(params.train.select, candidates_MK, params.train.patience)
     slot = Slot(resume_root(), _identity(params, ready.device))
     started = time.monotonic()
-    held = slot.held() if first else contextlib.nullcontext()
+    # Of several processes only one could wait: the others would take it for lost.
+    held = slot.held(None if ranks else say) if first else contextlib.nullcontext()
     with held, noticed() as interruption:
         trainer, findings = _run(params, ready, rule, slot, interruption, ranks)
         if first:

@@ -233,6 +233,15 @@ def test_row_4_another_version_of_yaml(refuse):
     assert message == "params.yaml:2: a line that begins with % changes what values mean; remove it"
 
 
+def test_row_4_a_merge_that_was_not_finished(refuse):
+    number = KEYS["seed"]
+    lines = TEXT.splitlines()
+    lines[number : number + 1] = ["<<<<<<< HEAD", "seed: 1", "=======", "seed: 2", ">>>>>>> other"]
+    message = refuse("\n".join(lines))
+    assert message.startswith(f"params.yaml:{number + 1}: a merge of Git has left both sides here")
+    assert "\n" not in message
+
+
 def test_row_4_a_byte_that_is_not_utf8(refuse):
     number = KEYS["model.name"]
     lines = TEXT.encode().splitlines()

@@ -29,6 +29,34 @@ def test_every_output_is_there(project: Project) -> None:
     assert project.plots().get("errors", []) == []
 
 
+def test_curves_begin_where_there_are_values(project: Project) -> None:
+    """DVC gives a blank cell as text, which would be drawn as 0."""
+    shown = project.plots()["data"]
+    for name in ("loss", "accuracy"):
+        drawn = shown[name][0]["content"]
+        (only,) = drawn["transform"]
+        found = re.fullmatch(
+            r"datum\['(\w+)'\] !== '' && datum\['(\w+)'\] !== null", only["filter"]
+        )
+        assert found
+        assert set(found.groups()) == {drawn["encoding"]["y"]["field"]}
+
+
+def test_every_figure_is_shown_once(project: Project) -> None:
+    shown = [name for name in project.plots()["data"] if "figures" in name]
+    drawn = (project.root / "reports/figures").glob("*.svg")
+    assert sorted(Path(name).name for name in shown) == sorted(f"{p.stem}.png" for p in drawn)
+
+
+def test_freezing_a_stage_and_back_leaves_no_change(project: Project) -> None:
+    """The file is written as DVC would write it."""
+    before = (project.root / "dvc.yaml").read_bytes()
+    project.dvc("freeze", "evaluate")
+    assert (project.root / "dvc.yaml").read_bytes() != before
+    project.dvc("unfreeze", "evaluate")
+    assert (project.root / "dvc.yaml").read_bytes() == before
+
+
 def test_nothing_is_said_of_a_comparison_that_nobody_has_run(project: Project) -> None:
     assert "Data and pipelines are up to date." in project.dvc("status")
     assert "WARNING" not in project.dvc("checkout")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,7 @@ import pytest
 from pipeline_lib.artifacts import publish_table
 from pipeline_lib.training.resume import loaded_code
 from tests.pipeline.conftest import Project
+from tests.signals import as_at_a_terminal
 
 OUTPUTS = ("models", "data", "reports")
 
@@ -133,34 +135,78 @@ def test_a_damaged_state_is_passed_over(trainable: Project) -> None:
     assert "resuming after step" in again.stdout
 
 
-def test_row_30_two_trainings_of_one_configuration_do_not_mix(trainable: Project) -> None:
+def start_training(project: Project, root: Path | None = None) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "stages.train"],
+        cwd=root or project.root,
+        env=project.environment | {"PIPELINE_RESUME_DIR": str(project.root / ".dvc/tmp/resume")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=as_at_a_terminal,
+    )
+
+
+def wait_for_a_state(project: Project) -> None:
+    end = time.monotonic() + 60
+    while not list((project.root / ".dvc/tmp/resume").glob("*/step-*.safetensors")):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_row_30_a_second_training_of_one_configuration_waits_for_the_first(
+    trainable: Project,
+) -> None:
     trainable.set(train=SAVING)
-    kill_in_a_save(trainable)
-    with (slots(trainable)[0] / "lock").open("a") as lock:
+    with start_training(trainable) as first:
+        wait_for_a_state(trainable)
+        first.kill()
+    (slot,) = slots(trainable)
+    with (slot / "lock").open("r+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        done = trainable.stage("train")
-    assert done.returncode == 1
-    assert "trains this configuration already" in done.stdout
+        told = f"process {first.pid} trains this configuration already: waiting until it ends\n"
+        with start_training(trainable) as stopped:
+            assert stopped.stdout
+            assert stopped.stdout.readline() == told
+            stopped.send_signal(signal.SIGINT)
+            assert "Traceback" not in stopped.stdout.read()
+        assert stopped.returncode in {130, -signal.SIGINT}
+        with start_training(trainable) as second:
+            assert second.stdout
+            assert second.stdout.readline() == told
+            time.sleep(2)
+            assert second.poll() is None
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            rest = second.stdout.read()
+    assert second.returncode == 0
+    assert "resuming after step" in rest
+    assert slots(trainable) == []
 
 
 @pytest.mark.slow
-def test_row_30_a_second_training_of_the_same_names_the_first(trainable: Project) -> None:
-    trainable.set(train={"epochs": 1000, "checkpoint_steps": 1})
-    command = [sys.executable, "-m", "stages.train"]
-    with subprocess.Popen(
-        command, cwd=trainable.root, env=trainable.environment, stdout=subprocess.DEVNULL
-    ) as first:
-        try:
-            end = time.monotonic() + 60
-            while not list((trainable.root / ".dvc/tmp/resume").glob("*/step-*.safetensors")):
-                assert time.monotonic() < end
-                time.sleep(0.05)
-            second = trainable.run(*command)
-            assert first.poll() is None
-        finally:
-            first.kill()
-    assert second.returncode == 1
-    assert f"process {first.pid} trains this configuration already" in second.stdout
+def test_row_30_a_second_training_goes_on_from_the_last_state_of_the_first(
+    trainable: Project, tmp_path: Path
+) -> None:
+    """In another workspace with the same place of states, as experiments of `dvc exp run --temp` are."""
+    trainable.set(train={"epochs": 12, "checkpoint_steps": 10})
+    copy = tmp_path / "copy"
+    shutil.copytree(trainable.root, copy, symlinks=True)
+    with start_training(trainable) as first:
+        wait_for_a_state(trainable)
+        with start_training(trainable, copy) as second:
+            assert first.stdout
+            assert second.stdout
+            first.stdout.read()
+            said = second.stdout.read()
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert f"process {first.pid} trains this configuration already: waiting" in said
+    resumed = re.search(r"resuming after step (\d+) of (\d+)", said)
+    assert resumed
+    last, steps = map(int, resumed.groups())
+    assert steps - 10 <= last < steps
+    one, other = (place / "models/predictor.safetensors" for place in (trainable.root, copy))
+    assert one.read_bytes() == other.read_bytes()
+    assert slots(trainable) == []
 
 
 def test_row_31_a_loss_that_is_not_finite_stops_with_advice(trainable: Project) -> None:

@@ -202,8 +202,8 @@ def test_every_image_has_words_and_every_chart_two_themes(digits_run):
 
 
 def test_every_figure_is_a_file_and_its_data_a_table(digits_run):
-    figures = sorted(path.name for path in (digits_run.reports / "figures").iterdir())
-    assert figures == sorted(f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg"))
+    figures = {path.name for path in (digits_run.reports / "figures").glob("**/*.*")}
+    assert figures == {f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg")}
     for name in FIGURES:
         path = digits_run.reports / f"tables/{name}.csv"
         verify(path)
