@@ -81,7 +81,7 @@ def _known(models: Path, device: str, precision: Literal["fp32", "bf16"]) -> Mod
     """What the predictor takes, and how it is loaded: with torch, or an exported one without it.
 
     Raises:
-        UserError: It cannot be loaded, or not for this device or precision.
+        UserError: It is missing or damaged, or an exported one is not for this device or precision.
     """
     from pipeline_lib.apply.model import described
     from pipeline_lib.apply.onnx_file import SUFFIX, load_onnx

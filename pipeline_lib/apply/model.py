@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
+from pipeline_lib.artifacts import verify
 from pipeline_lib.datasets.decoding import Target
-from pipeline_lib.models.description import image_shape, read_description
+from pipeline_lib.models.description import WEIGHTS, image_shape, read_description
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -73,9 +74,10 @@ def described(folder: Path, load: Callable[[tuple[int, int, int]], Loaded]) -> M
         load: makes it ready for images (H, W, C).
 
     Raises:
-        UserError: See `read_description`.
+        UserError: See `read_description`; or the weights beside it are missing or damaged.
     """
     about = read_description(folder)
+    verify(folder / WEIGHTS)  # damage is told before any image is decoded
     shape = image_shape(about)
     return Model(about["classes"], shape, target_of(shape, about["resize"]), partial(load, shape))
 

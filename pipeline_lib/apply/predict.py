@@ -83,7 +83,8 @@ def predict(images: Images, model: Model, settings: Settings, output: Path) -> C
         output: is written when all is done, or not at all.
 
     Raises:
-        UserError: A probability is NaN, the model cannot answer, or `output` cannot be written.
+        UserError: The model cannot be loaded or cannot answer, a probability is NaN, or `output` cannot be
+            written.
     """
     counts = Counts()
     top = min(settings.top_k, len(model.classes))

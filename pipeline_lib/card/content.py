@@ -8,7 +8,7 @@ import polars as pl
 
 from pipeline_lib.artifacts import recorded_sha256
 from pipeline_lib.metrics import wilson_95
-from pipeline_lib.models.description import DESCRIPTION, read_description
+from pipeline_lib.models.description import DESCRIPTION, WEIGHTS, read_description
 from pipeline_lib.report.facts import supervision
 from pipeline_lib.report.labels import protocol_words
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pipeline_lib.report.inputs import Inputs
 
 SCHEMA_VERSION = 1
-WEIGHTS = "predictor.safetensors"
 TABLES = (
     *("images.parquet", "labels.parquet", "classes.json"),
     *(f"split/{part}.parquet" for part in ("train", "val", "test")),

@@ -36,7 +36,9 @@ CHUNK_IMAGES = 256
 CHUNK_BYTES = 1 << 20
 FEW_CHUNKS = 16  # decoded sooner here than processes start
 AHEAD = 8  # chunks at least that wait beside those at work, so that no process ever does
-AHEAD_BYTES = 3 << 24  # of small ones, which processes decode while a predictor is being loaded
+AHEAD_BYTES = (
+    48 << 20
+)  # of chunks of known size, which are decoded while a predictor is being loaded
 MAX_SIDE = 1024  # of images that keep their size
 PIXELS_UP_TO = 96  # a side, for `data.store: auto`
 STRIP = 20  # longer side over shorter
@@ -102,7 +104,7 @@ def decoding(
     Where there is work for processes, they begin before the first chunk is asked for.
 
     Args:
-        rows: may be any number; some megabytes of them are in memory at a time.
+        rows: may be any number; tens of megabytes of them are in memory at a time.
         target: what the images are to become.
         workers: processes; None is one per core. The result does not depend on it.
 
@@ -218,7 +220,9 @@ def _in_order(
     waiting: deque[tuple[list[R], int, Future[Decoded]]] = deque()
 
     def submit() -> None:
-        while len(waiting) < workers + AHEAD or sum(size for _, size, _ in waiting) < AHEAD_BYTES:
+        while len(waiting) < workers + AHEAD or (
+            target.size is not None and sum(size for _, size, _ in waiting) < AHEAD_BYTES
+        ):
             if (chunk := next(chunks, None)) is None:
                 return
             size = sum(_size(row) + _pixels(target) for row in chunk)

@@ -113,7 +113,7 @@ def _check(shards: dict[str, Path], names: list[str]) -> None:
         with open_shard(shards[name], name) as (file, columns):
             ignored.update(columns.ignored)
             for told in columns.names.values():
-                declared |= dict.fromkeys(told)
+                declared |= dict.fromkeys(name for name in told if not is_unlabeled(name))
             for number, (label, candidates) in enumerate(read_said(file, columns, name)):
                 _note_form(label, columns.label, columns, name, forms)
                 _note_form(candidates, columns.candidates, columns, name, forms)
@@ -173,6 +173,8 @@ def _candidates(said: Said, names: tuple[str, ...] | None, source: str) -> tuple
         _class(one, names, source, "candidates")
         for one in ([several] if isinstance(several, int) else several)
     ]
+    if chosen == [None]:
+        return None
     if None in chosen:
         msg = f"{source}: column candidates: {quoted(said)}: a hole between the classes; remove it"
         raise UserError(msg)

@@ -8,14 +8,13 @@ so that a figure does not depend on what a machine has installed.
 from __future__ import annotations
 
 import contextlib
-import functools
 import io
 import itertools
 import logging
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
+from unicodedata import category, east_asian_width
 
 import matplotlib as mpl
 from matplotlib import font_manager
@@ -214,20 +213,16 @@ def shortened(text: str, limit: int) -> str:
 
 
 def width(text: str) -> int:
-    """About how many letters of the bundled font it takes; those of other scripts are wider."""
-    letters = _bundled_letters()
-    return sum(1 if ord(char) in letters else 2 for char in text)
+    """About how many letters wide it is: those of East Asia are two, marks on other letters none."""
+    return sum(
+        0 if category(char) in {"Mn", "Me", "Cf"} else 2 if east_asian_width(char) in "WF" else 1
+        for char in text
+    )
 
 
 def _beginning(text: str, limit: int) -> str:
     ends = itertools.accumulate(map(width, text))
     return text[: sum(end <= limit for end in ends)]
-
-
-@functools.cache
-def _bundled_letters() -> frozenset[int]:
-    font = font_manager.get_font(str(Path(mpl.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")))
-    return frozenset(font.get_charmap())
 
 
 def percent(share: float, digits: int | None = None) -> str:

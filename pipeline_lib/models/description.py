@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 3
 DESCRIPTION = "predictor.json"
+WEIGHTS = "predictor.safetensors"
 MOST_BYTES = 1 << 26  # of predictor.json; 32,767 classes of 300 letters take a fifth of it
 MOST_CLASSES = 32_767  # int16
 SIDE = 1024  # pixels: see data.image_size

@@ -12,7 +12,12 @@ from torch.nn.functional import normalize
 from pipeline_lib.artifacts import as_json, publish_together
 from pipeline_lib.errors import UserError
 from pipeline_lib.models.build import Architecture, build
-from pipeline_lib.models.description import DESCRIPTION, SCHEMA_VERSION, read_description
+from pipeline_lib.models.description import (
+    DESCRIPTION,
+    SCHEMA_VERSION,
+    WEIGHTS,
+    read_description,
+)
 from pipeline_lib.models.projection import headless, projected_width, projection_head
 from pipeline_lib.models.weights import Weightless, as_safetensors, fill
 
@@ -24,7 +29,6 @@ if TYPE_CHECKING:
 
     from pipeline_lib.models.classifier import Classifier
 
-WEIGHTS = "predictor.safetensors"
 SNAPSHOTS = "snapshots"
 FEWEST, MOST = 8, 1024  # images at a time
 PIXELS = MOST * 64 * 64

@@ -103,7 +103,7 @@ class Slot:
             if isinstance(lock, str):
                 say(f"process {lock} trains this configuration already: waiting until it ends")
                 with contextlib.suppress(FileNotFoundError):  # it has just ended
-                    waiting = marked.enter_context((self.folder / WAITING).open("a"))
+                    waiting = marked.enter_context((self.folder / WAITING).open("a+"))
                     fcntl.flock(waiting, fcntl.LOCK_SH)
             while isinstance(lock, str):
                 time.sleep(POLL)
@@ -112,13 +112,13 @@ class Slot:
 
     def _is_awaited(self) -> bool:
         try:
-            waiting = (self.folder / WAITING).open()
-        except OSError:
-            return False
-        with waiting, contextlib.suppress(BlockingIOError):
-            fcntl.flock(waiting, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return False
-        return True
+            with (self.folder / WAITING).open("r+") as waiting:
+                fcntl.flock(waiting, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:  # nobody has ever waited
+            pass
+        return False
 
     def save(self, step: int, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
         """Write the state after `step` steps; the last two are kept.

@@ -69,10 +69,10 @@ def _train(params: Params, ranks: Ranks | None, say: Callable[[str], None]) -> R
     candidates_MK = ready.validation.candidates_MK
     rule = resolve_rule(params.train.select, candidates_MK, params.train.patience)
     slot = Slot(resume_root(), _identity(params, ready.device))
-    started = time.monotonic()
     # Of several processes only one could wait: the others would take it for lost.
     held = slot.held(None if ranks else say) if first else contextlib.nullcontext()
     with held, noticed() as interruption:
+        started = time.monotonic()
         trainer, findings = _run(params, ready, rule, slot, interruption, ranks)
         if first:
             seconds = time.monotonic() - started

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -13,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 import pytest
@@ -21,6 +23,9 @@ from pipeline_lib.artifacts import publish_table
 from pipeline_lib.training.resume import loaded_code
 from tests.pipeline.conftest import Project
 from tests.signals import as_at_a_terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 OUTPUTS = ("models", "data", "reports")
 
@@ -135,8 +140,9 @@ def test_a_damaged_state_is_passed_over(trainable: Project) -> None:
     assert "resuming after step" in again.stdout
 
 
-def start_training(project: Project, root: Path | None = None) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+@contextlib.contextmanager
+def training(project: Project, root: Path | None = None) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
         [sys.executable, "-m", "stages.train"],
         cwd=root or project.root,
         env=project.environment | {"PIPELINE_RESUME_DIR": str(project.root / ".dvc/tmp/resume")},
@@ -144,7 +150,23 @@ def start_training(project: Project, root: Path | None = None) -> subprocess.Pop
         stderr=subprocess.STDOUT,
         text=True,
         preexec_fn=as_at_a_terminal,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()  # where a check has failed
+
+
+def line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout
+    return process.stdout.readline()
+
+
+def said(process: subprocess.Popen[str]) -> str:
+    assert process.stdout
+    text = process.stdout.read()
+    process.wait()
+    return text
 
 
 def wait_for_a_state(project: Project) -> None:
@@ -158,27 +180,24 @@ def test_row_30_a_second_training_of_one_configuration_waits_for_the_first(
     trainable: Project,
 ) -> None:
     trainable.set(train=SAVING)
-    with start_training(trainable) as first:
+    with training(trainable) as first:
         wait_for_a_state(trainable)
-        first.kill()
     (slot,) = slots(trainable)
     with (slot / "lock").open("r+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         told = f"process {first.pid} trains this configuration already: waiting until it ends\n"
-        with start_training(trainable) as stopped:
-            assert stopped.stdout
-            assert stopped.stdout.readline() == told
+        with training(trainable) as stopped:
+            assert line(stopped) == told
             stopped.send_signal(signal.SIGINT)
-            assert "Traceback" not in stopped.stdout.read()
-        assert stopped.returncode in {130, -signal.SIGINT}
-        with start_training(trainable) as second:
-            assert second.stdout
-            assert second.stdout.readline() == told
+            assert "Traceback" not in said(stopped)
+            assert stopped.returncode in {130, -signal.SIGINT}
+        with training(trainable) as second:
+            assert line(second) == told
             time.sleep(2)
             assert second.poll() is None
             fcntl.flock(lock, fcntl.LOCK_UN)
-            rest = second.stdout.read()
-    assert second.returncode == 0
+            rest = said(second)
+            assert second.returncode == 0
     assert "resuming after step" in rest
     assert slots(trainable) == []
 
@@ -191,16 +210,16 @@ def test_row_30_a_second_training_goes_on_from_the_last_state_of_the_first(
     trainable.set(train={"epochs": 12, "checkpoint_steps": 10})
     copy = tmp_path / "copy"
     shutil.copytree(trainable.root, copy, symlinks=True)
-    with start_training(trainable) as first:
+    with training(trainable) as first:
         wait_for_a_state(trainable)
-        with start_training(trainable, copy) as second:
-            assert first.stdout
-            assert second.stdout
-            first.stdout.read()
-            said = second.stdout.read()
-    assert (first.returncode, second.returncode) == (0, 0)
-    assert f"process {first.pid} trains this configuration already: waiting" in said
-    resumed = re.search(r"resuming after step (\d+) of (\d+)", said)
+        first.send_signal(signal.SIGSTOP)  # until the other waits
+        with training(trainable, copy) as second:
+            assert f"process {first.pid} trains this configuration already" in line(second)
+            first.send_signal(signal.SIGCONT)
+            said(first)
+            rest = said(second)
+            assert (first.returncode, second.returncode) == (0, 0)
+    resumed = re.search(r"resuming after step (\d+) of (\d+)", rest)
     assert resumed
     last, steps = map(int, resumed.groups())
     assert steps - 10 <= last < steps

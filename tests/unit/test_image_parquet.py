@@ -164,12 +164,15 @@ def test_integers_without_names_are_classes_and_a_file_of_images_only_is_unlabel
     assert [row.label for row in rows(tmp_path, tmp_path / "set")] == ["10", "2", None, None]
 
 
-def test_a_class_named_unlabeled_is_none_as_a_folder_of_that_name(tmp_path: Path):
+def test_a_class_named_unlabeled_is_none_as_a_folder_of_that_name(tmp_path: Path, capsys):
     path = tmp_path / "set.parquet"
     write(path, {"image": pictures(3), "label": ["cat", "Unlabeled", "dog"]})
     assert [row.label for row in rows(tmp_path, path)] == ["cat", None, "dog"]
     write(path, {"image": pictures(2), "label": [1, 0]}, {"label": ["unlabelled", "dog"]})
     assert [row.label for row in rows(tmp_path, path)] == ["dog", None]
+    assert "declared classes" not in capsys.readouterr().out
+    write(path, {"image": pictures(2), "candidates": [["unlabeled"], ["cat", "dog"]]})
+    assert [row.candidates for row in rows(tmp_path, path)] == [None, ("cat", "dog")]
     write(path, {"image": pictures(1), "candidates": [["cat", "unlabeled"]]})
     with pytest.raises(UserError, match="a hole between the classes"):
         rows(tmp_path, path)
