@@ -29,6 +29,14 @@ Earlier = Annotated[
     ),
 ]
 Strip = Annotated[str, typer.Option(help="What to leave out at the beginning of the paths.")]
+Annotator = Annotated[
+    str | None,
+    typer.Option(help="Who answered; two Label Studios number their people alike."),
+]
+NoAnswer = Annotated[
+    list[str] | None,
+    typer.Option(help="A choice that is no class, as `unsure`; may be given several times."),
+]
 
 
 def import_labels(
@@ -38,6 +46,8 @@ def import_labels(
     control: Control = None,
     strip: Strip = "",
     add_to: Earlier = None,
+    annotator: Annotator = None,
+    no_answer: NoAnswer = None,
 ) -> None:
     """Turn what annotators said elsewhere into a table of file, annotator, label."""
     from pipeline_lib.artifacts import publish_text
@@ -55,10 +65,11 @@ def import_labels(
     ):  # would become a file of its own, and what it leads to would stay as it is
         msg = f"{output}: is a link; name the file that it leads to, {output.resolve()}"
         raise UserError(msg)
-    imported = read_export(export, control, strip)
+    imported = read_export(export, control, strip, annotator, no_answer or ())
     if add_to is not None:
         imported = imported.added_to(add_to)
     if output.exists() and (add_to is None or not output.samefile(add_to)):
         imported.refuse_loss(output)
     publish_text(output, imported.as_csv(), sidecar=False)
     print(f"{output}: {imported.summary()}")
+    print("where it is data.table already: dvc repro --force download && dvc repro")

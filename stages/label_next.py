@@ -31,12 +31,16 @@ def label_next(count: Count = 20, output: Folder = Path("to-label"), prefix: Pre
     from pipeline_lib.params.load import load
     from pipeline_lib.training.determinism import deterministic_torch, pin_processor
 
-    train = load().train
+    params = load()
+    train = params.train
     pin_processor(train.reproducible, train.threads)
+    from pipeline_lib.doctor import snapshot
     from pipeline_lib.labeling.picks import choose, write
-    from pipeline_lib.labeling.pool import has_own_test, look
+    from pipeline_lib.labeling.pool import has_own_test, look, never_closes
     from pipeline_lib.training.device import choose_device
 
+    for finding in snapshot.check(Path()).findings:
+        print(f"warning: {finding.where}: {finding.what}; {finding.todo}")
     deterministic_torch(train.threads)
     unsure = look(Path("data"), Path("models"), choose_device(train.device))
     picks = choose(unsure, count)
@@ -45,6 +49,11 @@ def label_next(count: Count = 20, output: Folder = Path("to-label"), prefix: Pre
         f"{output}: {len(picks)} of {len(unsure.ids_N)} images not yet of one class; look at {output}/index.html, "
         f"give tasks.json to a Label Studio project with label_config.xml"
     )
+    if never_closes(Path("data"), params.split.annotations.rule):
+        print(
+            "warning: an image on which annotators have disagreed stays open whatever others say of it, as "
+            "split.annotations.rule is union; at_least or weighted let a majority decide"
+        )
     if not has_own_test(Path("data")):
         print(
             "warning: these data have no test images of their own, so that a share of the answers will be drawn for "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import re
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from pipeline_lib.datasets.files.forms import (
     ANNOTATOR,
+    BLANKS,
     CANDIDATES,
     LABEL,
     SEPARATOR,
@@ -31,7 +33,7 @@ from pipeline_lib.errors import UserError, in_one_line, listed
 from pipeline_lib.images import SUFFIXES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
     from pathlib import Path
 
     from pipeline_lib.datasets.files.sheet import Cell
@@ -94,12 +96,14 @@ class Imported:
         cancelled: annotations that were skipped or cancelled.
         columns: one of `FORMS`. Without annotators the table has one row for each file.
         truths: true class by file, of those that a table tells.
+        exact: files that label-next has named, by their path in data.path.
     """
 
     rows: Sequence[tuple[str, str, str]]
     cancelled: int
     columns: tuple[str, ...] = LONG
     truths: Mapping[str, str] = field(default_factory=dict)
+    exact: Set[str] = frozenset()
 
     def as_csv(self) -> str:
         """Write the rows as a table for `data.table`."""
@@ -120,8 +124,9 @@ class Imported:
         return ((file, SEPARATOR.join(found)) for file, found in names.items())
 
     def added_to(self, path: Path) -> Imported:
-        """With the rows of an earlier table, but for blank ones and candidates of files that are answered now.
+        """With the rows of an earlier table, but for what the export says anew.
 
+        That are blank rows and candidates of files that are answered now, and what a person has said of them before.
         The table keeps its form: labels in one without annotators are known ones, rows per annotator are not.
         It keeps the names of its files too, whatever folder is in front of them there or in the export.
 
@@ -130,7 +135,7 @@ class Imported:
                 several of it.
         """
         earlier = _earlier(path)
-        names = _as_in_table({file for file, _, _ in self.rows}, earlier, path)
+        names = _as_in_table(self, earlier, path)
         new = [(names.get(file, file), who, name) for file, who, name in self.rows]
         answered = {file for file, _, name in new if name}
         in_sets = CANDIDATES in earlier.columns
@@ -140,33 +145,29 @@ class Imported:
             raise UserError(msg)
         known = {file for file, _, _ in kept}
         new = [row for row in new if row[2] or row[0] not in known]
-        if ANNOTATOR not in earlier.columns and not in_sets:
+        if ANNOTATOR in earlier.columns:
+            kept = _without_replaced(kept, new, path)
+        elif not in_sets:
             _check_one_label(kept, new, path)
         rows = sorted(dict.fromkeys([*kept, *new]))
         return Imported(rows, self.cancelled, earlier.columns, earlier.truths)
 
     def refuse_loss(self, path: Path) -> None:
-        """Refuse to take the place of a table that tells what the rows do not: of a file, or of an annotator of it.
+        """Refuse to take the place of a table that tells what the rows do not, or of another form.
 
         Raises:
             UserError: It does, or is no table.
         """
         earlier = _earlier(path)
-        names = _as_in_table({file for file, _, _ in self.rows}, earlier, path)
-        by_person = ANNOTATOR in earlier.columns
-
-        def told(rows: Iterable[tuple[str, str, str]]) -> dict[tuple[str, str], None]:
-            return {
-                (names.get(f, f), who if by_person else ""): None for f, who, name in rows if name
-            }
-
-        said = told(self.rows)
-        lost = dict.fromkeys(file for file, who in told(earlier.rows) if (file, who) not in said)
+        names = _as_in_table(self, earlier, path)
+        alike = {*earlier.columns, TRUTH} == {*self.columns, TRUTH}
+        said = {(names.get(file, file), who, name) for file, who, name in self.rows if alike}
+        lost = dict.fromkeys(row[0] for row in earlier.rows if row[2] and row not in said)
         lost |= dict.fromkeys(file for file in earlier.truths if file not in self.truths)
         if lost:
             msg = (
-                f"{path}: has labels of {len(lost)} files that the export has not ({listed(map(brief, lost), 3)}), and "
-                f"would be replaced: give --add-to {path} to keep them, or choose another name"
+                f"{path}: says of {len(lost)} files what the new table would not ({listed(map(brief, lost), 3)}), and "
+                f"would be replaced: give --add-to {path} to keep it, or choose another name"
             )
             raise UserError(msg)
 
@@ -182,13 +183,21 @@ class Imported:
         )
 
 
-def read_export(path: Path, control: str | None = None, strip: str = "") -> Imported:
+def read_export(
+    path: Path,
+    control: str | None = None,
+    strip: str = "",
+    annotator: str | None = None,
+    no_answer: Collection[str] = (),
+) -> Imported:
     """Read a JSON or JSON-MIN export of a project with choices.
 
     Args:
         path: the export.
         control: name of the choices that are meant, where a project has several.
         strip: what to leave out at the beginning of the paths of images.
+        annotator: who has answered; None is whom the export names, by a number as a rule.
+        no_answer: choices that say nothing of the class.
 
     Raises:
         UserError: The file is no such export, or what is meant is not clear.
@@ -198,29 +207,107 @@ def read_export(path: Path, control: str | None = None, strip: str = "") -> Impo
     files = _files(tasks, strip, str(path))
     rows: dict[tuple[str, str, str], None] = {}
     for file, task in zip(files, tasks, strict=True):
-        rows |= dict.fromkeys((file, who, name) for who, name in _said(task, meant))
+        rows |= dict.fromkeys(
+            (file, who, name) for who, name in _said(task, meant) if name not in no_answer
+        )
+    _check_no_blank({name for _, _, name in rows}, str(path))
+    if annotator is not None:
+        people = {who for _, who, _ in rows}
+        if len(people) > 1:
+            msg = f"{path}: --annotator {annotator}: has answers of several people ({listed(sorted(people))}); leave it out"
+            raise UserError(msg)
+        rows = {(file, annotator, name): None for file, _, name in rows}
     answered = {file for file, _, _ in rows}
     rows |= dict.fromkeys((file, "", "") for file in files if file not in answered)
     cancelled = sum(one.was_cancelled for task in tasks for one in task.annotations)
-    return Imported(sorted(rows), cancelled)
+    ours = (_own_file(task.data) for task in tasks)
+    return Imported(
+        sorted(rows), cancelled, exact={_stripped(file, strip) for file in ours if file}
+    )
 
 
-def _as_in_table(files: Collection[str], table: Imported, path: Path) -> dict[str, str]:
+def _check_no_blank(names: Iterable[str], shown: str) -> None:
+    """Refuse what a table would be refused for, while its choices can still be told from classes."""
+    if blank := [name for name in sorted(names) if name.casefold() in BLANKS]:
+        msg = (
+            f"{shown}: the choice {quoted(blank[0])} is a way to write a blank, and no class: "
+            f"--no-answer {blank[0]} leaves such images without a label"
+        )
+        raise UserError(msg)
+
+
+def _without_replaced(
+    earlier: Sequence[tuple[str, str, str]], new: Sequence[tuple[str, str, str]], path: Path
+) -> list[tuple[str, str, str]]:
+    """Rows of a table less what the same person says otherwise of the same file now."""
+    said = {(file, who) for file, who, name in new if name}
+    now = set(new)
+    replaced = [row for row in earlier if row[:2] in said and row not in now]
+    if replaced:
+        file, who, name = replaced[0]
+        more = f", and {len(replaced) - 1} more likewise" if len(replaced) > 1 else ""
+        say(
+            f"{path}: what {brief(who)} said of {brief(file)}, {quoted(name, 40)}, is replaced by the answer in the "
+            f"export{more}"
+        )
+    gone = set(replaced)
+    return [row for row in earlier if row not in gone]
+
+
+def _as_in_table(export: Imported, table: Imported, path: Path) -> dict[str, str]:
     """Find the files of an export that a table names too, with another folder in front or none: its names by theirs.
 
     Raises:
         UserError: A file may be several of the table, or several may be one.
     """
+    files = {file for file, _, _ in export.rows}
     rows = dict.fromkeys(file for file, _, _ in table.rows)
     found = {file: file for file in files if file in rows}
     # What is named alike is meant, and is not looked for further.
     found |= _matched(files, rows, found, lambda name: [as_path(name)], path)
-    ends = _matched(files, rows, found, _ends, path)
+    ends = _enclosed(export.exact - found.keys(), export.exact, rows, path)
+    ends |= _matched(files - export.exact, rows, found | ends, _ends, path)
     if ends:
         file, row = min(ends.items())
         more = f", and {len(ends) - 1} more likewise" if len(ends) > 1 else ""
         say(f"{path}: {brief(file)} of the export is taken for {brief(row)}{more}")
     return found | ends
+
+
+def _enclosed(
+    files: Iterable[str], exact: Collection[str], rows: Iterable[str], path: Path
+) -> dict[str, str]:
+    """Match paths in data.path with rows, where all of the one kind lie in a folder that those of the other leave out.
+
+    Another folder in front would be that of another image of the same name.
+
+    Raises:
+        UserError: A file may be several rows.
+    """
+    by_path = {as_path(row): row for row in rows}
+    above_rows, above_files = (
+        _folders_of_all(list(map(as_path, names))) for names in (by_path, exact)
+    )
+    found: dict[str, str] = {}
+    for file in sorted(files):
+        name = as_path(file)
+        ways = [folder + name for folder in above_rows]
+        ways += [name.removeprefix(folder) for folder in above_files]
+        meant = [by_path[way] for way in ways if way in by_path]
+        if len(meant) > 1:
+            raise _unclear(
+                path, f"{brief(file)} in the export may be {listed(map(brief, meant))} here"
+            )
+        if meant:
+            found[file] = meant[0]
+    return found
+
+
+def _folders_of_all(names: Sequence[str]) -> list[str]:
+    """The folders in which all files lie, the outermost first."""
+    parts = [name.split("/")[:-1] for name in names]
+    common = list(itertools.takewhile(lambda part: len(set(part)) == 1, zip(*parts, strict=False)))
+    return ["/".join(part[0] for part in common[: depth + 1]) + "/" for depth in range(len(common))]
 
 
 def _matched(
@@ -382,12 +469,14 @@ def _tasks(content: object, shown: str) -> list[Task]:
 def _from_short(task: dict[str, Any]) -> dict[str, Any]:
     """Turn a task of the short export, with one annotation and all on one level, into a full one."""
     data = {key: value for key, value in task.items() if key not in ABOUT}
-    ours = _file_of_embedded(data) is not None
+    ours = _own_file(data) is not None
     choices = {
         key: value["choices"] if isinstance(value, dict) else [value]
         for key, value in data.items()
         if (isinstance(value, dict) and "choices" in value)
-        or (isinstance(value, str) and not (_is_place(value) or (ours and key == "file")))
+        or (
+            isinstance(value, str) and not (_is_place(value) or (ours and key in {"image", "file"}))
+        )
     }
     result = [
         {"type": "choices", "from_name": key, "value": {"choices": names}}
@@ -437,7 +526,7 @@ def _files(tasks: Sequence[Task], strip: str, shown: str) -> list[str]:
             f"{shown}: --strip {strip}: no path begins like that; they are like {quoted(files[0])}"
         )
         raise UserError(msg)
-    files = [file.removeprefix(strip).lstrip("/") for file in files]
+    files = [_stripped(file, strip) for file in files]
     first: dict[str, str] = {}
     for url, file in zip(urls, files, strict=True):
         if first.setdefault(file, url) != url:
@@ -449,9 +538,13 @@ def _files(tasks: Sequence[Task], strip: str, shown: str) -> list[str]:
     return files
 
 
+def _stripped(file: str, strip: str) -> str:
+    return file.removeprefix(strip).lstrip("/")
+
+
 def _url(task: Task, number: int, shown: str) -> str:
     """Find the image of a task: `image`, else the only text that is the path of one."""
-    if file := _file_of_embedded(task.data):
+    if file := _own_file(task.data):
         return file
     paths = {
         key: value
@@ -467,11 +560,13 @@ def _url(task: Task, number: int, shown: str) -> str:
     raise UserError(msg)
 
 
-def _file_of_embedded(data: Mapping[str, Any]) -> str | None:
-    """Name the file of a task of label-next that holds the image itself."""
+def _own_file(data: Mapping[str, Any]) -> str | None:
+    """Name the file of a task of label-next, which holds the image itself or an address that ends in its path."""
     image, file = data.get("image"), data.get("file")
-    embedded = isinstance(image, str) and image.startswith("data:")
-    return file if embedded and isinstance(file, str) else None
+    if not isinstance(image, str) or not isinstance(file, str):
+        return None
+    ends = image.startswith("data:") or unquote(image).endswith(file) or image.endswith(file)
+    return file if ends else None
 
 
 def _is_place(text: str) -> bool:

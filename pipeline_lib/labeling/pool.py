@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from pipeline_lib.artifacts import read_table
+from pipeline_lib.artifacts import read_json, read_table
 from pipeline_lib.errors import UserError
 from pipeline_lib.losses.common import restrict
 from pipeline_lib.models.description import read_with_task
@@ -87,6 +87,11 @@ def look(data: Path, models: Path, device: torch.device) -> Unsure:
 def has_own_test(data: Path) -> bool:
     """Whether the data say themselves what is for testing; else every new label may change the test images."""
     return "test" in read_table(data / "labels.parquet")["split"].unique().to_pylist()
+
+
+def never_closes(data: Path, rule: str) -> bool:
+    """Whether further answers can leave an image no fewer candidates than it has."""
+    return rule == "union" and "annotators" in read_json(data / "split/summary.json")
 
 
 @torch.inference_mode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
 from PIL import Image
@@ -44,7 +45,7 @@ def tasks(picks: Sequence[Pick], model: str, prefix: str | None) -> list[dict[st
 
 def _task(pick: Pick, model: str, prefix: str | None) -> dict[str, Any]:
     name, probability = pick.guesses[0]
-    address = embedded(pick.image_HWC) if prefix is None else prefix + pick.source
+    address = embedded(pick.image_HWC) if prefix is None else _address(prefix, pick.source)
     answer = {
         "from_name": CHOICES,
         "to_name": SHOWN,
@@ -53,6 +54,11 @@ def _task(pick: Pick, model: str, prefix: str | None) -> dict[str, Any]:
     }
     guess = {"model_version": model, "score": round(probability, 6), "result": [answer]}
     return {"data": {"image": address, "file": pick.source}, "predictions": [guess]}
+
+
+def _address(prefix: str, source: str) -> str:
+    """Where the image is; the keys of a bucket are not quoted."""
+    return prefix + (quote(source) if prefix.startswith(("/", "http")) else source)
 
 
 def embedded(image_HWC: NDArray[np.uint8]) -> str:

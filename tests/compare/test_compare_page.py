@@ -169,11 +169,11 @@ def test_every_chart_is_told_in_words(page):
 
 def test_every_figure_lies_beside_the_page_with_its_numbers(usual, page):
     names = {a["id"] for a in page.all("figure")}
-    files = {path.name for path in (usual.folder / "figures").iterdir()}
+    files = {path.name for path in (usual.folder / "figures").glob("**/*.*")}
     assert files == {f"{name}.{kind}" for name in names for kind in ("svg", "png")}
     for name in names:
         assert len(pl.read_csv(usual.folder / "tables" / f"{name}.csv")) > 0
-        with Image.open(usual.folder / "figures" / f"{name}.png") as picture:
+        with Image.open(usual.folder / "figures/png" / f"{name}.png") as picture:
             assert picture.size[0] > 600
 
 

@@ -6,6 +6,7 @@ import gzip
 import json
 import subprocess
 from pathlib import Path
+from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -51,7 +52,7 @@ FULL = [
 ]
 
 
-def imported(tmp_path: Path, content: object, **options: str):
+def imported(tmp_path: Path, content: object, **options):
     path = tmp_path / "export.json"
     path.write_text(content if isinstance(content, str) else json.dumps(content))
     return read_export(path, **options)
@@ -451,7 +452,7 @@ def test_a_table_with_other_labels_is_not_replaced(tmp_path: Path) -> None:
         json.dumps([task("/data/upload/1/1a2b3c4d-1.png", annotation(answer("cat")))])
     )
     table.write_text("file,label\n1.png,\n2.png,dog\n")
-    with pytest.raises(UserError, match=r"labels of 1 files .*2\.png.* give --add-to"):
+    with pytest.raises(UserError, match=r"says of 1 files .*2\.png.* give --add-to"):
         read_export(export).refuse_loss(table)
     table.write_text(read_export(export).as_csv())
     read_export(export).refuse_loss(table)
@@ -462,9 +463,23 @@ def test_a_table_with_other_labels_is_not_replaced(tmp_path: Path) -> None:
     [
         "file,label\n2.png,dog\n",
         "file,annotator,label\n1.png,alice,dog\n",
+        "file,annotator,label\n1.png,annotator_1,dog\n",
+        "file,annotator,label\n1.png,annotator_1,cat\n1.png,annotator_1,dog\n",
+        "file,label\n1.png,dog\n",
+        "file,label\n1.png,cat\n",
+        "file,candidates\n1.png,cat|dog\n",
         "file,label,true_label\n1.png,cat,cat\n",
     ],
-    ids=["answered before only", "another annotator", "truth"],
+    ids=[
+        "answered before only",
+        "another annotator",
+        "corrected by hand",
+        "one of two",
+        "another label",
+        "a known label would be an answer",
+        "candidates",
+        "truth",
+    ],
 )
 def test_nothing_that_a_table_tells_is_lost(tmp_path: Path, before: str) -> None:
     export, table = tmp_path / "export.json", tmp_path / "labels.csv"
@@ -476,7 +491,7 @@ def test_nothing_that_a_table_tells_is_lost(tmp_path: Path, before: str) -> None
     for words in ((), ("--add-to", str(other))):
         done = run_app(tmp_path, "import-labels", str(export), *words, "-o", str(table))
         assert done.returncode == 1, words
-        assert f"give --add-to {table} to keep them" in done.stderr
+        assert f"give --add-to {table} to keep it" in done.stderr
         assert table.read_text() == before
 
 
@@ -492,3 +507,83 @@ def test_a_link_is_not_replaced(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert f"{link}: is a link; name the file that it leads to, {table}" in done.stderr
     assert link.is_symlink()
+
+
+def picked(file: str, *annotations: dict, prefix: str | None = None) -> dict:
+    """A task of label-next."""
+    image = "data:image/png;base64,AAAA" if prefix is None else prefix + file
+    return task(image, *annotations, file=file)
+
+
+def added(tmp_path: Path, table: str, *tasks: dict, **options) -> str:
+    (tmp_path / "labels.csv").write_text(table)
+    return imported(tmp_path, list(tasks), **options).added_to(tmp_path / "labels.csv").as_csv()
+
+
+CAT = annotation(answer("cat"))
+
+
+def test_a_file_of_label_next_is_no_other_one_of_the_same_name(tmp_path: Path) -> None:
+    """`1.png` is an image without a row, and `2024/1.png` another one."""
+    table = "file,label\n2.png,dog\n2024/1.png,\n"
+    assert added(tmp_path, table, picked("1.png", CAT)) == (
+        "file,label\n1.png,cat\n2.png,dog\n2024/1.png,\n"
+    )
+    table = "file,annotator,label\n1.png,ann,dog\n"
+    assert added(tmp_path, table, picked("2024/1.png", CAT), picked("3.png", CAT)) == (
+        "file,annotator,label\n1.png,ann,dog\n2024/1.png,annotator_1,cat\n3.png,annotator_1,cat\n"
+    )
+
+
+def test_a_file_of_label_next_may_have_the_folder_of_all_rows_in_front(tmp_path: Path) -> None:
+    table = "file,label\nphotos/a/1.png,\nphotos/b/1.png,\n"
+    assert added(tmp_path, table, picked("a/1.png", CAT)) == (
+        "file,label\nphotos/a/1.png,cat\nphotos/b/1.png,\n"
+    )
+    table = "file,label\na/1.png,\nb/1.png,\n"
+    tasks = [picked("photos/b/1.png", CAT), picked("photos/a/2.png", CAT)]
+    assert added(tmp_path, table, *tasks) == (
+        "file,label\na/1.png,\nb/1.png,cat\nphotos/a/2.png,cat\n"
+    )
+
+
+@pytest.mark.parametrize("prefix", ["/data/local-files/?d=mnt/nas/", "s3://bucket/mnt/nas/"])
+@pytest.mark.parametrize("file", ["2024/new.jpg", "a&b 45.jpg", "100% +247 #2.jpg", "Müller?.jpg"])
+def test_the_name_that_label_next_gave_is_kept(tmp_path: Path, prefix: str, file: str) -> None:
+    """Also in exports of tasks whose addresses were not quoted."""
+    for shown in (file, quote(file)):
+        done = imported(tmp_path, [task(prefix + shown, CAT, file=file)])
+        assert done.rows == [(file, "annotator_1", "cat")]
+        short = [{"id": 1, "image": prefix + shown, "file": file, "label": "cat", "annotator": 1}]
+        assert imported(tmp_path, short).rows == [(file, "annotator_1", "cat")]
+
+
+def test_a_new_answer_takes_the_place_of_the_same_persons_earlier_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = "file,annotator,label\n1.png,annotator_1,dog\n1.png,bob,dog\n2.png,annotator_1,cat\n"
+    assert added(tmp_path, table, task("1.png", CAT), task("2.png", CAT)) == (
+        "file,annotator,label\n1.png,annotator_1,cat\n1.png,bob,dog\n2.png,annotator_1,cat\n"
+    )
+    assert "what annotator_1 said of 1.png, 'dog', is replaced" in capsys.readouterr().out
+    assert added(tmp_path, table, task("1.png"), task("2.png", CAT)) == table
+
+
+def test_people_of_two_installations_can_be_told_apart(tmp_path: Path) -> None:
+    table = "file,annotator,label\n1.png,annotator_1,cat\n"
+    assert added(tmp_path, table, task("1.png", CAT), annotator="bob") == (
+        "file,annotator,label\n1.png,annotator_1,cat\n1.png,bob,cat\n"
+    )
+    two = [task("1.png", CAT, annotation(answer("dog"), by=2))]
+    with pytest.raises(UserError, match=r"several people \(annotator_1, annotator_2\)"):
+        imported(tmp_path, two, annotator="bob")
+
+
+def test_choices_that_are_no_class_leave_an_image_without_a_label(tmp_path: Path) -> None:
+    tasks = [task("1.png", annotation(answer("unsure"))), task("2.png", CAT)]
+    done = imported(tmp_path, tasks, no_answer=["unsure"])
+    assert done.rows == [("1.png", "", ""), ("2.png", "annotator_1", "cat")]
+    blank = [task("1.png", annotation(answer("Unknown")))]
+    with pytest.raises(UserError, match="--no-answer Unknown leaves such images"):
+        imported(tmp_path, blank)
+    assert imported(tmp_path, blank, no_answer=["Unknown"]).rows == [("1.png", "", "")]
