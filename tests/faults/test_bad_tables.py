@@ -44,6 +44,7 @@ BAD = {
     "drive": ("file,label\nC:\\a.png,cat\n", "labels.csv:2: 'C:\\\\a.png': name files by their path"),
     "path upwards": ("file,label\n../cat/00.png,cat\n", "labels.csv:2: '../cat/00.png': name files by their path"),
     "unknown file": ("file,label\ncat/99.png,cat\n", "labels.csv:2: 'cat/99.png' is not one of the images in data.path; names are like"),
+    "unknown files": ("file,label\ncat/00.png,cat\ncat/97.png,cat\ncat/98.png,cat\ncat/01.png,cat\ncat/99.png,\n", "labels.csv:3: 'cat/97.png' is not one of the images in data.path; names are like cat/00.png (2 more of the rows below name no image)"),
     "file elsewhere": ("file,label\nlion/00.png,cat\n", "labels.csv:2: 'lion/00.png' is not one of the images in data.path; did you mean cat/00.png?"),
     "no file": ("file,label\n,cat\n", "labels.csv:2: no file name"),
     "file twice": ("file,label\ncat/00.png,cat\n\ncat/01.png,cat\n./cat/00.png,cat\n", "labels.csv:5: cat/00.png is named on labels.csv:2 already"),

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from pipeline_lib.datasets.files.sheet import Cell
 
 
+class NoSuchImageError(UserError):
+    """A name of a table is of no image."""
+
+
 class Names:
     """Finds images by their path, or by its last part where a single image has it.
 
@@ -54,10 +58,18 @@ class Names:
         """Give the `Place.source` of the image that a table names.
 
         Raises:
-            UserError: No image has this name, or more than one.
+            UserError: More than one image has this name, or none (`NoSuchImageError`).
         """
         name = cell if isinstance(cell, str) and cell in self._sources else self._path(cell, where)
         return self._within(name, cell, where) or self._by_tail(name, cell, where)
+
+    def lacks(self, cell: Cell) -> bool:
+        """Whether no image has this name."""
+        try:
+            self.find(cell, "")
+        except UserError as error:
+            return isinstance(error, NoSuchImageError)
+        return False
 
     def _path(self, cell: Cell, where: str) -> str:
         if not cell or not isinstance(cell, str):
@@ -98,7 +110,7 @@ class Names:
             elif uploaded := self._uploaded_as(tail):
                 hint = f"is {quoted(uploaded)} meant? Label Studio renames files (spaces become _); correct the name"
             msg = f"{where}: {quoted(cell)} is not one of the images in data.path; {hint}"
-            raise UserError(msg)
+            raise NoSuchImageError(msg)
         if name in second:
             raise self._several(cell, where, first[name], second[name])
         return first[name]

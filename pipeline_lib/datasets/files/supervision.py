@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pipeline_lib.datasets.files import forms
 from pipeline_lib.datasets.files.class_names import check_names
 from pipeline_lib.datasets.files.forms import SEPARATOR, Supervision, style_of
-from pipeline_lib.datasets.files.names import Names
+from pipeline_lib.datasets.files.names import Names, NoSuchImageError
 from pipeline_lib.datasets.files.sheet import brief, quoted
 from pipeline_lib.datasets.files.tables import read_sheet
 from pipeline_lib.errors import UserError, listed
@@ -107,7 +107,7 @@ def _one_row_each(
     empty: list[int] = []
     for number, cell, values, true_cell in forms.rows(sheet):
         where = sheet.where(number)
-        source = names.find(cell, where)
+        source = _source(sheet, names, cell, number)
         if source in said:
             first = sheet.where(_first_row(sheet, names, source))
             msg = f"{where}: {brief(source)} is named on {first} already; keep one row"
@@ -141,7 +141,7 @@ def _gathered(sheet: Sheet, names: Names, truths: Truths) -> dict[str, Supervisi
     known: dict[tuple[Cell, ...], list[tuple[str, str]]] = {}
     for number, cell, values, true_cell in forms.rows(sheet):
         where = sheet.where(number)
-        source = names.find(cell, where)
+        source = _source(sheet, names, cell, number)
         if values not in known:
             pair = forms.as_annotation((values[who], values[what]), where)
             _check_classes(pair[1:] if pair else (), truths.classes, values, where)
@@ -164,6 +164,22 @@ def _gathered(sheet: Sheet, names: Names, truths: Truths) -> dict[str, Supervisi
     return said
 
 
+def _source(sheet: Sheet, names: Names, cell: Cell, number: int) -> str:
+    """Find the image of a row.
+
+    Raises:
+        UserError: See `Names.find`; it counts the rows below that name no image either.
+    """
+    try:
+        return names.find(cell, sheet.where(number))
+    except NoSuchImageError as error:
+        more = sum(names.lacks(other) for at, other, _, _ in forms.rows(sheet) if at > number)
+        if not more:
+            raise
+        msg = f"{error} ({more} more of the rows below name no image)"
+        raise UserError(msg) from error
+
+
 def _first_row(sheet: Sheet, names: Names, source: str, truth: str | None = None) -> int:
     """Find the first row of an image, or the first that tells this truth of it."""
     return next(
@@ -178,7 +194,7 @@ def _rest_unlabeled(sheet: Sheet, names: Names, places: Sequence[Place]) -> dict
     listed_sources: set[str] = set()
     labeled = {place.source for place in places if place.label is not None}
     for number, cell, _, _ in forms.rows(sheet):
-        source = names.find(cell, sheet.where(number))
+        source = _source(sheet, names, cell, number)
         if source not in labeled:
             msg = (
                 f"{sheet.where(number)}: {brief(source)} lies in no class folder, so that a list of names "
