@@ -267,6 +267,19 @@ def test_folders_that_are_no_classes_of_the_table_say_nothing(workspace, capsys)
     assert {row["true_label"] for row in rows} == {None}
 
 
+def test_a_folder_for_testing_may_stand_beside_folders_that_are_no_classes(workspace, capsys):
+    for number, folder in enumerate(["", "2024/", "2025/", "test/"]):
+        workspace.add(f"{folder}{number}.png", number)
+    workspace.table("file,label\n0.png,dog\n1.png,cat\n3.png,cat\n")
+    workspace.run("download", "ingest")
+    assert (
+        "photos: the folders 2024, 2025, test are no classes of labels.csv: only the table says what an image is; "
+        "as parts are taken: test"
+    ) in capsys.readouterr().out.splitlines()
+    rows = {row["source"]: row["split"] for row in workspace.read("labels.parquet")}
+    assert rows == {"0.png": None, "2024/1.png": None, "2025/2.png": None, "test/3.png": "test"}
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [

@@ -10,6 +10,7 @@ from pipeline_lib.artifacts import publish, verify
 from pipeline_lib.datasets.files import fetch
 from pipeline_lib.datasets.files.class_names import names_none_of
 from pipeline_lib.datasets.files.forms import Supervision
+from pipeline_lib.datasets.files.layout import split_of
 from pipeline_lib.datasets.files.sheet import brief
 from pipeline_lib.datasets.files.supervision import read_supervision
 from pipeline_lib.datasets.progress import say
@@ -41,6 +42,8 @@ def take(data: Data, raw: Path) -> None:
 def classed(raw: Path, data: Data, places: list[Place]) -> list[Place]:
     """Take their class from images whose folders are no classes of the table, and say so: these only hold files.
 
+    One of them that is called `test` then is for testing, as it would be without folders beside it.
+
     Raises:
         UserError: It is no table.
     """
@@ -51,10 +54,15 @@ def classed(raw: Path, data: Data, places: list[Place]) -> list[Place]:
     if not names_none_of(raw / TABLE, data.table, folders):
         return places
     found = listed(map(brief, sorted(folders)))
+    parts = listed(map(brief, sorted(filter(split_of, folders))))
     say(
         f"{data.path}: the folders {found} are no classes of {data.table}: only the table says what an image is"
+        f"{f'; as parts are taken: {parts}' if parts else ''}"
     )
-    return [replace(place, label=None) for place in places]
+    return [
+        replace(place, label=None, split=place.split or split_of(place.label or ""))
+        for place in places
+    ]
 
 
 def read(raw: Path, data: Data, places: Iterable[Place]) -> dict[str, Supervision]:
