@@ -66,10 +66,21 @@ def import_labels(
         msg = f"{output}: is a link; name the file that it leads to, {output.resolve()}"
         raise UserError(msg)
     imported = read_export(export, control, strip, annotator, no_answer or ())
+    sources = _sources(Path("data/labels.parquet"))
     if add_to is not None:
-        imported = imported.added_to(add_to)
+        imported = imported.added_to(add_to, sources)
     if output.exists() and (add_to is None or not output.samefile(add_to)):
-        imported.refuse_loss(output)
+        imported.refuse_loss(output, sources)
     publish_text(output, imported.as_csv(), sidecar=False)
     print(f"{output}: {imported.summary()}")
     print("where it is data.table already: dvc repro --force download && dvc repro")
+
+
+def _sources(labels: Path) -> list[str]:
+    """All images in data.path, where the pipeline has seen them."""
+    from pipeline_lib.artifacts import read_table
+
+    if not labels.exists():
+        return []
+    sources: list[str] = read_table(labels)["source"].to_pylist()
+    return sources

@@ -34,13 +34,15 @@ def label_next(count: Count = 20, output: Folder = Path("to-label"), prefix: Pre
     params = load()
     train = params.train
     pin_processor(train.reproducible, train.threads)
-    from pipeline_lib.doctor import snapshot
+    from pipeline_lib.doctor.snapshot import changed_table
     from pipeline_lib.labeling.picks import choose, write
     from pipeline_lib.labeling.pool import has_own_test, look, never_closes
     from pipeline_lib.training.device import choose_device
 
-    for finding in snapshot.check(Path()).findings:
-        print(f"warning: {finding.where}: {finding.what}; {finding.todo}")
+    if table := changed_table(Path()):
+        print(
+            f"warning: {table}: changed since its snapshot was taken; take a new one: `dvc repro --force download && dvc repro`"
+        )
     deterministic_torch(train.threads)
     unsure = look(Path("data"), Path("models"), choose_device(train.device))
     picks = choose(unsure, count)
@@ -57,5 +59,6 @@ def label_next(count: Count = 20, output: Folder = Path("to-label"), prefix: Pre
     if not has_own_test(Path("data")):
         print(
             "warning: these data have no test images of their own, so that a share of the answers will be drawn for "
-            "testing, which is then on images that the model is unsure of; put the present test images into a folder test/ first"
+            "testing, which is then on images that the model is unsure of; put the present test images into a folder test/ first "
+            "(beside class folders: into test/<class>/, and these into train/)"
         )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from typing import TYPE_CHECKING
 
-from pipeline_lib.datasets.files.names import as_path
+from pipeline_lib.datasets.files.layout import Place
+from pipeline_lib.datasets.files.names import Names, as_path
 from pipeline_lib.datasets.files.sheet import brief
 from pipeline_lib.datasets.progress import say
 from pipeline_lib.errors import UserError, listed
@@ -16,7 +18,11 @@ if TYPE_CHECKING:
 
 
 def rows_of(
-    files: Set[str], exact: Set[str], rows: Mapping[str, object], path: Path
+    files: Set[str],
+    exact: Set[str],
+    rows: Mapping[str, object],
+    path: Path,
+    sources: Collection[str] = (),
 ) -> dict[str, str]:
     """Find the files of an export that a table names too, with another folder in front or none.
 
@@ -25,6 +31,8 @@ def rows_of(
         exact: those of them that are named by their path in data.path.
         rows: whose keys are the files of the table.
         path: of the table.
+        sources: all images in data.path, by their path there. Without them, what is named exactly is only
+            found where the table names it so.
 
     Returns:
         Names in the table by names in the export.
@@ -35,8 +43,11 @@ def rows_of(
     found = {file: file for file in files if file in rows}
     # What is named alike is meant, and is not looked for further.
     found |= _matched(files, rows, found, lambda name: [as_path(name)], path)
-    ends = _enclosed(exact - found.keys(), exact, rows, path)
-    ends |= _matched(files - exact, rows, found | ends, _ends, path)
+    left = exact - found.keys()
+    if left and sources:
+        by_source = _rows_by_source(rows, sources)
+        found |= {file: by_source[file] for file in left if file in by_source}
+    ends = _matched(files - exact, rows, found, _ends, path)
     if ends:
         file, row = min(ends.items())
         more = f", and {len(ends) - 1} more likewise" if len(ends) > 1 else ""
@@ -44,40 +55,26 @@ def rows_of(
     return found | ends
 
 
-def _enclosed(
-    files: Iterable[str], exact: Collection[str], rows: Iterable[str], path: Path
-) -> dict[str, str]:
-    """Match paths in data.path with rows, where all of the one kind lie in a folder that those of the other leave out.
-
-    Another folder in front would be that of another image of the same name.
-
-    Raises:
-        UserError: A file may be several rows.
-    """
-    by_path = {as_path(row): row for row in rows}
-    above_rows, above_files = (
-        _folders_of_all(list(map(as_path, names))) for names in (by_path, exact)
-    )
-    found: dict[str, str] = {}
-    for file in sorted(files):
-        name = as_path(file)
-        ways = [folder + name for folder in above_rows]
-        ways += [name.removeprefix(folder) for folder in above_files]
-        meant = [by_path[way] for way in ways if way in by_path]
-        if len(meant) > 1:
-            raise _unclear(
-                path, f"{brief(file)} in the export may be {listed(map(brief, meant))} here"
-            )
-        if meant:
-            found[file] = meant[0]
-    return found
+def _rows_by_source(rows: Iterable[str], sources: Collection[str]) -> dict[str, str]:
+    """Which row is of an image, by the rule of `ingest`; a folder may be in front of all rows."""
+    rows = list(rows)
+    places = [Place(source, source, None, None) for source in sources]
+    best: dict[str, str] = {}
+    for folder in ["", *_folders_of_all(list(map(as_path, rows)))]:
+        names = Names(places, folder)
+        found: dict[str, str] = {}
+        for row in rows:
+            with contextlib.suppress(UserError):  # which `ingest` says
+                found.setdefault(names.find(row, ""), row)
+        best = max(best, found, key=len)
+    return best
 
 
 def _folders_of_all(names: Sequence[str]) -> list[str]:
     """The folders in which all files lie, the outermost first."""
     parts = [name.split("/")[:-1] for name in names]
     common = list(itertools.takewhile(lambda part: len(set(part)) == 1, zip(*parts, strict=False)))
-    return ["/".join(part[0] for part in common[: depth + 1]) + "/" for depth in range(len(common))]
+    return ["/".join(part[0] for part in common[: depth + 1]) for depth in range(len(common))]
 
 
 def _matched(

@@ -24,7 +24,7 @@ from pipeline_lib.datasets.progress import say
 from pipeline_lib.errors import UserError, in_one_line, listed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence, Set
+    from collections.abc import Collection, Iterator, Mapping, Sequence, Set
     from pathlib import Path
 
     from pipeline_lib.datasets.files.sheet import Cell
@@ -45,6 +45,7 @@ class Answers:
         columns: one of `FORMS`. Without annotators the table has one row for each file.
         truths: true class by file, of those that a table tells.
         exact: files that label-next has named, by their path in data.path.
+        retracted: file and annotator of answers that are none.
     """
 
     rows: Sequence[tuple[str, str, str]]
@@ -52,6 +53,7 @@ class Answers:
     columns: tuple[str, ...] = LONG
     truths: Mapping[str, str] = field(default_factory=dict)
     exact: Set[str] = frozenset()
+    retracted: Set[tuple[str, str]] = frozenset()
 
     def as_csv(self) -> str:
         """Write the rows as a table for `data.table`."""
@@ -71,19 +73,23 @@ class Answers:
                 names.setdefault(file, {})[name] = None
         return ((file, SEPARATOR.join(found)) for file, found in names.items())
 
-    def added_to(self, path: Path) -> Answers:
+    def added_to(self, path: Path, sources: Collection[str] = ()) -> Answers:
         """With the rows of an earlier table, but for what the export says anew.
 
         That are blank rows and candidates of files that are answered now, and what a person has said of them before.
         The table keeps its form: labels in one without annotators are known ones, rows per annotator are not.
         It keeps the names of its files too, whatever folder is in front of them there or in the export.
 
+        Args:
+            path: of the table.
+            sources: all images in data.path, by their path there, where they are known.
+
         Raises:
             UserError: That is none of `FORMS`, it takes one label for a file that has two, or a file may be
                 several of it.
         """
         earlier = _earlier(path)
-        names = self._rows_in(earlier, path)
+        names = self._rows_in(earlier, path, sources)
         new = [(names.get(file, file), who, name) for file, who, name in self.rows]
         answered = {file for file, _, name in new if name}
         in_sets = CANDIDATES in earlier.columns
@@ -94,28 +100,31 @@ class Answers:
         known = {file for file, _, _ in kept}
         new = [row for row in new if row[2] or row[0] not in known]
         if ANNOTATOR in earlier.columns:
-            kept = _without_replaced(kept, new, path)
+            retracted = {(names.get(file, file), who) for file, who in self.retracted}
+            kept = _without_replaced(kept, new, retracted, path)
         elif not in_sets:
             _check_one_label(kept, new, path)
         rows = sorted(dict.fromkeys([*kept, *new]))
         return Answers(rows, self.cancelled, earlier.columns, earlier.truths)
 
-    def _rows_in(self, table: Answers, path: Path) -> dict[str, str]:
+    def _rows_in(self, table: Answers, path: Path, sources: Collection[str]) -> dict[str, str]:
         files = {file for file, _, _ in self.rows}
-        return rows_of(files, self.exact, {file: None for file, _, _ in table.rows}, path)
+        rows = {file: None for file, _, _ in table.rows}
+        return rows_of(files, self.exact, rows, path, sources)
 
-    def refuse_loss(self, path: Path) -> None:
+    def refuse_loss(self, path: Path, sources: Collection[str] = ()) -> None:
         """Refuse to take the place of a table that tells what the rows do not, or of another form.
 
         Raises:
             UserError: It does, or is no table.
         """
         earlier = _earlier(path)
-        names = self._rows_in(earlier, path)
+        names = self._rows_in(earlier, path, sources)
         alike = {*earlier.columns, TRUTH} == {*self.columns, TRUTH}
         said = {(names.get(file, file), who, name) for file, who, name in self.rows if alike}
         lost = dict.fromkeys(row[0] for row in earlier.rows if row[2] and row not in said)
-        lost |= dict.fromkeys(file for file in earlier.truths if file not in self.truths)
+        truths = {names.get(file, file): truth for file, truth in self.truths.items()}
+        lost |= dict.fromkeys(f for f, truth in earlier.truths.items() if truths.get(f) != truth)
         if lost:
             msg = (
                 f"{path}: says of {len(lost)} files what the new table would not ({listed(map(brief, lost), 3)}), and "
@@ -136,18 +145,20 @@ class Answers:
 
 
 def _without_replaced(
-    earlier: Sequence[tuple[str, str, str]], new: Sequence[tuple[str, str, str]], path: Path
+    earlier: Sequence[tuple[str, str, str]],
+    new: Sequence[tuple[str, str, str]],
+    retracted: Set[tuple[str, str]],
+    path: Path,
 ) -> list[tuple[str, str, str]]:
-    """Rows of a table less what the same person says otherwise of the same file now."""
-    said = {(file, who) for file, who, name in new if name}
+    """Rows of a table less what the same person says otherwise of the same file now, or says nothing of."""
+    said = {(file, who) for file, who, name in new if name} | retracted
     now = set(new)
     replaced = [row for row in earlier if row[:2] in said and row not in now]
     if replaced:
         file, who, name = replaced[0]
         more = f", and {len(replaced) - 1} more likewise" if len(replaced) > 1 else ""
         say(
-            f"{path}: what {brief(who)} said of {brief(file)}, {quoted(name, 40)}, is replaced by the answer in the "
-            f"export{more}"
+            f"{path}: what {brief(who)} said of {brief(file)}, {quoted(name, 40)}, gives way to what the export says{more}"
         )
     gone = set(replaced)
     return [row for row in earlier if row not in gone]
@@ -173,6 +184,9 @@ def _earlier(path: Path) -> Answers:
             raise UserError(msg)
         rows += [(file, who, name) for who, name in _pairs(row, where)]
         truth = one_text(row.get(TRUTH), f"{where}: column {TRUTH}")
+        if truth and CANDIDATES in row and row[CANDIDATES] is None:
+            msg = f"{where}: null, which CSV cannot say, beside a true label; name all classes as candidates"
+            raise UserError(msg)
         if truth and truths.setdefault(file, truth) != truth:
             msg = (
                 f"{where}: column {TRUTH}: {quoted(truth)}, but {quoted(truths[file])} above, "

@@ -18,6 +18,7 @@ from pipeline_lib.datasets.files.layout import (
     is_clutter,
     is_image,
     is_unlabeled,
+    split_of,
 )
 from pipeline_lib.datasets.files.sheet import brief
 from pipeline_lib.datasets.load import reading_snapshot
@@ -67,6 +68,7 @@ def read(raw: Path, data: Data) -> Iterator[Row]:
         given = user_table.read(raw, data, places)
         if not data.table:
             _check_classes(places, shown)
+        _tell_of_parts(places, shown)
         _tell_of_strays(places, given, shown)
         for place in places:
             image = archive.read(place.member)
@@ -85,6 +87,17 @@ def _check_classes(places: Sequence[Place], shown: str) -> None:
         found = f"all images lie in one folder ({brief(places[0].member.split('/')[0])})"
     msg = f"{shown}: {found}; use <class>/<file> with two classes or more, or give labels in data.table"
     raise UserError(msg)
+
+
+def _tell_of_parts(places: Sequence[Place], shown: str) -> None:
+    """Mention folders that are named like parts of the data, and are classes as others beside them."""
+    classes = {place.label for place in places if place.label is not None}
+    parts = sorted(filter(split_of, classes))
+    if parts and len(parts) < len(classes):
+        say(
+            f"warning: {shown}: {listed(map(brief, parts))}: taken for a class, like the folders beside it; for parts of the "
+            f"data arrange all as <split>/<class>/<file>"
+        )
 
 
 def _tell_of_strays(places: Sequence[Place], given: Mapping[str, Supervision], shown: str) -> None:

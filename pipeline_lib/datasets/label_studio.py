@@ -13,8 +13,9 @@ from pipeline_lib.datasets.answers import Answers
 from pipeline_lib.datasets.files.forms import (
     BLANKS,
 )
-from pipeline_lib.datasets.files.layout import is_image
+from pipeline_lib.datasets.files.layout import composed, is_image
 from pipeline_lib.datasets.files.sheet import brief, quoted
+from pipeline_lib.datasets.progress import say
 from pipeline_lib.errors import UserError, in_one_line, listed
 from pipeline_lib.images import SUFFIXES
 
@@ -27,6 +28,9 @@ MAX_BYTES = 1 << 28
 # Label Studio puts 8 digits before the name of a file that was uploaded to it.
 UPLOADED = re.compile(r"(?:^|/)upload/\d+/[0-9a-f]{8}-([^/]+)$")
 SERVED = re.compile(r"(?:^|&)(?:d|filepath)=([^&]+)")
+# What a task of label-next has.
+BY = "label-next"
+OURS = {"image", "file", "by"}
 # What the short export (JSON-MIN) adds to the data of a task.
 ABOUT = {"id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "agreement"}
 
@@ -91,21 +95,39 @@ def read_export(
     files = _files(tasks, strip, str(path))
     rows: dict[tuple[str, str, str], None] = {}
     for file, task in zip(files, tasks, strict=True):
-        rows |= dict.fromkeys(
-            (file, who, name) for who, name in _said(task, meant) if name not in no_answer
-        )
-    _check_no_blank({name for _, _, name in rows}, str(path))
+        rows |= dict.fromkeys((file, who, name) for who, name in _said(task, meant))
     if annotator is not None:
-        people = {who for _, who, _ in rows}
-        if len(people) > 1:
-            msg = f"{path}: --annotator {annotator}: has answers of several people ({listed(sorted(people))}); leave it out"
-            raise UserError(msg)
-        rows = {(file, annotator, name): None for file, _, name in rows}
+        rows = _all_of(annotator, rows, path)
+    nothing = {composed(name) for name in no_answer}
+    none = {row for row in rows if composed(row[2]) in nothing}
+    if unknown := nothing - {composed(name) for _, _, name in none}:
+        say(f"{path}: nobody has chosen {listed(sorted(unknown))}, which --no-answer names")
+    rows = {row: None for row in rows if row not in none}
+    _check_no_blank({name for _, _, name in rows}, str(path))
     answered = {file for file, _, _ in rows}
     rows |= dict.fromkeys((file, "", "") for file in files if file not in answered)
     cancelled = sum(one.was_cancelled for task in tasks for one in task.annotations)
     ours = (_own_file(task.data) for task in tasks)
-    return Answers(sorted(rows), cancelled, exact={_stripped(file, strip) for file in ours if file})
+    return Answers(
+        sorted(rows),
+        cancelled,
+        exact={_stripped(file, strip) for file in ours if file},
+        retracted={(file, who) for file, who, _ in none} - {row[:2] for row in rows},
+    )
+
+
+def _all_of(
+    annotator: str, rows: Iterable[tuple[str, str, str]], path: Path
+) -> dict[tuple[str, str, str], None]:
+    """The rows, as those of one person."""
+    people = sorted({who for _, who, _ in rows})
+    if len(people) > 1:
+        msg = f"{path}: --annotator {annotator}: has answers of several people ({listed(people)}); leave it out"
+        raise UserError(msg)
+    if not annotator.strip():
+        msg = "--annotator: is blank; name a person"
+        raise UserError(msg)
+    return {(file, annotator.strip(), name): None for file, _, name in rows}
 
 
 def _check_no_blank(names: Iterable[str], shown: str) -> None:
@@ -163,9 +185,7 @@ def _from_short(task: dict[str, Any]) -> dict[str, Any]:
         key: value["choices"] if isinstance(value, dict) else [value]
         for key, value in data.items()
         if (isinstance(value, dict) and "choices" in value)
-        or (
-            isinstance(value, str) and not (_is_place(value) or (ours and key in {"image", "file"}))
-        )
+        or (isinstance(value, str) and not (_is_place(value) or (ours and key in OURS)))
     }
     result = [
         {"type": "choices", "from_name": key, "value": {"choices": names}}
@@ -209,7 +229,7 @@ def _annotator(who: int | str | Person | None) -> str:
 def _files(tasks: Sequence[Task], strip: str, shown: str) -> list[str]:
     """Name the image of every task, and see to it that two images keep two names."""
     urls = [_url(task, number, shown) for number, task in enumerate(tasks, start=1)]
-    files = [_path(url) for url in urls]
+    files = [_own_file(task.data) or _path(url) for task, url in zip(tasks, urls, strict=True)]
     if strip and not any(file.startswith(strip) for file in files):
         msg = (
             f"{shown}: --strip {strip}: no path begins like that; they are like {quoted(files[0])}"
@@ -250,12 +270,10 @@ def _url(task: Task, number: int, shown: str) -> str:
 
 
 def _own_file(data: Mapping[str, Any]) -> str | None:
-    """Name the file of a task of label-next, which holds the image itself or an address that ends in its path."""
+    """Name the file of a task of label-next: it says so, or holds the image itself."""
     image, file = data.get("image"), data.get("file")
-    if not isinstance(image, str) or not isinstance(file, str):
-        return None
-    ends = image.startswith("data:") or unquote(image).endswith(file) or image.endswith(file)
-    return file if ends else None
+    embedded = isinstance(image, str) and image.startswith("data:")
+    return file if isinstance(file, str) and (embedded or data.get("by") == BY) else None
 
 
 def _is_place(text: str) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from pipeline_lib.artifacts import recorded_sha256, sha256
+from pipeline_lib.artifacts import recorded_sha256, sha256, sidecar_of
 from pipeline_lib.datasets import image_parquet
 from pipeline_lib.datasets.files.fetch import resolve
 from pipeline_lib.datasets.files.layout import is_clutter, is_image
@@ -60,6 +60,16 @@ def check(root: Path) -> Checked:
         else "nothing, as its source is not here"
     )
     return Checked(AREA, f"compared with {how}", findings)
+
+
+def changed_table(root: Path) -> str | None:
+    """The user's table, where it is no longer what its snapshot holds; images are not looked at."""
+    data, held = load(root / PARAMS).data, root / RAW / TABLE
+    if not data.table or not _is_of(data, root) or not sidecar_of(held).is_file():
+        return None
+    table = resolve(data.table)
+    changed = table.is_file() and sha256(table) != recorded_sha256(held)
+    return data.table if changed else None
 
 
 def _is_of(data: Data, root: Path) -> bool:

@@ -10,6 +10,8 @@ from xml.sax.saxutils import quoteattr
 
 from PIL import Image
 
+from pipeline_lib.datasets.label_studio import BY
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -53,7 +55,7 @@ def _task(pick: Pick, model: str, prefix: str | None) -> dict[str, Any]:
         "value": {"choices": [name]},
     }
     guess = {"model_version": model, "score": round(probability, 6), "result": [answer]}
-    return {"data": {"image": address, "file": pick.source}, "predictions": [guess]}
+    return {"data": {"image": address, "file": pick.source, "by": BY}, "predictions": [guess]}
 
 
 def _address(prefix: str, source: str) -> str:

@@ -267,6 +267,15 @@ def test_folders_that_are_no_classes_of_the_table_say_nothing(workspace, capsys)
     assert {row["true_label"] for row in rows} == {None}
 
 
+def test_a_class_that_is_named_like_a_part_of_the_data_is_told(workspace, capsys):
+    for number, folder in enumerate(["cat", "dog", "test"]):
+        workspace.add(f"{folder}/{number}.png", number)
+    workspace.run("download", "ingest")
+    told = "warning: photos: test: taken for a class, like the folders beside it; for parts of the data arrange all as "
+    assert f"{told}<split>/<class>/<file>" in capsys.readouterr().out.splitlines()
+    assert {row["split"] for row in workspace.read("labels.parquet")} == {None}
+
+
 def test_a_folder_for_testing_may_stand_beside_folders_that_are_no_classes(workspace, capsys):
     for number, folder in enumerate(["", "2024/", "2025/", "test/"]):
         workspace.add(f"{folder}{number}.png", number)

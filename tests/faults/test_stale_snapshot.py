@@ -38,9 +38,13 @@ def test_a_table_that_changed_is_named(workspace: Workspace) -> None:
     )
     workspace.table("quatsch")
     assert said(workspace) == [f"labels.csv: changed since its snapshot was taken; {ADVICE}"]
+    assert snapshot.changed_table(workspace.root) == "labels.csv"
     assert examine.CHECKS["snapshot"] is snapshot.check
     workspace.run("download")
     assert said(workspace) == []
+    assert snapshot.changed_table(workspace.root) is None
+    (workspace.root / "data/raw/table.sha256").unlink()
+    assert snapshot.changed_table(workspace.root) is None  # the other checks tell that
 
 
 def test_images_in_a_folder_are_compared_by_name_and_size(workspace: Workspace) -> None:

@@ -6,7 +6,7 @@ import gzip
 import json
 import subprocess
 from pathlib import Path
-from urllib.parse import quote
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,9 +15,12 @@ import pytest
 from pipeline_lib.datasets.files.forms import Supervision
 from pipeline_lib.datasets.files.layout import arrange
 from pipeline_lib.datasets.files.supervision import read_supervision
-from pipeline_lib.datasets.label_studio import read_export
+from pipeline_lib.datasets.label_studio import BY, read_export
 from pipeline_lib.errors import UserError
 from tests.as_user import run_app
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def answer(*names: str, control: str = "animal", kind: str = "choices") -> dict:
@@ -512,50 +515,82 @@ def test_a_link_is_not_replaced(tmp_path: Path) -> None:
 def picked(file: str, *annotations: dict, prefix: str | None = None) -> dict:
     """A task of label-next."""
     image = "data:image/png;base64,AAAA" if prefix is None else prefix + file
-    return task(image, *annotations, file=file)
+    return task(image, *annotations, file=file, by=BY)
 
 
-def added(tmp_path: Path, table: str, *tasks: dict, **options) -> str:
+def added(tmp_path: Path, table: str, *tasks: dict, sources: Sequence[str] = (), **options) -> str:
     (tmp_path / "labels.csv").write_text(table)
-    return imported(tmp_path, list(tasks), **options).added_to(tmp_path / "labels.csv").as_csv()
+    return (
+        imported(tmp_path, list(tasks), **options)
+        .added_to(tmp_path / "labels.csv", sources)
+        .as_csv()
+    )
 
 
 CAT = annotation(answer("cat"))
 
 
-def test_a_file_of_label_next_is_no_other_one_of_the_same_name(tmp_path: Path) -> None:
-    """`1.png` is an image without a row, and `2024/1.png` another one."""
-    table = "file,label\n2.png,dog\n2024/1.png,\n"
-    assert added(tmp_path, table, picked("1.png", CAT)) == (
-        "file,label\n1.png,cat\n2.png,dog\n2024/1.png,\n"
-    )
+@pytest.mark.parametrize("known", [False, True])
+def test_a_file_of_label_next_is_no_other_one_of_the_same_name(tmp_path: Path, known: bool) -> None:
+    """`1.png` is an image without a row, and `2024/1.png` another one; and the other way round."""
+    sources = ["1.png", "2.png", "2024/1.png", "3.png"] if known else []
+    for two in ("2.png,dog\n", ""):
+        table = f"file,label\n{two}2024/1.png,\n"
+        assert added(tmp_path, table, picked("1.png", CAT), sources=sources) == (
+            f"file,label\n1.png,cat\n{two}2024/1.png,\n"
+        )
     table = "file,annotator,label\n1.png,ann,dog\n"
-    assert added(tmp_path, table, picked("2024/1.png", CAT), picked("3.png", CAT)) == (
-        "file,annotator,label\n1.png,ann,dog\n2024/1.png,annotator_1,cat\n3.png,annotator_1,cat\n"
-    )
+    new = "2024/1.png,annotator_1,cat\n"
+    assert added(tmp_path, table, picked("2024/1.png", CAT), sources=sources) == table + new
+    assert added(
+        tmp_path, table, picked("2024/1.png", CAT), picked("3.png", CAT), sources=sources
+    ) == (table + new + "3.png,annotator_1,cat\n")
 
 
-def test_a_file_of_label_next_may_have_the_folder_of_all_rows_in_front(tmp_path: Path) -> None:
+def test_a_row_is_of_the_image_that_ingest_takes_it_for(tmp_path: Path) -> None:
+    sources = ["a/1.png", "b/1.png", "b/2.png"]
     table = "file,label\nphotos/a/1.png,\nphotos/b/1.png,\n"
-    assert added(tmp_path, table, picked("a/1.png", CAT)) == (
+    assert added(tmp_path, table, picked("a/1.png", CAT), sources=sources) == (
         "file,label\nphotos/a/1.png,cat\nphotos/b/1.png,\n"
     )
-    table = "file,label\na/1.png,\nb/1.png,\n"
-    tasks = [picked("photos/b/1.png", CAT), picked("photos/a/2.png", CAT)]
-    assert added(tmp_path, table, *tasks) == (
-        "file,label\na/1.png,\nb/1.png,cat\nphotos/a/2.png,cat\n"
+    table = "file,label\n2.png,\na/1.png,\n"
+    assert added(tmp_path, table, picked("b/2.png", CAT), sources=sources) == (
+        "file,label\n2.png,cat\na/1.png,\n"
     )
 
 
-@pytest.mark.parametrize("prefix", ["/data/local-files/?d=mnt/nas/", "s3://bucket/mnt/nas/"])
-@pytest.mark.parametrize("file", ["2024/new.jpg", "a&b 45.jpg", "100% +247 #2.jpg", "Müller?.jpg"])
+@pytest.mark.parametrize("prefix", [None, "/data/local-files/?d=mnt/nas/", "s3://bucket/mnt/nas/"])
+@pytest.mark.parametrize(
+    "file",
+    ["2024/new.jpg", "a&b 45.jpg", "100% +247 #2.jpg", "Müller?.jpg", "a%20b.jpg", "x?d=y.jpg"],
+)
 def test_the_name_that_label_next_gave_is_kept(tmp_path: Path, prefix: str, file: str) -> None:
-    """Also in exports of tasks whose addresses were not quoted."""
-    for shown in (file, quote(file)):
-        done = imported(tmp_path, [task(prefix + shown, CAT, file=file)])
-        assert done.rows == [(file, "annotator_1", "cat")]
-        short = [{"id": 1, "image": prefix + shown, "file": file, "label": "cat", "annotator": 1}]
-        assert imported(tmp_path, short).rows == [(file, "annotator_1", "cat")]
+    one = picked(file, CAT, prefix=prefix)
+    assert imported(tmp_path, [one]).rows == [(file, "annotator_1", "cat")]
+    short = {"id": 1, **one["data"], "label": "cat", "annotator": 1}
+    assert imported(tmp_path, [short]).rows == [(file, "annotator_1", "cat")]
+
+
+def test_a_column_file_of_the_users_own_is_no_name(tmp_path: Path) -> None:
+    tasks = [task(f"s3://b/{folder}/1.png", CAT, file="1.png") for folder in "xy"]
+    assert [file for file, _, _ in imported(tmp_path, tasks).rows] == ["x/1.png", "y/1.png"]
+
+
+def test_true_labels_are_not_lost(tmp_path: Path) -> None:
+    sets = tmp_path / "sets.jsonl"
+    sets.write_text(
+        '{"file":"1.png","candidates":null,"true_label":"cat"}\n'
+        '{"file":"2.png","candidates":["cat","dog"],"true_label":"cat"}\n'
+    )
+    done = imported(tmp_path, [task("2.png", CAT)])
+    with pytest.raises(UserError, match="null, which CSV cannot say, beside a true label"):
+        done.added_to(sets)
+    first, other = tmp_path / "first.csv", tmp_path / "other.csv"
+    first.write_text("file,label,true_label\n1.png,,dog\n")
+    other.write_text("file,label,true_label\n1.png,,cat\n")
+    with pytest.raises(UserError, match=r"says of 1 files .*1\.png"):
+        done.added_to(first).refuse_loss(other)
+    done.added_to(first).refuse_loss(first)
 
 
 def test_a_new_answer_takes_the_place_of_the_same_persons_earlier_one(
@@ -565,7 +600,7 @@ def test_a_new_answer_takes_the_place_of_the_same_persons_earlier_one(
     assert added(tmp_path, table, task("1.png", CAT), task("2.png", CAT)) == (
         "file,annotator,label\n1.png,annotator_1,cat\n1.png,bob,dog\n2.png,annotator_1,cat\n"
     )
-    assert "what annotator_1 said of 1.png, 'dog', is replaced" in capsys.readouterr().out
+    assert "what annotator_1 said of 1.png, 'dog', gives way" in capsys.readouterr().out
     assert added(tmp_path, table, task("1.png"), task("2.png", CAT)) == table
 
 
@@ -577,12 +612,24 @@ def test_people_of_two_installations_can_be_told_apart(tmp_path: Path) -> None:
     two = [task("1.png", CAT, annotation(answer("dog"), by=2))]
     with pytest.raises(UserError, match=r"several people \(annotator_1, annotator_2\)"):
         imported(tmp_path, two, annotator="bob")
+    assert imported(tmp_path, [task("1.png", CAT)], annotator=" bob ").rows[0][1] == "bob"
+    with pytest.raises(UserError, match="--annotator: is blank"):
+        imported(tmp_path, [task("1.png", CAT)], annotator=" ")
 
 
-def test_choices_that_are_no_class_leave_an_image_without_a_label(tmp_path: Path) -> None:
+def test_choices_that_are_no_class_leave_an_image_without_a_label(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     tasks = [task("1.png", annotation(answer("unsure"))), task("2.png", CAT)]
     done = imported(tmp_path, tasks, no_answer=["unsure"])
     assert done.rows == [("1.png", "", ""), ("2.png", "annotator_1", "cat")]
+    table = "file,annotator,label\n1.png,annotator_1,unsure\n1.png,bob,dog\n"
+    assert added(tmp_path, table, *tasks, no_answer=["unsure", "x"]) == (
+        "file,annotator,label\n1.png,bob,dog\n2.png,annotator_1,cat\n"
+    )
+    said = capsys.readouterr().out
+    assert "nobody has chosen x, which --no-answer names" in said
+    assert "what annotator_1 said of 1.png, 'unsure', gives way" in said
     blank = [task("1.png", annotation(answer("Unknown")))]
     with pytest.raises(UserError, match="--no-answer Unknown leaves such images"):
         imported(tmp_path, blank)

@@ -117,9 +117,16 @@ class Names:
 
     def _uploaded_as(self, tail: str) -> str | None:
         """Find the only image that has this name once it was uploaded to Label Studio."""
-        names = (place.source.rsplit("/", 1)[-1] for place in self._places)
-        found = [name for name in names if composed(_as_uploaded(name)) == tail]
+        found = self._uploads.get(tail, ())
         return found[0] if len(found) == 1 else None
+
+    @cached_property
+    def _uploads(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for place in self._places:
+            name = place.source.rsplit("/", 1)[-1]
+            found.setdefault(composed(_as_uploaded(name)), []).append(name)
+        return found
 
     @property
     def _example(self) -> str:
