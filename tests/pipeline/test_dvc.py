@@ -160,9 +160,11 @@ def test_the_section_of_another_method_reruns_only_the_check(project: Project) -
 def test_rows_1_2_3_a_mistake_in_params_costs_nothing(
     project: Project, override: str, message: str
 ) -> None:
-    before = project.bytes_of(*OUTPUTS)
+    before, params = project.bytes_of(*OUTPUTS), project.root / "params.yaml"
+    written = params.read_bytes()
     done = project.run("dvc", "exp", "run", "-S", override)
-    project.run("git", "checkout", "-q", "params.yaml")
+    # Not by Git: as DVC leaves its index, it may take the file for unchanged.
+    params.write_bytes(written)
     assert done.returncode != 0
     assert message in done.stdout
     assert "Traceback" not in done.stdout

@@ -169,9 +169,10 @@ def said(process: subprocess.Popen[str]) -> str:
     return text
 
 
-def wait_for_a_state(project: Project) -> None:
+def wait_for_a_state(project: Project, process: subprocess.Popen[str]) -> None:
     end = time.monotonic() + 60
     while not list((project.root / ".dvc/tmp/resume").glob("*/step-*.safetensors")):
+        assert process.poll() is None, said(process)
         assert time.monotonic() < end
         time.sleep(0.05)
 
@@ -181,7 +182,7 @@ def test_row_30_a_second_training_of_one_configuration_waits_for_the_first(
 ) -> None:
     trainable.set(train=SAVING)
     with training(trainable) as first:
-        wait_for_a_state(trainable)
+        wait_for_a_state(trainable, first)
     (slot,) = slots(trainable)
     with (slot / "lock").open("r+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -211,7 +212,7 @@ def test_row_30_a_second_training_goes_on_from_the_last_state_of_the_first(
     copy = tmp_path / "copy"
     shutil.copytree(trainable.root, copy, symlinks=True)
     with training(trainable) as first:
-        wait_for_a_state(trainable)
+        wait_for_a_state(trainable, first)
         first.send_signal(signal.SIGSTOP)  # until the other waits
         with training(trainable, copy) as second:
             assert f"process {first.pid} trains this configuration already" in line(second)
