@@ -36,9 +36,8 @@ CHUNK_IMAGES = 256
 CHUNK_BYTES = 1 << 20
 FEW_CHUNKS = 16  # decoded sooner here than processes start
 AHEAD = 8  # chunks at least that wait beside those at work, so that no process ever does
-AHEAD_BYTES = (
-    48 << 20
-)  # of chunks of known size, which are decoded while a predictor is being loaded
+# Of images whose size is known: what is decoded while a predictor is being loaded.
+AHEAD_BYTES = 48 << 20
 MAX_SIDE = 1024  # of images that keep their size
 PIXELS_UP_TO = 96  # a side, for `data.store: auto`
 STRIP = 20  # longer side over shorter
