@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 import torch
 
+from pipeline_lib.control_groups import groups
 from pipeline_lib.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 GIB = 1 << 30
-GROUPS = Path("/sys/fs/cgroup")
-OWN_GROUPS = Path("/proc/self/cgroup")
 
 
 def free_bytes(device: torch.device) -> int:
@@ -44,19 +43,14 @@ def enough_memory(otherwise: str) -> Iterator[None]:
 
 
 def _left_by_groups() -> Iterator[int]:
-    """Bytes left by each control group with a limit that the process is in; none but on Linux."""
-    lines = OWN_GROUPS.read_text().splitlines() if OWN_GROUPS.exists() else []
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        root = GROUPS / controllers  # version 2 has one hierarchy, of no name
-        files = ("memory.max", "memory.current")
-        if controllers == "memory":
-            files = ("memory.limit_in_bytes", "memory.usage_in_bytes")
-        group = root / path.strip("/")
-        for folder in (group, *group.parents):
-            # A container sees its own group as the root, whatever the path says.
-            if folder.is_relative_to(root) and (folder / files[0]).exists():
-                limit, used = ((folder / name).read_text().strip() for name in files)
+    """Bytes left by each control group with a limit that the process is in."""
+    for folder in groups("memory"):
+        for names in (
+            ("memory.max", "memory.current"),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes"),  # version 1
+        ):
+            if (folder / names[0]).exists():
+                limit, used = ((folder / name).read_text().strip() for name in names)
                 if limit != "max":
                     yield max(int(limit) - int(used) + _reclaimable(folder), 0)
 

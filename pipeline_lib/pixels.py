@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from pipeline_lib.artifacts import recorded_sha256, verify
+from pipeline_lib.control_groups import cores
 from pipeline_lib.errors import UserError
 from pipeline_lib.images import UnreadableImageError, decode
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 IMAGES = "images.parquet"  # key in the metadata of a table of ids
 BLOCK_BYTES = 1 << 26  # of decoded images in flight, whatever their number
-THREADS = min(16, os.cpu_count() or 1)  # that decode
+THREADS = min(16, cores())  # that decode
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pipeline_lib.apply.model import (
     batch_size_on_processor,
     too_many_images,
 )
-from pipeline_lib.datasets.decoding import cores
+from pipeline_lib.control_groups import cores
 from pipeline_lib.free_memory import enough_memory
 from pipeline_lib.models.predictor import load_predictor
 

@@ -14,7 +14,7 @@ from pipeline_lib.apply.model import (
     too_many_images,
 )
 from pipeline_lib.artifacts import recorded_sha256, sha256, sidecar_of
-from pipeline_lib.datasets.decoding import cores
+from pipeline_lib.control_groups import cores
 from pipeline_lib.errors import UserError, in_one_line
 from pipeline_lib.models.description import MOST_CLASSES, SCHEMA_VERSION, SIDE
 

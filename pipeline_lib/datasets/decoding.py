@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
+from pipeline_lib.control_groups import cores
 from pipeline_lib.errors import UserError
 from pipeline_lib.images import Channels, Resize, UnreadableImageError, fit, from_array, load
 
@@ -141,11 +142,6 @@ def _pool(workers: int) -> ProcessPoolExecutor | None:
 
         say(f"no processes can be started here ({error}): images are decoded one after the other")
         return None
-
-
-def cores() -> int:
-    """Count the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def decode_chunk(images: Sequence[Encoded], target: Target) -> Decoded:

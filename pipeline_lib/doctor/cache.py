@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline_lib.control_groups import cores
 from pipeline_lib.doctor.finding import Checked, Finding, counted, human
 from pipeline_lib.errors import UserError
 
@@ -27,7 +27,7 @@ def check(root: Path) -> Checked:
     paths = sorted(folder.glob("??/*"))
     objects = [path for path in paths if _is_object(path)]
     others = [path for path in paths if not _is_object(path)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         intact = list(pool.map(is_intact, objects))
     damaged = [path for path, fine in zip(objects, intact, strict=True) if not fine]
     size = human(sum(path.stat().st_size for path in objects if path.exists()))

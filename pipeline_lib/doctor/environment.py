@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import platform
 import shutil
 import tempfile
@@ -15,6 +14,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
+from pipeline_lib.control_groups import cores
 from pipeline_lib.doctor.cache import OBJECTS, cache_folder
 from pipeline_lib.doctor.finding import Checked, Finding, counted, human
 from pipeline_lib.errors import UserError, listed
@@ -35,7 +35,7 @@ def check(root: Path) -> Checked:
     gpus = cuda_devices()
     summary = (
         f"Python {platform.python_version()}, {counted(len(pins), 'pinned package')}, "
-        f"{counted(os.cpu_count() or 1, 'core')}, {counted(gpus, 'CUDA device')}, "
+        f"{counted(cores(), 'core')}, {counted(gpus, 'CUDA device')}, "
         f"{human(shutil.disk_usage(root).free)} free"
     )
     findings = (*_python(root), *_packages(pins), *_disks(root), *_writable(root), *_params(gpus))

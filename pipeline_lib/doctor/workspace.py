@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline_lib.artifacts import SIDECAR, TEMPORARY_PREFIX, discard, verify
+from pipeline_lib.control_groups import cores
 from pipeline_lib.doctor import recorded
 from pipeline_lib.doctor.commands import git_lines, ignored
 from pipeline_lib.doctor.finding import Checked, Finding, counted
@@ -40,7 +41,7 @@ def check(root: Path) -> Checked:
         for path in _with_sidecar(root / folder)
         if not ours.isdisjoint(_and_parents(path, root))
     ]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         said = list(pool.map(_said, files))
     damaged = [
         _damage(root, path, why, not made.isdisjoint(_and_parents(path, root)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import platform
 from dataclasses import asdict
 from importlib.metadata import version
@@ -16,6 +15,7 @@ import pyarrow as pa
 import torch
 
 from pipeline_lib.artifacts import publish_json, publish_table, publish_text
+from pipeline_lib.control_groups import cores
 from pipeline_lib.losses.common import restrict
 from pipeline_lib.models.predictor import (
     SNAPSHOTS,
@@ -191,7 +191,7 @@ def _write_environment(trainer: Trainer, seconds: float) -> None:
         **{library: version(library) for library in LIBRARIES},
         "device": torch.cuda.get_device_name() if device.type == "cuda" else device.type,
         "processor": processor(),
-        "cores": os.cpu_count(),
+        "cores": cores(),
         "threads": torch.get_num_threads(),
         "seconds": round(seconds, 2),
         "steps": trainer.done,

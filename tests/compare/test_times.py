@@ -1,7 +1,6 @@
 """How long a step takes, also where a training was interrupted and gone on with."""
 
 import json
-import os
 import platform
 import shutil
 from importlib.metadata import version
@@ -11,6 +10,7 @@ import pytest
 import torch
 
 from pipeline_lib.cells.cell import TIMES
+from pipeline_lib.control_groups import cores
 from pipeline_lib.errors import UserError
 from pipeline_lib.params.load import check, load
 from pipeline_lib.training.determinism import processor
@@ -51,7 +51,7 @@ def test_a_resumed_training_notes_the_steps_of_its_own_process(tmp_path, monkeyp
     assert (took["device"], took["processor"]) == ("cpu", processor())
     assert {name: took[name] for name in LIBRARIES} == {name: version(name) for name in LIBRARIES}
     assert (took["python"], took["torch"]) == (platform.python_version(), torch.__version__)
-    assert (took["cores"], took["threads"]) == (os.cpu_count(), torch.get_num_threads())
+    assert (took["cores"], took["threads"]) == (cores(), torch.get_num_threads())
 
 
 def test_each_phase_and_the_search_have_times_of_their_own(tmp_path, monkeypatch):

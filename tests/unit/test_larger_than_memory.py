@@ -15,7 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_lib import free_memory, memory
+from pipeline_lib import control_groups, free_memory, memory
 from pipeline_lib.artifacts import publish_rows
 from pipeline_lib.errors import UserError
 from pipeline_lib.free_memory import GIB, free_bytes
@@ -111,8 +111,8 @@ def test_a_container_may_have_less_than_the_machine(
         (tmp_path / "fs" / name).write_text(content)
         (tmp_path / "fs" / name).with_name("memory.stat").write_text("anon 9\ninactive_file 300\n")
     (tmp_path / "own").write_text(own)
-    monkeypatch.setattr(free_memory, "GROUPS", tmp_path / "fs")
-    monkeypatch.setattr(free_memory, "OWN_GROUPS", tmp_path / "own")
+    monkeypatch.setattr(control_groups, "ROOT", tmp_path / "fs")
+    monkeypatch.setattr(control_groups, "OWN", tmp_path / "own")
     available = type("Memory", (), {"available": 9000})
     monkeypatch.setattr(free_memory.psutil, "virtual_memory", available)
     assert free_bytes(CPU) == expected
