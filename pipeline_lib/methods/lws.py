@@ -43,6 +43,11 @@ class Lws(SingleView):
             "outside_NK", others_NK / others_NK.sum(dim=1, keepdim=True).clamp_min(1)
         )
 
+    @property
+    def variant(self) -> str:
+        """Weight of the non-candidates: the paper reports the better of 1 and 2."""
+        return f"beta={self.params.beta:g}"
+
     def training_step(self, batch: Batch, drawn: Drawn) -> StepOutput:
         """The loss by the stored weights, then new weights from this prediction."""
         index_B, candidates_BK = batch.index["train"], batch.candidates["train"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import configparser
 import re
 import socket
 from collections.abc import Iterator
@@ -149,3 +150,10 @@ def test_training_asks_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     toy_training.write_inputs()
     files, _ = toy_training.outcome(toy_training.params("cr_dpll"))
     assert "models/predictor.safetensors" in files
+
+
+def test_dvc_tells_nobody_that_it_is_used() -> None:
+    config = configparser.ConfigParser()
+    config.read(ROOT / ".dvc/config")
+    told = [config.getboolean("core", name) for name in ("analytics", "check_update")]
+    assert told == [False, False]

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from pipeline_lib import metrics
 from pipeline_lib.artifacts import publish_json, publish_table
 from pipeline_lib.errors import UserError
 from pipeline_lib.labeling.pool import look
@@ -116,6 +117,12 @@ def test_metrics_json_has_every_number_in_its_place(tmp_path) -> None:
     for part in ("test", "train"):
         numbers = [value for value in content[part].values() if isinstance(value, float)]
         assert all(value == round(value, 6) for value in numbers)
+
+
+def test_among_five_classes_there_are_no_best_five(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(metrics, "TOP", len(CLASSES))
+    write_inputs(tmp_path)
+    assert "top5_accuracy" not in run(tmp_path)["test"]
 
 
 def test_predictions_are_the_predictors_in_the_order_of_the_split(tmp_path) -> None:
