@@ -135,6 +135,7 @@ def _pictures(results: Results, panels: Mapping[str, Panel]) -> dict[str, Any]:
     """Which charts there are, and what they leave out."""
     return {
         "several_seeds": len(results.compare.seeds) > 1,
+        "several": len(results.names) > 2,
         "num_classes": len(results.classes),
         "most_brackets": MOST_BRACKETS,
         "most_classes": SHOWN,

@@ -12,7 +12,12 @@ from pipeline_lib.rng import generator
 from pipeline_lib.statistics.agreement import agreement
 from pipeline_lib.statistics.intervals import bootstrap_interval, t_interval
 from pipeline_lib.statistics.paired import ALPHA, Comparison, adjusted, compare
-from pipeline_lib.statistics.power import detectable, sd_interval, seeds_needed
+from pipeline_lib.statistics.power import (
+    detectable,
+    hidden_by_images,
+    sd_interval,
+    seeds_needed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -91,9 +96,9 @@ def comparisons(results: Results) -> pl.DataFrame:
         budget, first, second and the fields of `statistics.paired.Comparison`, its intervals as low, high,
         image_low and image_high; seeds_for_a_point, with which the t-test would find a true difference of a point four
         times out of five among as many comparisons as were asked for, fewest_seeds and most_seeds, the same
-        from the 95 % interval of the spread, and detectable, the difference that these seeds would find. All are null
+        from the 95 % interval of the spread, and detectable, the difference that these seeds would find. All four are null
         where one seed, or none of its differences, shows a spread, and the numbers of seeds also where `MOST_SEEDS` do
-        not suffice.
+        not suffice. hidden_by_images is the difference that these test images hide from any number of seeds.
     """
     asked = [
         (budget, *pair)
@@ -109,6 +114,7 @@ def comparisons(results: Results) -> pl.DataFrame:
             "second": results.names[second],
             **_flat(verdict),
             **_power(verdict, alpha),
+            "hidden_by_images": hidden_by_images(*verdict.image_interval, alpha=alpha),
         }
         for (budget, first, second), verdict in zip(asked, verdicts, strict=True)
     ]
@@ -139,6 +145,7 @@ COMPARISONS = {
     "fewest_seeds": pl.Int64,
     "most_seeds": pl.Int64,
     "detectable": pl.Float64,
+    "hidden_by_images": pl.Float64,
 }
 
 
@@ -150,7 +157,7 @@ def _compared(results: Results, budget: str, first: str, second: str) -> Compari
         [p.right_N for p in of_first],
         [p.right_N for p in of_second],
         [p.id_N for p in of_first],
-        generator(0, "bootstrap", budget, first, second),
+        generator(0, "bootstrap", budget),  # equal answers have equal intervals
     )
 
 

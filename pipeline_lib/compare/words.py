@@ -179,11 +179,11 @@ def _undecided(own: Sequence[Mapping[str, Any]], who: str) -> str:
         return ""
     needed = seeds_words(row["seeds_for_a_point"] for row in rows)
     rough = seeds_words(row[name] for row in rows for name in ("fewest_seeds", "most_seeds"))
-    reach = max(row["image_high"] - row["image_low"] for row in rows) / 2
+    hidden = max(row["hidden_by_images"] for row in rows)
     more = (
-        f" Other test images change such a difference by {100 * reach:.1f} points to either side, so that it takes "
-        f"more of them as well."
-        if reach > POINT
+        f" These test images hide differences below {100 * hidden:.1f} points from any number of seeds, so that it takes "
+        "more of them as well."
+        if hidden > POINT
         else ""
     )
     return (

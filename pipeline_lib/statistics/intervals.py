@@ -107,31 +107,38 @@ def resampled_means(
 
 
 def image_bounds(
-    means_R: NDArray[np.float64], images: int, least: int, confidence: float
+    totals_I: NDArray[np.int64],
+    counts_I: NDArray[np.int64],
+    least: int,
+    generator: np.random.Generator,
+    resamples: int,
+    confidence: float,
 ) -> tuple[float, float]:
-    """Percentile interval of bootstrap means (Efron, Annals of Statistics 7, 1979), or what stands in for it.
+    """Percentile bootstrap interval (Efron, Annals of Statistics 7, 1979) of the mean, no narrower than rare images allow.
 
-    Where all images have one value, all samples have one mean, and an interval of no width would claim
-    certainty. But images of other values may be as frequent as Wilson's upper bound for none among N,
-    p = z^2 / (N + z^2). For an accuracy of 0 or 1 that is Wilson's interval (1927), for differences of 0, 1
+    No sample holds an image of a value that none of the N images has, and few samples many of a value that one of them
+    has: where all are alike, an interval of no width would claim certainty. But images of other values may be as
+    frequent as Wilson's upper bound for none among N, p = z^2 / (N + z^2), and the interval reaches at least as far as
+    they would move the mean. For an accuracy of 0 or 1 that is Wilson's interval (1927), for differences of 0, 1
     or -1 Tango's score interval for paired proportions (Statistics in Medicine 17, 1998): at 0, [-p, p].
 
     Args:
-        means_R: means of the samples.
-        images: N, how many images were drawn from.
+        totals_I: of the I images, see `per_image`.
+        counts_I: likewise.
         least: smallest value that an image can have: 0 of an accuracy, -1 of a difference. The largest is 1.
+        generator: what draws.
+        resamples: bootstrap samples.
         confidence: share of such intervals that hold the true value, about.
 
     Returns:
         Lower and upper bound.
     """
     tail = (1 - confidence) / 2
-    if spread_is_zero(means_R):
-        z2, mean = stats.norm.ppf(tail) ** 2, float(means_R[0])
-        p = float(z2 / (images + z2))
-        return mean - p * (mean - least), mean + p * (1 - mean)
-    low, high = np.quantile(means_R, [tail, 1 - tail])
-    return float(low), float(high)
+    means_R = resampled_means(totals_I, counts_I, generator, resamples)
+    low, high = (float(bound) for bound in np.quantile(means_R, [tail, 1 - tail]))
+    mean, z2 = float(totals_I.sum() / counts_I.sum()), float(stats.norm.ppf(tail) ** 2)
+    p = z2 / (len(totals_I) + z2)
+    return min(low, mean - p * (mean - least)), max(high, mean + p * (1 - mean))
 
 
 def bootstrap_interval(
@@ -158,5 +165,4 @@ def bootstrap_interval(
         ValueError: There are no images.
     """
     totals_I, counts_I = per_image([c_N.astype(np.int64) for c_N in correct], ids)
-    means_R = resampled_means(totals_I, counts_I, generator, resamples)
-    return image_bounds(means_R, len(totals_I), 0, confidence)
+    return image_bounds(totals_I, counts_I, 0, generator, resamples, confidence)

@@ -51,6 +51,19 @@ def power_of(effect_size: float, seeds: int, alpha: float = ALPHA) -> float:
     return 1.0 if math.isnan(power) else power
 
 
+def hidden_by_images(low: float, high: float, power: float = POWER, alpha: float = ALPHA) -> float:
+    """True difference below which the test images alone hide it too often, however many seeds there are.
+
+    Args:
+        low: lower bound of the 95 % interval of the difference over test images.
+        high: upper bound.
+        power: probability of finding a difference that is not hidden.
+        alpha: two-sided level.
+    """
+    standard_error = (high - low) / 2 / stats.norm.isf(ALPHA / 2)
+    return float(standard_error * (stats.norm.isf(alpha / 2) + stats.norm.ppf(power)))
+
+
 def seeds_needed(
     sd_of_difference: float,
     difference: float = 0.01,

@@ -219,7 +219,7 @@ def test_reasons_that_differ_stand_with_their_pair(tmp_path):
     build_comparison(made, tmp_path)
     text = Page((tmp_path / "index.html").read_text()).text
     assert "Nothing was tested" not in text
-    assert "paws \N{MINUS SIGN} mixmatch identical accuracies with each of 3 seeds" in text
+    assert "paws \N{MINUS SIGN} mixmatch right on the very same images with each of 3 seeds" in text
 
 
 def test_times_that_are_not_known_are_said_to_be(crowded):

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from pipeline_lib.compare.build import build_comparison, tables
 from pipeline_lib.compare.read import Predictions
@@ -52,11 +53,27 @@ def test_two_seeds_are_reckoned_for_all_pairs_that_were_asked_for():
         assert row["seeds_for_a_point"] == seeds_needed(row["sd"], 0.01, alpha=0.05 / 3)
 
 
+def test_what_images_hide_follows_from_their_interval_and_the_number_of_tests():
+    """A true difference of that size is found four times out of five by a test with their standard error."""
+    for row in comparisons(answered((90, 95, 93), (92, 93, 92), (94, 99, 91))).rows(named=True):
+        standard_error = (row["image_high"] - row["image_low"]) / (2 * 1.959964)
+        critical = stats.norm.isf(0.05 / 3 / 2) * standard_error
+        found = stats.norm.sf(critical, row["hidden_by_images"], standard_error)
+        assert found == pytest.approx(0.8, abs=1e-6)
+
+
+def test_equal_answers_have_equal_intervals_over_images():
+    known = (90, 91, 95), (80, 81, 84)
+    rows = comparisons(answered(known[0], known[1], known[1], pairs="first")).rows(named=True)
+    first, copy = ((row["image_low"], row["image_high"]) for row in rows)
+    assert first == copy
+
+
 def test_a_refused_pair_counts_among_those_that_were_asked_for():
     refused, other, _ = comparisons(answered((90, 91, 92), (90, 91, 92), (95, 95, 97))).rows(
         named=True
     )
-    assert refused["refused"].startswith("identical accuracies")
+    assert refused["refused"].startswith("right on the very same images with each of 3 seeds")
     assert (refused["sd"], refused["seeds_for_a_point"]) == (0, None)
     assert other["seeds_for_a_point"] == seeds_needed(other["sd"], 0.01, alpha=0.05 / 3)
 

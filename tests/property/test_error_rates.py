@@ -181,6 +181,24 @@ def test_95_percent_of_image_intervals_hold_the_true_value() -> None:
     assert np.mean(held["apart"]) < 0.95 - tolerance, "shared images must be drawn together"
 
 
+def test_image_intervals_of_few_errors_hold_the_true_value_nearly_as_often() -> None:
+    """Exact: the interval of each number of errors, weighed by how often it comes up."""
+    images, generator, most = 450, np.random.default_rng(0), 60
+    ids, errors_K = [np.arange(images)], np.arange(most)
+    bounds = [
+        intervals.bootstrap_interval([np.arange(images) >= wrong], ids, generator)
+        for wrong in errors_K
+    ]
+    low_K, high_K = np.transpose(bounds)
+    assert (np.diff(low_K[:4]) < 0).all(), "more errors, a lower bound"
+    held = [
+        stats.binom.pmf(errors_K, images, 1 - rate) @ ((low_K <= rate) & (rate <= high_K))
+        for rate in 1 - np.arange(0.5, 20, 0.1) / images
+    ]
+    assert min(held) > 0.88
+    assert np.mean(held) == pytest.approx(0.95, abs=0.01)
+
+
 def test_seeds_that_redraw_parts_of_one_pool_do_not_make_equal_methods_different() -> None:
     """The t-test alone calls them different in one of five comparisons of ten seeds: all share the luck of the pool."""
     runs, seeds, images, generator = 500, 10, 600, np.random.default_rng(10)

@@ -276,6 +276,13 @@ def test_differences_without_spread_are_refused_and_say_so() -> None:
     )
     assert equal.refused is not None
     assert equal.refused.startswith("identical accuracies with each of 3 seeds")
+    of_copies = [np.array([True, False]), np.array([False, True]), np.array([True, True])]
+    ids, accuracies = numbered(of_copies, same_images=True), [0.5, 0.5, 1.0]
+    copies = paired.compare(
+        accuracies, accuracies, of_copies, of_copies, ids, np.random.default_rng(7)
+    )
+    assert copies.refused is not None
+    assert copies.refused.startswith("right on the very same images with each of 3 seeds")
     assert constant.refused is not None
     assert constant.refused.startswith("the same difference of 10.00 points with each of 3 seeds")
     for found in (equal, constant):
