@@ -185,3 +185,19 @@ def expected_calibration_error(table: list[CalibrationBin]) -> float:
         if row.accuracy is not None and row.mean_confidence is not None
     )
     return sum(gaps) / images
+
+
+def calibration_error_by_chance(table: list[CalibrationBin]) -> float:
+    """What `expected_calibration_error` of a perfectly calibrated classifier would be, about, by chance alone.
+
+    Were the confidence c of a bin of n images true, about a normal number of standard deviation sqrt(c (1 - c) / n) would lie
+    between it and the accuracy; the mean of its absolute value is sqrt(2 / pi) times that.
+    """
+    images = sum(row.count for row in table)
+    gaps = (
+        # a confidence may be above 1 by a rounding error
+        math.sqrt(2 / math.pi * row.count * row.mean_confidence * max(1 - row.mean_confidence, 0))
+        for row in table
+        if row.mean_confidence is not None
+    )
+    return sum(gaps) / images

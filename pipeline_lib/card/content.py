@@ -157,7 +157,8 @@ def limits(
         f"not that of training again.",
         f"It knows {len(classes):,} classes, and gives one of them to any image, whatever is on it.",
         f"Probabilities were not calibrated: on the test images, confidence is off by "
-        f"{100 * test['ece']:.1f} points on average (ECE).",
+        f"{100 * test['ece']:.1f} points on average (ECE); that of a perfectly calibrated model would seem to be off by "
+        f"about {100 * test['ece_by_chance']:.1f}, from so many images.",
         "Whether it treats groups of people or kinds of pictures alike was not tested, beyond the classes.",
     ]
     missing = sum(not row["images"] for row in classes)

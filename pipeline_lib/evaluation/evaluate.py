@@ -143,6 +143,7 @@ def _test(
         "nll": metrics.nll(probabilities_NK, labels_N),
         "brier": metrics.brier(probabilities_NK, labels_N),
         "ece": metrics.expected_calibration_error(bins),
+        "ece_by_chance": metrics.calibration_error_by_chance(bins),
         "images": len(labels_N),
     }
 

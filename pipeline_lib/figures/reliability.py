@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
 from matplotlib.ticker import MaxNLocator
 
@@ -76,6 +77,17 @@ def _draw_bins(axes: Axes, bins: pl.DataFrame, theme: style.Theme) -> None:
         edgecolor=theme.surface,
     )
     axes.plot([0, 1], [0, 1], color=theme.muted, linestyle=style.DASHES[2], linewidth=1.4)
+    # where the accuracy of 95 of 100 such bins would lie, were the confidence true
+    variance = confidence * np.maximum(1 - confidence, 0) / bins["count"].to_numpy()
+    reach = 1.96 * np.sqrt(variance)
+    axes.vlines(
+        confidence,
+        np.clip(confidence - reach, 0, 1),
+        np.clip(confidence + reach, 0, 1),
+        color=theme.muted,
+        alpha=0.35,
+        linewidth=7,
+    )
     axes.vlines(confidence, accuracy, confidence, color=theme.series[1], linewidth=2.2)
     axes.plot(confidence, accuracy, "o", color=theme.series[0], markersize=5)
     axes.set_title(f"ECE {style.percent(calibration_error(bins), 1)}", loc="left", fontsize=11)

@@ -88,7 +88,7 @@ def measures(metrics: Mapping[str, Any]) -> list[Measure]:
         ),
         ("Balanced accuracy", test.get("balanced_accuracy"), "mean over the classes", True),
         ("Macro F1", test.get("macro_f1"), "mean over the classes, precision counts too", True),
-        ("Calibration error", test.get("ece"), "ECE: how far confidence is from accuracy", True),
+        ("Calibration error", test.get("ece"), _calibration(test), True),
         ("Negative log-likelihood", test.get("nll"), "nats; lower is better", False),
         ("Brier score", test.get("brier"), "0 to 2; lower is better", False),
         ("Validation accuracy", val.get("accuracy"), _validation(val), True),
@@ -115,6 +115,11 @@ def _top(test: Mapping[str, Any]) -> Measure:
     return Measure(
         "Top-5 accuracy", top, words if top is not None else f"{words}; there are no more classes"
     )
+
+
+def _calibration(test: Mapping[str, Any]) -> str:
+    words, chance = "ECE: how far confidence is from accuracy", test.get("ece_by_chance")
+    return words if chance is None else f"{words}; about {100 * chance:.1f} points by chance alone"
 
 
 def _median(test: Mapping[str, Any]) -> str:

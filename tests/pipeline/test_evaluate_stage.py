@@ -104,6 +104,7 @@ def test_metrics_json_has_every_number_in_its_place(tmp_path) -> None:
         "nll",
         "brier",
         "ece",
+        "ece_by_chance",
         "images",
     ]
     low, high = content["test"]["accuracy_ci95"]

@@ -398,5 +398,6 @@ def _write_test(
         "nll": metrics.nll(probabilities_NK, truth_N),
         "brier": metrics.brier(probabilities_NK, truth_N),
         "ece": metrics.expected_calibration_error(bins),
+        "ece_by_chance": metrics.calibration_error_by_chance(bins),
         "images": len(truth_N),
     }

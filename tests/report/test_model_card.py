@@ -115,7 +115,13 @@ def test_limits_name_what_was_not_tested():
 
 def limits_with(across: dict[str, int]) -> list[str]:
     """Of a run whose images with the same pixels are across these parts."""
-    test = {"images": 60, "accuracy": 0.87, "accuracy_ci95": [0.8, 0.9], "ece": 0.05}
+    test = {
+        "images": 60,
+        "accuracy": 0.87,
+        "accuracy_ci95": [0.8, 0.9],
+        "ece": 0.05,
+        "ece_by_chance": 0.04,
+    }
     summary = {"duplicates": {"across": across}, "candidates": {"train": {"holds_truth": None}}}
     return limits({"test": test, "seed": 7}, summary, [{"images": n} for n in (0, 10, 50)])
 

@@ -57,6 +57,25 @@ def test_ece_of_two_bins() -> None:
     assert metrics.expected_calibration_error(table) == pytest.approx(1 / 3 * 0.6 + 2 / 3 * 0.25)
 
 
+@pytest.mark.parametrize(("images", "classes"), [(200, 4), (2000, 10)])
+def test_a_calibrated_classifier_has_about_the_ece_that_chance_gives(images, classes) -> None:
+    """Labels are drawn by the probabilities themselves."""
+    draw = np.random.default_rng(0)
+    found, told = [], []
+    for _ in range(60):
+        p_NK = draw.dirichlet(np.full(classes, 0.5), images)
+        y_N = np.array([draw.choice(classes, p=p_K) for p_K in p_NK])
+        table = metrics.calibration_bins(p_NK, y_N, 15)
+        found.append(metrics.expected_calibration_error(table))
+        told.append(metrics.calibration_error_by_chance(table))
+    assert np.mean(told) == pytest.approx(np.mean(found), rel=0.1)
+
+
+def test_a_certain_classifier_leaves_nothing_to_chance() -> None:
+    table = metrics.calibration_bins(np.array([[1.0000001, 0.0]]), np.array([0]), 4)
+    assert metrics.calibration_error_by_chance(table) == 0
+
+
 def test_a_confidence_on_an_edge_belongs_to_the_bin_below() -> None:
     table = metrics.calibration_bins(np.array([[0.5, 0.5], [1.0, 0.0]]), np.array([0, 0]), 2)
     assert [row.count for row in table] == [1, 1]
