@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -42,6 +43,16 @@ def in_one_line(text: object, limit: int = 200) -> str:
     """What a file or a library said, fit for a message: cut to `limit`, and nothing that moves a terminal."""
     words = " ".join(str(text).split())
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in words[:limit])
+
+
+def harmless(text: str) -> str:
+    """Lines of text without what moves a terminal: names of files and classes come from anybody."""
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def without_secrets(text: str) -> str:
+    """Addresses without who logs in, by what password, token or signature: a log may be shown to anybody."""
+    return re.sub(r"(https?://[^\s?]*)\?[^\s;,)]*", r"\1?...", re.sub(r"//[^/\s]*@", "//", text))
 
 
 def closest(given: str, names: Iterable[str], most: int = 1) -> list[str]:

@@ -24,6 +24,7 @@ SUFFIXES = (
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
 # Checked before a pixel is decoded: 200 megapixels fit in a file of 24 kB.
 MAX_PIXELS = 64_000_000
+TILE_WIDTH, TILE_LENGTH = 322, 323  # tags of TIFF
 Image.MAX_IMAGE_PIXELS = None  # Pillow's limit only warns; ours replaces it
 # By EXIF orientation. ImageOps.exif_transpose would fail where it cannot write odd metadata back.
 TO_UPRIGHT = {
@@ -175,9 +176,13 @@ def _refuse_what_is_no_image(encoded: bytes) -> None:
 
 
 def _refuse_what_is_too_large(image: Image.Image) -> None:
-    if image.width * image.height > MAX_PIXELS:
-        msg = f"{image.width}x{image.height} pixels, the limit is {MAX_PIXELS}"
-        raise UnreadableImageError(msg)
+    tags = getattr(image, "tag_v2", {})
+    tile = tuple(tags.get(tag, 0) for tag in (TILE_WIDTH, TILE_LENGTH))
+    # A tile is decoded as a whole, however little of it the image is.
+    for width, height in (image.size, tile):
+        if width * height > MAX_PIXELS:
+            msg = f"{width}x{height} pixels, the limit is {MAX_PIXELS}"
+            raise UnreadableImageError(msg)
 
 
 def _scale_transparent_colour(image: Image.Image) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from pipeline_lib.errors import UserError
+from pipeline_lib.errors import UserError, harmless, in_one_line
 from pipeline_lib.parent import end_with_dvc
 
 if TYPE_CHECKING:
@@ -25,21 +25,23 @@ DISK = {
 
 def say(line: str) -> None:
     """Tell the user something now, not when the buffer is full."""
-    print(line, flush=True)
+    print(harmless(line), flush=True)
 
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:
     """Print rows, the first of which is the head: as a table on a terminal, tab-separated elsewhere."""
     if not sys.stdout.isatty():
-        print(*("\t".join(row) for row in rows), sep="\n")
+        # a cell is one line, without a tab
+        print(*("\t".join(map(in_one_line, row)) for row in rows), sep="\n")
         return
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     head, *others = rows
     table = Table(*head)
     for row in others:
-        table.add_row(*row)
+        table.add_row(*(Text(harmless(cell)) for cell in row))  # as it is, not as rich's markup
     Console().print(table)
 
 
@@ -81,7 +83,7 @@ def start(app: typer.Typer) -> None:
         _use_utf8()
         app()
     except UserError as error:
-        print(error, file=sys.stderr)
+        print(harmless(str(error)), file=sys.stderr)
         sys.exit(error.exit_code)
     except OSError as error:
         if error.errno not in DISK:

@@ -9,6 +9,8 @@ import typer
 
 from pipeline_lib.errors import UserError
 
+FILES = ("index.html", "label_config.xml", "next.csv", "tasks.json")
+
 Count = Annotated[int, typer.Option("-n", "--count", min=1, help="How many images.")]
 Folder = Annotated[Path, typer.Option("-o", "--output", help="Folder for the files.")]
 Prefix = Annotated[
@@ -25,9 +27,7 @@ def label_next(count: Count = 20, output: Folder = Path("to-label"), prefix: Pre
     Among the training images without a class, or with several candidates: those that the trained model is unsure
     of, and unlike one another. `import-labels --add-to` takes the answers back.
     """
-    if (output / "index.html").exists() and not (output / "label_config.xml").exists():
-        msg = f"{output}: holds an index.html of something else, which would be replaced; choose another folder"
-        raise UserError(msg)
+    _refuse_to_replace(output)
     from pipeline_lib.params.load import load
     from pipeline_lib.training.determinism import deterministic_torch, pin_processor
 
@@ -62,3 +62,16 @@ def label_next(count: Count = 20, output: Folder = Path("to-label"), prefix: Pre
             "testing, which is then on images that the model is unsure of; put the present test images into a folder test/ first "
             "(beside class folders: into test/<class>/, and these into train/)"
         )
+
+
+def _refuse_to_replace(output: Path) -> None:
+    """Refuse a folder with files of the names of ours that no earlier call has written.
+
+    Raises:
+        UserError: There are such.
+    """
+    found = [name for name in FILES if (output / name).exists()]
+    tasks = output / "tasks.json"
+    if found and not (tasks.exists() and '"by": "label-next"' in tasks.read_text(errors="replace")):
+        msg = f"{output}: holds {', '.join(found)} of something else, to be replaced; choose another folder with -o"
+        raise UserError(msg)

@@ -16,7 +16,8 @@ import numpy as np
 from pipeline_lib.artifacts import sidecar_of, verify
 from pipeline_lib.datasets.files.archives import DAMAGED, MAX_MEMBER_BYTES, open_archive
 from pipeline_lib.datasets.files.layout import endings, holds_no_image, is_clutter, is_image
-from pipeline_lib.datasets.files.shards import batches, encoded, image_column, open_parquet
+from pipeline_lib.datasets.files.parquet_pages import batches, open_parquet
+from pipeline_lib.datasets.files.shards import encoded, image_column
 from pipeline_lib.datasets.progress import say
 from pipeline_lib.errors import UserError, in_one_line
 
@@ -169,16 +170,25 @@ def _table_rows(file: pq.ParquetFile, path: Path) -> Iterator[Given]:
         verify(path)
     image = "image" if ours else image_column(file.schema_arrow, str(path))
     number = 0
-    for batch in batches(file, [image, *SHAPE, "sha256"] if ours else [image], str(path)):
+    columns = [image, *SHAPE, "sha256"] if ours else [image]
+    for batch in batches(file, columns, str(path)):
         files = encoded(batch.column(image), str(path), number)
         said = batch.select([*SHAPE, "sha256"]).to_pylist() if ours else [{}] * batch.num_rows
         for content, row in zip(files, said, strict=True):
-            yield Given(f"{path}:{number}", _stored(content, row) if ours else content)
+            source = f"{path}:{number}"
+            yield _stored(source, content, row) if ours else Given(source, content)
             number += 1
 
 
-def _stored(content: bytes, said: dict[str, Any]) -> Encoded:
+def _stored(source: str, content: bytes, said: dict[str, Any]) -> Given:
     """An image of data/images.parquet: pixels, which have the sha256 beside them, or else a file."""
     if hashlib.sha256(content).hexdigest() != said["sha256"]:
-        return content
-    return np.frombuffer(content, np.uint8).reshape(tuple(said[name] for name in SHAPE))
+        return Given(source, content)
+    shape = tuple(said[name] for name in SHAPE)
+    try:
+        image_HWC = np.frombuffer(content, np.uint8).reshape(shape)
+    except (TypeError, ValueError):  # no numbers, or not those of so many bytes
+        shape = (0, 0, 0)
+    if shape[2] not in {1, 3}:
+        return Given(source, b"", "its pixels are not of the shape that the table tells")
+    return Given(source, image_HWC)

@@ -117,7 +117,8 @@ class Intake:
         self.rejected += len(sources)
         if len(self._complaints) < 10:
             lines = [
-                f"  {source}: {reason}" for source, reason in zip(sources, reasons, strict=True)
+                f"  {brief(source, 200)}: {reason}"
+                for source, reason in zip(sources, reasons, strict=True)
             ]
             self._complaints = [*self._complaints, *lines][:10]
 
@@ -128,7 +129,9 @@ class Intake:
 
     def warning(self) -> str | None:
         """Count, in one line, the images that resizing may have spoilt."""
-        parts = [f"{count} {what} ({first})" for what, (count, first) in self._odd.items()]
+        parts = [
+            f"{count} {what} ({brief(first, 200)})" for what, (count, first) in self._odd.items()
+        ]
         return f"resized images that may be of no use: {', '.join(parts)}" if parts else None
 
     def check(self, on_bad_image: str) -> None:

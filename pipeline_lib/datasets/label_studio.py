@@ -122,7 +122,7 @@ def _all_of(
     """The rows, as those of one person."""
     people = sorted({who for _, who, _ in rows})
     if len(people) > 1:
-        msg = f"{path}: --annotator {annotator}: has answers of several people ({listed(people)}); leave it out"
+        msg = f"{path}: --annotator {annotator}: has answers of several people ({listed(map(brief, people))}); leave it out"
         raise UserError(msg)
     if not annotator.strip():
         msg = "--annotator: is blank; name a person"
@@ -220,7 +220,8 @@ def _said(task: Task, control: str) -> Iterator[tuple[str, str]]:
 
 def _annotator(who: int | str | Person | None) -> str:
     if isinstance(who, Person):
-        who = who.email or who.id
+        # exports of one project have the number alone, or all of the person: a name must not depend on that
+        who = who.email if who.id is None else who.id
     if isinstance(who, str) and who.strip():
         return who.strip()
     return f"annotator_{who}" if isinstance(who, int) else "unknown"

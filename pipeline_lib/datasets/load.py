@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 from pipeline_lib.artifacts import TEMPORARY_PREFIX, refuse_strangers
@@ -13,7 +14,6 @@ from pipeline_lib.params.sections import OWN_IMAGES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from pipeline_lib.params.sections import Data
     from pipeline_lib.records import Row
@@ -49,9 +49,15 @@ def snapshot(data: Data, raw: Path) -> None:
     """Let the dataset `data.name` fill the folder `raw` anew; an older one stays if that fails.
 
     Raises:
-        UserError: `raw` holds files that no download has put there; or see the dataset's `download`.
+        UserError: `raw` holds files that no download has put there, or is to be a snapshot of itself; or see the
+            dataset's `download`.
     """
     refuse_strangers(raw)
+    for key in ("path", "table"):
+        given = getattr(data, key)
+        if given and raw.resolve() in (inside := Path(given).resolve(), *inside.parents):
+            msg = f"data.{key}: {given}: {raw} is replaced by a snapshot of it; move your files elsewhere"
+            raise UserError(msg)
     fresh = raw.with_name(TEMPORARY_PREFIX + raw.name)
     shutil.rmtree(fresh, ignore_errors=True)
     try:

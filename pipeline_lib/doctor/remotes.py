@@ -5,7 +5,7 @@ from __future__ import annotations
 from configparser import ConfigParser
 from configparser import Error as ConfigError
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pipeline_lib.doctor.commands import git_lines, ignored
 from pipeline_lib.doctor.finding import Checked, Finding
@@ -21,6 +21,13 @@ SECRETS = {
     "connection_string", "sas_token", "account_key", "client_secret", "oss_key_id", "oss_key_secret",
     "custom_auth_header", "sse_customer_key", "gdrive_client_secret",
 }  # fmt: skip
+SIGNED = {
+    "sig",
+    "signature",
+    "token",
+    "x-amz-signature",
+    "x-goog-signature",
+}  # in the query of an address
 NEVER_VERIFIED = "hdfs"  # DVC has no such setting there
 
 
@@ -48,6 +55,14 @@ def check(root: Path) -> Checked:
     return Checked("remotes", ", ".join(remotes) or "none", tuple(findings))
 
 
+def _logs_in(url: str) -> bool:
+    """Whether an address holds a password, token or signature."""
+    parts = urlsplit(url)
+    token = parts.username if parts.scheme in {"http", "https", "webdav", "webdavs"} else None
+    signed = any(name.lower() in SIGNED for name, _ in parse_qsl(parts.query))
+    return bool(parts.password or token or signed)
+
+
 def committed_secrets(path: Path) -> Iterator[Finding]:
     """Settings of a committed file of DVC that belong into .dvc/config.local.
 
@@ -62,7 +77,7 @@ def committed_secrets(path: Path) -> Iterator[Finding]:
         return
     for section in parser.sections():
         for key, value in parser[section].items():
-            if key in SECRETS or (key == "url" and urlsplit(value).password):
+            if key in SECRETS or (key == "url" and _logs_in(value)):
                 yield Finding(
                     CONFIG,
                     f"{key} of {section.strip(chr(39))} would be committed",

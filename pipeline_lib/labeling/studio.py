@@ -10,7 +10,9 @@ from xml.sax.saxutils import quoteattr
 
 from PIL import Image
 
+from pipeline_lib.datasets.files.sheet import quoted
 from pipeline_lib.datasets.label_studio import BY
+from pipeline_lib.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +27,15 @@ SIDE = 256  # pixels, to which small images are enlarged: people are to see them
 
 
 def configuration(classes: Sequence[str]) -> str:
-    """The labeling interface of the project: the image, and one choice per class."""
+    """The labeling interface of the project: the image, and one choice per class.
+
+    Raises:
+        UserError: A class has characters that XML has not.
+    """
+    for name in classes:
+        if not name.isprintable():
+            msg = f"class {quoted(name)}: cannot be a choice of Label Studio; rename it without control characters"
+            raise UserError(msg)
     choices = "\n".join(f"    <Choice value={quoteattr(name)}/>" for name in classes)
     return (
         f'<View>\n  <Image name="{SHOWN}" value="$image"/>\n'

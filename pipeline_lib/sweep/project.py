@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from pipeline_lib.cells.pipeline import FILE
-from pipeline_lib.errors import UserError, listed
+from pipeline_lib.errors import UserError, listed, without_secrets
 
 # By DVC, its stages and `show_to_dvc`.
 WRITTEN = ("dvc.lock", "metrics.json", "summary.json", FILE)
@@ -48,7 +48,7 @@ class Project(NamedTuple):
             if self.at_home or self.remote is None
             else "the remote {} ({})".format(*self.remote)
         )
-        return re.sub("//[^/ ]*@", "//", f"{hub}, their outputs to {outputs}")
+        return without_secrets(f"{hub}, their outputs to {outputs}")
 
     @property
     def author(self) -> tuple[str, str]:
@@ -150,7 +150,14 @@ def _of_dvc(root: Path) -> tuple[Path, tuple[str, str] | None]:
         own = Path(repo.cache.legacy.path)  # where `runs` and `files` lie
         name = repo.config["core"].get("remote")
         section = repo.config["remote"].get(name)
-    return own, (name, str(section["url"])) if section else None
+    url = str(section["url"]) if section else ""
+    if urlsplit(url).password:
+        msg = (
+            f"remote {name}: its url holds a password, which would go to every job; set it apart: "
+            f"`dvc remote modify --local {name} password ...`, and on each machine likewise"
+        )
+        raise UserError(msg)
+    return own, (name, url) if section else None
 
 
 def _git(root: Path, *arguments: str, must: str = "") -> str:
@@ -181,5 +188,7 @@ def refs_of(hub: str) -> set[str]:
     Raises:
         UserError: It cannot be reached.
     """
-    lines = _git(Path.cwd(), "ls-remote", hub, "refs/exps/*", must=f"{hub} cannot be read")
+    lines = _git(
+        Path.cwd(), "ls-remote", hub, "refs/exps/*", must=f"{without_secrets(hub)} cannot be read"
+    )
     return {line.partition("\t")[2] for line in lines.splitlines()}

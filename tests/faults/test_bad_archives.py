@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import gzip
+import io
 import os
+import struct
 import tarfile
+import tracemalloc
 import zipfile
 
 import pytest
 
 from pipeline_lib.datasets.files import archives
+from pipeline_lib.errors import UserError
 from tests.faults.archives import special, tar, zipped
 
 
@@ -94,6 +98,60 @@ def test_one_member_cannot_be_huge(workspace, picture, monkeypatch):
     use(workspace, zipped(("cat/1.png", picture), ("cat/2.png", bytes(1001))), "photos.zip")
     message = workspace.refused("ingest", "download")
     assert message.startswith("photos.zip: cat/2.png: 1001 bytes, the limit for one file is 1000")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_methods_that_unpack_without_bound_are_refused(workspace, picture, method: int):
+    """Their members unpack whole, whatever size the archive tells of them."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", method) as archive:
+        archive.writestr("cat/1.png", picture)
+    use(workspace, file.getvalue(), "photos.zip")
+    message = workspace.refused("ingest", "download")
+    assert message.startswith("photos.zip: cat/1.png: packed in an unusual way; pack it with the")
+
+
+def test_a_member_that_tells_of_few_bytes_takes_no_more_memory(tmp_path):
+    content = zipped(("cat/1.png", bytes(200 << 20)))
+    true, told = (struct.pack("<I", size) for size in (200 << 20, 69))
+    path = tmp_path / "photos.zip"
+    path.write_bytes(content.replace(true, told))
+    tracemalloc.start()
+    with (
+        pytest.raises(UserError, match=r"photos\.zip: damaged archive \(Bad CRC-32"),
+        archives.open_archive(path, "photos.zip") as opened,
+    ):
+        opened.read("cat/1.png")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10 << 20
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}, None],
+    ids=["a number that is none", "headers of headers"],
+)
+def test_headers_that_tarfile_has_no_answer_to_are_damage(workspace, picture, headers):
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        header = tarfile.TarInfo("cat/1.png")
+        header.size, header.pax_headers = len(picture), headers or {"a": "b"}
+        archive.addfile(header, io.BytesIO(picture))
+    content = file.getvalue()
+    if headers is None:
+        content = content[:1024] * 3000 + content  # the header, and what it says: of what follows
+    use(workspace, content, "photos.tar")
+    assert "photos.tar: damaged archive (" in workspace.refused("ingest", "download")
+
+
+@pytest.mark.parametrize("name", ["cat/\x1b]0;gone\x07.png", "cat/a\nb.png", "a/b/c/\x1b[2J.png"])
+def test_no_name_moves_the_terminal(workspace, picture, name: str):
+    use(workspace, tar((special(name, tarfile.SYMTYPE, "x"), b"")), "photos.tar")
+    message = workspace.refused("ingest", "download")
+    assert message.isprintable()
+    use(workspace, tar((name, picture), ("a/b/c/d/e.png", picture)), "photos.tar")
+    assert workspace.refused("ingest", "download").isprintable()
 
 
 @pytest.mark.parametrize("name", ["photos.zip", "photos.tar.gz"])

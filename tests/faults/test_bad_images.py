@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline_lib.datasets.load import AGAIN
-from tests.faults.images import huge_png, jpeg
+from tests.faults.images import huge_png, huge_tile, jpeg
 
 BAD = {
     "truncated.jpg": (jpeg()[:900], "damaged image: image file is truncated"),
@@ -19,6 +19,7 @@ BAD = {
     "page.jpg": (b"\n<!DOCTYPE html><html>404</html>", "a web page, not an image"),
     "text.png": (b"hello", "not an image in one of the formats JPEG, PNG"),
     "bomb.png": (huge_png(15_000), "15000x15000 pixels, the limit is 64000000"),
+    "tile.tif": (huge_tile(26_000), "26000x26000 pixels, the limit is 64000000"),
     "fits.png": (
         b"SIMPLE  =                    T" + b" " * 3000,
         "not an image in one of the formats",

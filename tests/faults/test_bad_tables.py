@@ -233,7 +233,7 @@ class TestParquet:
         path = workspace.root / "labels.parquet"
         path.write_bytes(path.read_bytes()[:-20])
         assert workspace.refused("ingest", "download").startswith(
-            "labels.parquet: damaged Parquet file"
+            "labels.parquet: no Parquet file, or a damaged one"
         )
 
 

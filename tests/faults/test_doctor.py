@@ -492,6 +492,8 @@ def test_remotes_that_are_trusted_unseen_are_named(toy: Toy) -> None:
         "url = s3://bucket/x\n    secret_access_key = abc",
         "url = ssh://host/x\n    PASSWORD = abc",
         "url = ssh://me:abc@host/x",
+        "url = https://abc@host/x",
+        "url = https://host/x?v=1&sig=abc",
     ],
 )
 def test_a_password_that_would_be_committed_is_named_and_not_shown(toy: Toy, setting: str) -> None:

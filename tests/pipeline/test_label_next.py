@@ -106,6 +106,18 @@ def test_the_images_chosen_are_tasks_whose_answers_become_labels(
     assert labels == answered | {("elsewhere", "2"), (files[-1], "")}
 
 
+@pytest.mark.parametrize("name", ["tasks.json", "label_config.xml", "next.csv", "index.html"])
+def test_a_persons_own_files_are_not_replaced(project: Project, tmp_path, name: str) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / name).write_text("[]")
+    done = project.run(*asked(folder))
+    assert done.returncode == 1
+    assert f"{folder}: holds {name} of something else, to be replaced" in done.stdout
+    assert [path.name for path in folder.iterdir()] == [name]
+    assert (folder / name).read_text() == "[]"
+
+
 def test_a_table_that_labels_cannot_be_added_to_is_refused(project: Project, tmp_path) -> None:
     export, table = tmp_path / "export.json", tmp_path / "table.csv"
     answer = {"type": "choices", "from_name": "label", "value": {"choices": ["1"]}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import subprocess
@@ -307,6 +308,25 @@ def test_a_table_damaged_within_is_named_and_not_the_output(tmp_path: Path) -> N
     (tmp_path / "t.parquet").write_bytes(content)
     with pytest.raises(UserError, match=r"t\.parquet: no Parquet file, or a damaged one"):
         applied(tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize("wrong", [{"height": 7}, {"channels": 5, "height": 1, "width": 1}])
+def test_pixels_of_another_shape_than_the_table_tells_are_a_row(
+    trained: Project, tmp_path: Path, wrong: dict[str, int]
+) -> None:
+    table = pl.read_parquet(trained.root / "data/images.parquet").head(2)
+    if "channels" in wrong:
+        pixels = bytes(5)
+        table = table.with_columns(
+            pl.lit(pixels).alias("image"),
+            pl.lit(hashlib.sha256(pixels).hexdigest()).alias("sha256"),
+        )
+    table = table.with_columns(
+        pl.lit(value).cast(table.schema[key]).alias(key) for key, value in wrong.items()
+    )
+    table.write_parquet(tmp_path / "t.parquet")
+    found = applied(tmp_path / "t.parquet")
+    assert set(found["problem"]) == {"its pixels are not of the shape that the table tells"}
 
 
 def test_row_40_what_is_not_there_is_named(tmp_path: Path) -> None:

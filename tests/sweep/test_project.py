@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline_lib.errors import UserError
-from pipeline_lib.sweep.project import refuse_other_images
+from pipeline_lib.sweep.project import _of_dvc, refuse_other_images
 
 LOCK = (
     "schema: '2.0'\nstages:\n  download:\n    outs:\n    - path: data/raw\n      md5: {md5}.dir\n"
@@ -37,3 +37,13 @@ def test_a_snapshot_that_is_not_committed_is_refused(tmp_path: Path) -> None:
     lock.write_text("schema: '2.0'\n<<<<<<< HEAD\nstages: {}\n")
     with pytest.raises(UserError, match=r"dvc\.lock: no YAML; solve its conflict first"):
         refuse_other_images(tmp_path)
+
+
+def test_a_password_within_an_address_is_not_given_to_jobs(tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc/config").write_text("[core]\n    remote = s\n['remote \"s\"']\n    url = s\n")
+    (tmp_path / ".dvc/config.local").write_text("['remote \"s\"']\n    url = https://me:abc@host\n")
+    with pytest.raises(UserError, match="remote s: its url holds a password, which") as caught:
+        _of_dvc(tmp_path)
+    assert "abc" not in str(caught.value)

@@ -17,6 +17,7 @@ from pipeline_lib.datasets.files.layout import arrange
 from pipeline_lib.datasets.files.supervision import read_supervision
 from pipeline_lib.datasets.label_studio import BY, read_export
 from pipeline_lib.errors import UserError
+from pipeline_lib.labeling.studio import configuration
 from tests.as_user import run_app
 
 if TYPE_CHECKING:
@@ -66,14 +67,14 @@ def test_every_answer_is_a_row_and_an_image_without_one_is_unlabeled(tmp_path: P
     assert read.as_csv() == (
         "file,annotator,label\n"
         "four.jpg,,\n"
-        "one.jpg,ann@x.org,cat\n"
+        "one.jpg,annotator_4,cat\n"
         "one.jpg,annotator_9,dog\n"
         "three.jpg,,\n"
         "two.jpg,annotator_4,cat\n"
         "two.jpg,annotator_4,dog\n"
     )
     assert read.summary() == (
-        "4 images, 2 of them unlabeled; 3 annotators; 2 classes (cat, dog); "
+        "4 images, 2 of them unlabeled; 2 annotators; 2 classes (cat, dog); "
         "1 skipped or cancelled annotations left out"
     )
 
@@ -82,7 +83,7 @@ def test_the_table_is_one_that_the_pipeline_reads(tmp_path: Path):
     (tmp_path / "labels.csv").write_text(imported(tmp_path, FULL).as_csv())
     places = arrange(["one.jpg", "two.jpg", "three.jpg", "four.jpg"], "photos")
     said = read_supervision(tmp_path / "labels.csv", "labels.csv", places)
-    assert said["one.jpg"].annotations == (("ann@x.org", "cat"), ("annotator_9", "dog"))
+    assert said["one.jpg"].annotations == (("annotator_4", "cat"), ("annotator_9", "dog"))
     assert said["four.jpg"] == Supervision(annotations=())
 
 
@@ -188,7 +189,7 @@ def test_answers_that_differ_go_into_a_table_with_annotators(tmp_path: Path):
     table = tmp_path / "labels.csv"
     table.write_text("file,annotator,label\none.jpg,eve,cow\n")
     assert imported(tmp_path, FULL).added_to(table).as_csv() == (
-        "file,annotator,label\nfour.jpg,,\none.jpg,ann@x.org,cat\none.jpg,annotator_9,dog\n"
+        "file,annotator,label\nfour.jpg,,\none.jpg,annotator_4,cat\none.jpg,annotator_9,dog\n"
         "one.jpg,eve,cow\nthree.jpg,,\ntwo.jpg,annotator_4,cat\ntwo.jpg,annotator_4,dog\n"
     )
 
@@ -200,7 +201,7 @@ def test_an_answer_takes_the_place_of_candidates(tmp_path: Path):
     assert added.as_csv() == (
         "file,candidates\nfour.jpg,cow|dog\none.jpg,cat|dog\ntwo.jpg,cat|dog\n"
     )
-    assert added.summary().startswith("4 images, 1 of them unlabeled; 3 annotators; 3 classes")
+    assert added.summary().startswith("4 images, 1 of them unlabeled; 2 annotators; 3 classes")
     table.write_text(added.as_csv())
     assert imported(tmp_path, FULL).added_to(table).as_csv() == added.as_csv()
     places = arrange([f"{name}.jpg" for name in ("one", "two", "three", "four")], "photos")
@@ -295,7 +296,7 @@ def test_a_class_that_would_be_two_in_a_set_is_refused(tmp_path: Path):
 def test_the_short_export_says_the_same(tmp_path: Path):
     about = {"annotation_id": 5, "created_at": "2026", "updated_at": "2026", "lead_time": 1.5}
     short = [
-        {"image": "/data/upload/3/1a2b3c4d-one.jpg", "id": 7, "animal": "cat", "annotator": "ann@x.org"},
+        {"image": "/data/upload/3/1a2b3c4d-one.jpg", "id": 7, "animal": "cat", "annotator": 4},
         {"image": "/data/upload/3/1a2b3c4d-one.jpg", "id": 7, "animal": "dog", "annotator": 9},
         {"image": "/data/upload/3/9f8e7d6c-two.jpg", "id": 8, "animal": {"choices": ["cat", "dog"]}, "annotator": 4},
         {"image": "/data/upload/3/9f8e7d6c-three.jpg", "id": 9, "annotator": 4},
@@ -303,6 +304,8 @@ def test_the_short_export_says_the_same(tmp_path: Path):
     ]  # fmt: skip
     rows = imported(tmp_path, [row | about for row in short]).rows
     assert rows == imported(tmp_path, FULL).rows
+    known = {"image": "a.jpg", "id": 7, "animal": "cat", "annotator": "ann@x.org"}
+    assert imported(tmp_path, [known | about]).rows == [("a.jpg", "ann@x.org", "cat")]
 
 
 @pytest.mark.parametrize("file", ["a b.jpg", "00017"])  # some datasets name no files
@@ -634,3 +637,8 @@ def test_choices_that_are_no_class_leave_an_image_without_a_label(
     with pytest.raises(UserError, match="--no-answer Unknown leaves such images"):
         imported(tmp_path, blank)
     assert imported(tmp_path, blank, no_answer=["Unknown"]).rows == [("1.png", "", "")]
+
+
+def test_a_class_that_xml_cannot_hold_is_named() -> None:
+    with pytest.raises(UserError, match=r"class 'a\\x1bb': cannot be a choice of Label Studio"):
+        configuration(["a & <b>", "a\x1bb"])

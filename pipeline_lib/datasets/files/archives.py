@@ -18,6 +18,7 @@ import zlib
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Literal
 
+from pipeline_lib.datasets.files.sheet import brief
 from pipeline_lib.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     H = TypeVar("H", bound=tarfile.TarInfo)
 
+LONGEST = 200  # letters of a name in a message
 MAX_MEMBERS = 4_000_000
 MAX_MEMBER_BYTES = 1 << 28
 SIZES = MAX_MEMBER_BYTES + 1
@@ -175,6 +177,15 @@ class _Header(tarfile.TarInfo):
     """A header of a tar; that of a plain file with a short name is read at a fifth of the cost."""
 
     @classmethod
+    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> Self:
+        """Read the next one; tarfile knows no answer to numbers that are none, or to headers of headers of headers."""
+        try:
+            return super().fromtarfile(tarfile_)
+        except (ValueError, RecursionError) as error:
+            msg = f"a header is none: {error}"
+            raise tarfile.ReadError(msg) from error
+
+    @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
         """Read the 512 bytes of one; what is not so plain is tarfile's to read, or to refuse."""
         return cls._plain(buf, encoding, errors) or _checked(super().frombuf(buf, encoding, errors))
@@ -233,7 +244,7 @@ def _tar(file: IO[bytes], shown: str) -> Archive:
                     folders.append(name)
                 continue
             if not member.isreg() or member.issparse():
-                msg = f"{shown}: {name}: not a plain file (a link or a device); pack the files themselves"
+                msg = f"{shown}: {brief(name, LONGEST)}: not a plain file (a link or a device); pack the files themselves"
                 raise UserError(msg)
             _check_member(name, member.size, places, shown)
             places[name] = member.offset_data * SIZES + member.size
@@ -262,12 +273,14 @@ def _zip(archive: zipfile.ZipFile, packed: int, shown: str) -> Archive:
                 folders.append(name)
             continue
         if stat.S_IFMT(member.external_attr >> 16) not in {0, stat.S_IFREG}:
-            msg = (
-                f"{shown}: {name}: not a plain file (a link or a device); pack the files themselves"
-            )
+            msg = f"{shown}: {brief(name, LONGEST)}: not a plain file (a link or a device); pack the files themselves"
+            raise UserError(msg)
+        # The other methods unpack all that there is before they look at how much it was to be.
+        if member.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+            msg = f"{shown}: {brief(name, LONGEST)}: packed in an unusual way; pack it with the deflate method"
             raise UserError(msg)
         if member.flag_bits & 1:
-            msg = f"{shown}: {name}: encrypted; pack it without a password"
+            msg = f"{shown}: {brief(name, LONGEST)}: encrypted; pack it without a password"
             raise UserError(msg)
         _check_member(name, member.file_size, places, shown)
         places[name] = member
@@ -276,9 +289,10 @@ def _zip(archive: zipfile.ZipFile, packed: int, shown: str) -> Archive:
 
     def read(name: str) -> bytes:
         try:
-            return archive.read(places[name])
+            with archive.open(places[name]) as file:
+                return file.read(places[name].file_size)
         except NotImplementedError as error:
-            msg = f"{shown}: {name}: {error}; pack it with the deflate method"
+            msg = f"{shown}: {brief(name, LONGEST)}: {error}; pack it with the deflate method"
             raise UserError(msg) from error
 
     return Archive(list(places), folders, read)
@@ -311,7 +325,7 @@ def _check_member(name: str, size: int, places: Mapping[str, object], shown: str
     elif len(places) >= MAX_MEMBERS:
         problem = f"one file more than the limit of {MAX_MEMBERS}"
     if problem:
-        msg = f"{shown}: {name}: {problem}; repack the archive with the images only"
+        msg = f"{shown}: {brief(name, LONGEST)}: {problem}; repack the archive with the images only"
         raise UserError(msg)
 
 

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, cast
 
 from pipeline_lib.artifacts import sha256
 from pipeline_lib.datasets.progress import progress, say
-from pipeline_lib.errors import UserError
+from pipeline_lib.errors import UserError, without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,11 +80,11 @@ def fetch(wanted: Wanted, target: Path, partials: Path) -> None:
         passing = False
         for url in wanted.urls:
             if problems:
-                say(f"{problems[-1]}; asking {url}")
+                say(f"{problems[-1]}; asking {without_secrets(url)}")
             try:
                 _persist(url, wanted, partial)
             except (_BrokenOffError, _RefusedError) as error:
-                problems.append(f"{url}: {error}")
+                problems.append(f"{without_secrets(url)}: {error}")
                 passing |= isinstance(error, _BrokenOffError)
             else:
                 partial.replace(target)
@@ -131,7 +131,7 @@ def _persist(url: str, wanted: Wanted, partial: Path) -> None:
             if failures == TRIES:
                 msg = f"cannot be fetched ({error}; {TRIES} tries)"
                 raise _BrokenOffError(msg) from error
-            say(f"{url}: {error}; trying again")
+            say(f"{without_secrets(url)}: {error}; trying again")
             time.sleep(PAUSE_SECONDS[failures - 1])
         else:
             return
@@ -189,7 +189,7 @@ class _OnlyHttps(urllib.request.HTTPRedirectHandler):
     ) -> urllib.request.Request | None:
         if not newurl.startswith("https://"):
             fp.close()
-            complaint = f"redirects to {newurl}, which is not https"
+            complaint = f"redirects to {without_secrets(newurl)}, which is not https"
             raise _RefusedError(complaint)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 

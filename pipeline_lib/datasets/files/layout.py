@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
+from pipeline_lib.datasets.files.sheet import brief
 from pipeline_lib.errors import UserError, listed
 from pipeline_lib.images import SUFFIXES
 
@@ -74,7 +75,7 @@ def holds_no_image(shown: str) -> UserError:
 def endings(names: Iterable[str]) -> str:
     """Count files by their endings, most frequent first."""
     counts = Counter(PurePosixPath(name.lower()).suffix or "without ending" for name in names)
-    return listed(f"{count} {ending}" for ending, count in counts.most_common())
+    return listed(f"{count} {brief(ending)}" for ending, count in counts.most_common())
 
 
 def arrange(names: Iterable[str], shown: str) -> list[Place]:
@@ -152,6 +153,6 @@ def _place(name: str, parts: tuple[str, ...], *, has_splits: bool) -> Place:
 def _too_deep(name: str, shown: str, others: Sequence[str]) -> UserError:
     strange = f"; no split is named {listed(map(repr, others), 3)}" if others else ""
     return UserError(
-        f"{shown}: {name}: lies too deep; arrange files as <split>/<class>/<file> "
+        f"{shown}: {brief(name, 200)}: lies too deep; arrange files as <split>/<class>/<file> "
         f"(split: {', '.join(SPLITS)}; without classes: unlabeled), <class>/<file> or <file>{strange}"
     )

@@ -6,8 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from pipeline_lib.datasets.files.parquet_pages import batches, open_parquet
 from pipeline_lib.datasets.files.sheet import FILE, MAX_COLUMNS, Sheet, brief, refuse_spaces
 from pipeline_lib.errors import UserError, listed
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 BATCH_ROWS = 8192
 # pandas writes the numbers of rows beside them.
 INDEX = "__index_level_"
-_DAMAGED = (pa.ArrowException, OSError, ValueError)
 
 
 def read_parquet(path: Path, shown: str) -> Sheet:
@@ -29,11 +28,8 @@ def read_parquet(path: Path, shown: str) -> Sheet:
     Raises:
         UserError: The file is damaged, or a column is not one of these.
     """
-    try:
-        with pq.ParquetFile(path) as file:
-            schema = file.schema_arrow
-    except _DAMAGED as error:
-        raise _damaged(shown, error) from error
+    with open_parquet(path, shown) as file:
+        schema = file.schema_arrow
     names = [name for name in schema.names if not name.startswith(INDEX)]
     columns = dict.fromkeys(names, 1)
     if FILE not in names or len(columns) < len(names) or len(names) > MAX_COLUMNS:
@@ -47,16 +43,13 @@ def read_parquet(path: Path, shown: str) -> Sheet:
 
 def _rows(path: Path, shown: str, names: Sequence[str]) -> Iterator[Numbered]:
     done = 0
-    try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(BATCH_ROWS, columns=list(names)):
-                columns = [map(_cell, batch.column(name).to_pylist()) for name in names]
-                for number, cells in enumerate(zip(*columns, strict=True), start=done + 1):
-                    refuse_spaces(cells, f"{shown}: row {number}", names)
-                    yield number, cells
-                done += batch.num_rows
-    except _DAMAGED as error:
-        raise _damaged(shown, error) from error
+    with open_parquet(path, shown) as file:
+        for batch in batches(file, names, shown, BATCH_ROWS):
+            columns = [map(_cell, batch.column(name).to_pylist()) for name in names]
+            for number, cells in enumerate(zip(*columns, strict=True), start=done + 1):
+                refuse_spaces(cells, f"{shown}: row {number}", names)
+                yield number, cells
+            done += batch.num_rows
 
 
 def _cell(value: object) -> Cell:
@@ -72,8 +65,3 @@ def _check_type(kind: pa.DataType, name: str, shown: str) -> None:
     if not any(is_it(plain) for is_it in (*texts, pa.types.is_integer, pa.types.is_null)):
         msg = f"{shown}: column {brief(name)}: holds {kind}; use text (or lists of text for candidates)"
         raise UserError(msg)
-
-
-def _damaged(shown: str, error: Exception) -> UserError:
-    why = next(iter(str(error).splitlines()), type(error).__name__)
-    return UserError(f"{shown}: damaged Parquet file ({why}); write it again")

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline_lib.datasets.files.parquet_pages import BATCH_ROWS, batches, open_parquet
 from pipeline_lib.datasets.files.sheet import brief, quoted
 from pipeline_lib.errors import UserError, listed
 
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-BATCH_BYTES = 1 << 23
-BATCH_ROWS = 1024
-BUFFER_BYTES = 1 << 20
 # A class by number or name, several of them, or nothing.
 Said: TypeAlias = int | str | list[int | str | None] | None
 
@@ -56,30 +54,6 @@ def open_shard(path: Path, shown: str) -> Iterator[tuple[pq.ParquetFile, Columns
         yield file, _columns(file.schema_arrow, shown)
 
 
-@contextlib.contextmanager
-def open_parquet(path: Path, shown: str) -> Iterator[pq.ParquetFile]:
-    """Open a Parquet file that is read in pages.
-
-    Raises:
-        UserError: It is damaged; `shown` is its name.
-    """
-    with _damage_told(shown):
-        opened = pq.ParquetFile(path, buffer_size=BUFFER_BYTES, pre_buffer=False)
-    with opened as file:
-        yield file
-
-
-@contextlib.contextmanager
-def _damage_told(shown: str) -> Iterator[None]:
-    """Within, a file is read, and nothing else is done: its mistakes alone are told as such."""
-    try:
-        yield
-    except (pa.ArrowException, OSError, ValueError) as error:
-        why = (str(error).splitlines() or [type(error).__name__])[0]
-        msg = f"{shown}: no Parquet file, or a damaged one ({why}); download or write it again"
-        raise UserError(msg) from error
-
-
 def read_said(file: pq.ParquetFile, columns: Columns, shown: str) -> Iterator[tuple[Said, Said]]:
     """Give label and candidates of each row."""
     wanted = [name for name in (columns.label, columns.candidates) if name]
@@ -104,18 +78,6 @@ def read_rows(
         for image, (label, candidates) in zip(images, _said(batch, columns), strict=True):
             yield image, label, candidates
         number += batch.num_rows
-
-
-def batches(
-    file: pq.ParquetFile, columns: Sequence[str], shown: str, rows: int | None = None
-) -> Iterator[pa.RecordBatch]:
-    """Give some columns, so many `rows` at a time, or a few megabytes of them.
-
-    Raises:
-        UserError: The file is damaged; `shown` is its name.
-    """
-    with _damage_told(shown):
-        yield from file.iter_batches(rows or _rows_per_batch(file), columns=list(columns))
 
 
 def encoded(images: pa.Array, shown: str, first: int) -> Iterator[bytes]:
@@ -151,12 +113,6 @@ def _said(batch: pa.RecordBatch, columns: Columns) -> Iterator[tuple[Said, Said]
         for name in (columns.label, columns.candidates)
     )
     return zip(label, candidates, strict=True)
-
-
-def _rows_per_batch(file: pq.ParquetFile) -> int:
-    held = sum(file.metadata.row_group(i).total_byte_size for i in range(file.num_row_groups))
-    rows: int = BATCH_BYTES * file.metadata.num_rows // max(held, 1)
-    return max(1, min(BATCH_ROWS, rows))
 
 
 def _columns(schema: pa.Schema, shown: str) -> Columns:
