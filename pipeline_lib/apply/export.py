@@ -181,10 +181,21 @@ def _write_onnx(path: Path, program: ExportedProgram, metadata: Mapping[str, Any
             output_names=["probabilities"],
         )
     assert model is not None  # noqa: S101  # it is None without dynamo only
+    _name_batch(model.model.graph)
     model.model.metadata_props.update(
         {k: v if isinstance(v, str) else json.dumps(v) for k, v in metadata.items()}
     )
     model.save(path)
+
+
+def _name_batch(graph: Any) -> None:
+    """Name the one axis of any length, which else has a name of torch's making; tools show it, and bind sizes by it."""
+    from onnx_ir import Shape
+
+    name = graph.inputs[0].shape[0]
+    for value in (*graph.inputs, *(output for node in graph for output in node.outputs)):
+        if value.shape is not None:
+            value.shape = Shape("batch" if size == name else size for size in value.shape)
 
 
 def _read_onnx(path: Path) -> Callable[[Tensor], Tensor]:

@@ -103,9 +103,9 @@ class SoftNeighbours(Predictor):
     def classify(self, embedding_BD: Tensor) -> Tensor:
         """`softmax_s(z . s / tau) Y_S` (B, K)."""
         share_BS = torch.softmax(embedding_BD @ self.supports_SD.T / self.temperature, dim=1)
-        # `len` would be a plain number, and fix the batch size of an exported program.
-        none_BK = share_BS.new_zeros(share_BS.shape[0], self.num_classes)
-        return none_BK.index_add(1, self.class_S, share_BS)
+        # Not by index_add: of ONNX's ScatterND, onnxruntime adds to one place from several threads at once, and loses some.
+        label_SK = nn.functional.one_hot(self.class_S, self.num_classes).to(share_BS.dtype)
+        return share_BS @ label_SK
 
 
 class ProjectedSoftmax(Predictor):
