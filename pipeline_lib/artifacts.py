@@ -78,7 +78,10 @@ def publish_together(*paths: Path, sidecar: bool = True) -> Iterator[list[Path]]
         for temporary, path in ready.items():
             _settle(temporary, path)
     except OSError as error:
-        if isinstance(error, FileNotFoundError):
+        ours = Path(str(error.filename)).name.startswith(TEMPORARY_PREFIX)
+        if (
+            isinstance(error, FileNotFoundError) and not ours
+        ):  # else the folder is gone, or is none of a disk's
             raise
         raise _unwritable(paths, error) from error
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -74,6 +75,11 @@ def _use_utf8() -> None:
         msg = f"Python takes names of files for {found}; let it have UTF-8 (without -X utf8=0)"
         raise UserError(msg)
     os.execve(sys.executable, sys.orig_argv, os.environ | {"PYTHONUTF8": "1"})  # noqa: S606  # itself
+
+
+def end_tidily() -> None:
+    """From now on let SIGTERM end this as Ctrl-C does: what is half-written is removed."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 
 
 def start(app: typer.Typer) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from pipeline_lib.errors import UserError
 from pipeline_lib.training.determinism import pin_processor
 
 Form = Annotated[
@@ -28,6 +29,10 @@ def export(
 
     Each file is compared with the predictor on 256 images, and written only if it agrees.
     """
+    if not models.is_dir():
+        problem = "is a file" if models.exists() else "not found"
+        msg = f"--models {models}: {problem}; give the folder of predictor.json"
+        raise UserError(msg)
     pin_processor("this_machine", threads=1)
     # After the threads are set: it imports torch.
     from pipeline_lib.apply import export as library

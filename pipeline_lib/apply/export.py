@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from onnx_ir import Graph
     from torch import Tensor, nn
     from torch.export import ExportedProgram
 
@@ -188,7 +189,7 @@ def _write_onnx(path: Path, program: ExportedProgram, metadata: Mapping[str, Any
     model.save(path)
 
 
-def _name_batch(graph: Any) -> None:
+def _name_batch(graph: Graph) -> None:
     """Name the one axis of any length, which else has a name of torch's making; tools show it, and bind sizes by it."""
     from onnx_ir import Shape
 

@@ -21,6 +21,7 @@ from pipeline_lib.artifacts import publish_json, publish_table, sha256
 from pipeline_lib.errors import UserError
 from pipeline_lib.models.predictor import Predictor, load_predictor, save_predictor
 from pipeline_lib.params.methods import KINDS as KINDS_OF_LABELS
+from stages.export import export as command
 from tests.pipeline.conftest import ROOT, Project
 from tests.toy_predictors import ABOUT, ARCHITECTURE, CLASSES, predictors
 
@@ -136,6 +137,15 @@ def test_answers_that_are_no_numbers_do_not_agree() -> None:
 
         with pytest.raises(UserError, match="differ from the predictor's by nan"):
             module._compared(Path("x.onnx"), KINDS["softmax"].eval(), loaded, images)
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"), [("nowhere", "not found"), ("file.onnx", "is a file")]
+)
+def test_what_is_no_folder_of_a_predictor_is_named(tmp_path: Path, name: str, problem: str) -> None:
+    (tmp_path / "file.onnx").touch()
+    with pytest.raises(UserError, match=rf"--models .*{name}: {problem}; give the folder"):
+        command(models=tmp_path / name)
 
 
 def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import signal
 import subprocess
 import sys
 import tarfile
+import time
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -289,6 +291,45 @@ def command(folder: Path, *arguments: str) -> tuple[int, str]:
         check=False,
     )
     return done.returncode, done.stderr
+
+
+def test_terminated_it_leaves_nothing_half_written(trained: Project, tmp_path: Path) -> None:
+    pl.DataFrame({"image": [png(0)] * 200_000}).write_parquet(tmp_path / "t.parquet")
+    arguments = ["t.parquet", "-o", "p.parquet", "--models", str(trained.root / "models")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "stages.app", "predict", *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    until = time.monotonic() + 60
+    while not list(tmp_path.glob(".tmp-p.parquet*")) and time.monotonic() < until:
+        time.sleep(0.05)
+    process.terminate()
+    assert process.wait(60) == 128 + signal.SIGTERM
+    assert [path.name for path in tmp_path.iterdir()] == ["t.parquet"]
+
+
+def test_a_folder_for_a_table_and_a_folder_that_is_gone_are_answered_in_a_line(
+    trained: Project, tmp_path: Path
+) -> None:
+    (tmp_path / "a.png").write_bytes(png(0))
+    (tmp_path / "p.parquet").mkdir()
+    models = ("--models", str(trained.root / "models"))
+    code, said = command(tmp_path, "a.png", "-o", "p.parquet", *models)
+    assert code == 1
+    assert said.startswith("p.parquet: is a folder; name the table in it")
+    code, said = command(tmp_path, "a.png", "-o", "/proc/x.parquet", *models)
+    assert (code, said.count("\n")) == (1, 1)
+    assert said.startswith("/proc/x.parquet: cannot be written (No such file or directory)")
+
+
+def test_through_a_link_the_table_gets_where_it_leads(trained: Project, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png(0))
+    (tmp_path / "link.parquet").symlink_to("real.parquet")
+    models = str(trained.root / "models")
+    assert command(tmp_path, "a.png", "-o", "link.parquet", "--models", models)[0] == 0
+    assert (tmp_path / "link.parquet").is_symlink()
+    assert len(pl.read_parquet(tmp_path / "real.parquet")) == 1
 
 
 def test_row_40_nothing_to_predict_is_answered_in_a_line(tmp_path: Path) -> None:

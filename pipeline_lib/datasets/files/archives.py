@@ -88,7 +88,7 @@ def kind(path: Path, shown: str) -> Literal["tar", "tar.gz", "zip"]:
         if not head
         else "something else"
     )
-    msg = f"{shown}: not a tar, tar.gz or zip archive but {found}; pack the images as one of these"
+    msg = f"{shown}: not a tar, tar.gz or zip archive but {found}; pack the images as one of these (a single image is known by its ending, as .jpg or .png)"
     raise UserError(msg)
 
 
