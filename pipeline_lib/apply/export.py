@@ -193,7 +193,9 @@ def _name_batch(graph: Graph) -> None:
     """Name the one axis of any length, which else has a name of torch's making; tools show it, and bind sizes by it."""
     from onnx_ir import Shape
 
-    name = graph.inputs[0].shape[0]
+    given = graph.inputs[0].shape
+    assert given is not None  # noqa: S101  # of images it is known
+    name = given[0]
     for value in (*graph.inputs, *(output for node in graph for output in node.outputs)):
         if value.shape is not None:
             value.shape = Shape("batch" if size == name else size for size in value.shape)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -33,8 +33,8 @@ def labels(cells: pl.DataFrame) -> dict[str, float]:
 
 
 def candidate_rates(cells: pl.DataFrame) -> dict[str, float]:
-    """The rate at which a wrong class is a candidate, of every budget with partial labels."""
-    rows = _means(cells).filter(pl.col("partial") > 0)
+    """The rate at which a wrong class is a candidate, of every budget with partial labels where true classes are known."""
+    rows = _means(cells).filter(pl.col("partial") > 0, pl.col("candidate_rate").is_not_null())
     return dict(rows.select("budget", "candidate_rate").rows())
 
 
@@ -48,9 +48,12 @@ def _means(cells: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _words(row: Mapping[str, float]) -> str:
+def _words(row: Mapping[str, Any]) -> str:
     labeled, partial = round(row["labeled"]), round(row["partial"])
     if not partial:
         return f"{labeled:,} label{'s' * (labeled != 1)}"
+    if row["candidate_rate"] is None:  # no true class is known
+        sets = f"{partial:,} candidate set{'s' * (partial != 1)}"
+        return f"{labeled:,} label{'s' * (labeled != 1)} and {sets}" if labeled else sets
     rate = f"candidates at a rate of {row['candidate_rate']:.2g}"
     return f"{labeled:,} labels and {rate}" if row["unlabeled"] else rate

@@ -22,10 +22,13 @@ from pipeline_lib.statistics.power import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pipeline_lib.compare.read import Results
+    from pipeline_lib.compare.read import Predictions, Results
 
 POINT = 0.01  # of accuracy: the difference that seeds are counted for
-MEASURES = ("labeled", "partial", "candidate_rate", "val_accuracy", "steps", "views", "seconds")
+MEASURES = (
+    *("labeled", "partial", "candidate_rate", "val_accuracy", "balanced_accuracy"),
+    *("steps", "views", "seconds"),
+)
 MAY_LACK = ("sd", "low", "high", "candidate_rate", "val_accuracy", "seconds")
 
 
@@ -34,8 +37,8 @@ def groups(results: Results) -> pl.DataFrame:
 
     Returns:
         contender, budget, seeds, mean, sd (over seeds; null for one), low and high (95 % t-interval over
-        seeds), image_low and image_high (95 % interval over test images, see `bootstrap_interval`), and means
-        of `MEASURES`.
+        seeds), image_low and image_high (95 % interval over test images, see `bootstrap_interval`), commonest (share of
+        the most frequent class of the test images, mean over seeds), classes (how many they have), and means of `MEASURES`.
     """
     rows = []
     for contender, name in results.names.items():
@@ -55,12 +58,21 @@ def groups(results: Results) -> pl.DataFrame:
                     "high": high,
                     "image_low": image_low,
                     "image_high": image_high,
+                    **_test_classes(results.of(contender, budget)),
                     **{measure: cells[measure].mean() for measure in MEASURES},
                 }
             )
     return pl.DataFrame(
         rows, infer_schema_length=None, schema_overrides=dict.fromkeys(MAY_LACK, pl.Float64)
     )
+
+
+def _test_classes(of_seeds: Sequence[Predictions]) -> dict[str, float]:
+    counts = [np.bincount(p.label_N) for p in of_seeds]
+    return {
+        "commonest": float(np.mean([images_K.max() / images_K.sum() for images_K in counts])),
+        "classes": float(np.mean([np.count_nonzero(images_K) for images_K in counts])),
+    }
 
 
 def _over_images(results: Results, contender: str, budget: str) -> tuple[float, float]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 MOST_NAMED = 5  # contenders in one sentence
+UNBALANCED = 1.5  # times its even share, of the most frequent class
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def _verdict(groups: pl.DataFrame, comparisons: pl.DataFrame, title: str, tested
     top = groups.filter(pl.col("mean") == pl.col("mean").max()).rows(named=True)
     leaders = tuple(row["contender"] for row in top)
     others = [name for name in groups["contender"] if name not in leaders]
-    sentences = [_lead(top, title, alone=len(groups) == 1)]
+    sentences = [_lead(top, title, alone=len(groups) == 1), _unbalanced(groups, top[0])]
     refused: dict[str, list[str]] = {}  # leaders that are as far ahead are refused alike: said once
     not_asked = []
     for leader in leaders:
@@ -140,6 +141,27 @@ def _lead(top: Sequence[Mapping[str, Any]], title: str, *, alone: bool) -> str:
     if len(top) > 1:
         return f"With {title} {names} share the best mean, {about}{luck}."
     return f"With {title} {names} {'is best on average' if not luck else 'comes out best'}, {about}{luck}."
+
+
+def _unbalanced(groups: pl.DataFrame, best: Mapping[str, Any]) -> str:
+    """What accuracy hides where some classes have far more test images than others."""
+    if best["commonest"] * best["classes"] < UNBALANCED:
+        return ""
+    constant = f"always naming the most frequent class would get {percent(best['commonest'])}"
+    said = (
+        f"{constant[0].upper()}{constant[1:]}."
+        if best["mean"] > best["commonest"]
+        else f"No better than a constant: {constant}."
+    )
+    ahead = groups.sort("balanced_accuracy", descending=True, maintain_order=True).row(
+        0, named=True
+    )
+    if ahead["balanced_accuracy"] > best["balanced_accuracy"]:
+        said += (
+            f" Where every class counts alike (balanced accuracy), {ahead['contender']} is ahead on average: "
+            f"{percent(ahead['balanced_accuracy'])} against {percent(best['balanced_accuracy'])}."
+        )
+    return said
 
 
 def _named(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -363,6 +363,41 @@ def test_the_script_is_known_by_its_hash():
     )
 
 
+def test_what_accuracy_hides_with_unbalanced_classes_is_said() -> None:
+    found = groups(0.48, 0.42).with_columns(
+        pl.Series("balanced_accuracy", [0.18, 0.35]), commonest=0.519, classes=6.0
+    )
+    sure = pairs({"first": "a", "second": "b"})
+    words = "always naming the most frequent class would get 51.9 %."
+    alike = " Where every class counts alike (balanced accuracy), b is ahead on average: 35.0 % against 18.0 %."
+    assert said(found, sure)[1] == f"No better than a constant: {words}{alike}"
+    better = found.with_columns(mean=pl.col("mean") + 0.1)
+    assert said(better, sure)[1] == f"A{words[1:]}{alike}"
+    same_order = better.with_columns(balanced_accuracy=pl.Series([0.35, 0.18]))
+    assert said(same_order, sure)[1] == f"A{words[1:]}"
+    even = found.with_columns(commonest=0.2)
+    assert not any("frequent" in sentence for sentence in said(even, sure))
+
+
+def test_candidates_whose_truth_nobody_knows_have_no_rate() -> None:
+    cells = pl.DataFrame(
+        {
+            "method": ["cr_dpll"] * 3,
+            "budget": ["mine", "some", "rate"],
+            "labeled": [30, 0, 0],
+            "partial": [10, 1, 50],
+            "unlabeled": [0, 0, 0],
+            "candidate_rate": [None, None, 0.3],
+        }
+    )
+    assert budgets.titles(cells) == {
+        "mine": "30 labels and 10 candidate sets",
+        "some": "1 candidate set",
+        "rate": "candidates at a rate of 0.3",
+    }
+    assert budgets.candidate_rates(cells) == {"rate": 0.3}
+
+
 def test_seeds_are_not_promised_to_do_what_takes_more_images() -> None:
     unsure = {"first": "b", "second": "a", "hidden_by_images": 0.012} | UNSURE
     more = " These test images hide differences below 1.2 points from any number of seeds, so that it takes more of them as well."
