@@ -19,6 +19,10 @@ class UserError(Exception):
     exit_code = 1
 
 
+class LabelsError(UserError):
+    """A mistake in the user's own images and labels as a whole, which only their snapshot shows."""
+
+
 class InterruptedRunError(UserError):
     """The run was told to end by a signal, and says how to go on.
 

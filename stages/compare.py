@@ -86,11 +86,13 @@ def changed() -> list[str]:
     """Keys of the cells that are missing or out of date, in the order of params.yaml.
 
     Raises:
-        UserError: DVC failed, and has said why.
+        UserError: There are cells that params.yaml does not list; or DVC failed, and has said why.
     """
-    from pipeline_lib.cells.cell import cells
+    from pipeline_lib.cells.cell import CELLS, cells, refuse_strays
     from pipeline_lib.params.load import load
 
+    keys = [cell.key for cell in cells(load().compare)]
+    refuse_strays(CELLS, keys)  # else the page would, after hours
     asked = ("status", "--json", FILE)
     done = subprocess.run(
         [*DVC, *WAITING, *asked], env=environment(), stdout=subprocess.PIPE, check=False
@@ -98,7 +100,7 @@ def changed() -> list[str]:
     if done.returncode:
         raise _failed(asked, done.returncode)
     changed = {name.partition("@")[2] for name in json.loads(done.stdout) if "@" in name}
-    return [cell.key for cell in cells(load().compare) if cell.key in changed]
+    return [key for key in keys if key in changed]
 
 
 def _run_cells(children: Children, left: Left, jobs: int) -> None:
@@ -110,6 +112,7 @@ def _run_cells(children: Children, left: Left, jobs: int) -> None:
     LOGS.mkdir(parents=True, exist_ok=True)
     keys = list(left.keys or ())
     failed: list[str] = []
+    reasons: dict[tuple[str, ...], str] = {}
     print(f"{len(keys)} cells to run, {jobs} at a time; what they say: {LOGS}/*.log", flush=True)
     pool = concurrent.futures.ThreadPoolExecutor(jobs)
     futures = {pool.submit(_run_cell, children, key): key for key in keys}
@@ -122,13 +125,18 @@ def _run_cells(children: Children, left: Left, jobs: int) -> None:
             print(f"{number}/{len(keys)} {key} {said}", flush=True)
             if code:
                 failed.append(key)
-                print(*_last_lines(LOGS / f"{key}.log"), sep="\n", flush=True)
+                lines = tuple(line.replace(key, "KEY") for line in _last_lines(LOGS / f"{key}.log"))
+                first = reasons.setdefault(lines, key)
+                alike = (
+                    [f"  as {first}"] if first != key else [s.replace("KEY", key) for s in lines]
+                )
+                print(*alike, sep="\n", flush=True)
             elif left.keys:
                 left.keys.remove(key)
     finally:  # without waiting: Ctrl-C is answered at once, and `children` are told and waited for
         pool.shutdown(wait=False, cancel_futures=True)
     if failed:
-        msg = f"{len(failed)} of {len(keys)} cells failed: {listed(failed)}; run the same command again"
+        msg = f"{len(failed)} of {len(keys)} cells failed: {listed(failed)}; correct what they say, then run the same command again"
         raise UserError(msg)
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_lib.artifacts import as_json, publish_together, read_json, read_table, write_table
-from pipeline_lib.errors import listed
+from pipeline_lib.errors import LabelsError, listed
+from pipeline_lib.own_data import reading_snapshot
 from pipeline_lib.params.load import load
 from pipeline_lib.pixels import Stored, naming_images, pixel_blocks
 from pipeline_lib.protocols.split import split
@@ -22,15 +23,16 @@ def main() -> None:
     """Write train, val, test and oracle.parquet, and summary.json."""
     params = load()
     classes = read_json(DATA / "classes.json")
-    tables = split(
-        read_table(DATA / "labels.parquet"),
-        classes,
-        read_json(DATA / "supervision.json")["kind"],
-        params.split,
-        params.seed,
-        params.data.limit,
-        partial(pixel_blocks, DATA / "images.parquet", stored=Stored.described_by(classes)),
-    )
+    with reading_snapshot(params.data, LabelsError):
+        tables = split(
+            read_table(DATA / "labels.parquet"),
+            classes,
+            read_json(DATA / "supervision.json")["kind"],
+            params.split,
+            params.seed,
+            params.data.limit,
+            partial(pixel_blocks, DATA / "images.parquet", stored=Stored.described_by(classes)),
+        )
     # Together: a new train beside an old val could have images in common.
     names = [*(f"{part}.parquet" for part in PARTS), "summary.json"]
     with publish_together(*(OUT / name for name in names)) as (*files, summary):

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline_lib.errors import UserError
+from pipeline_lib.errors import UserError, listed
 from pipeline_lib.overlay import overlay
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from pipeline_lib.params.compare import Compare
     from pipeline_lib.params.load import Params
@@ -55,6 +55,25 @@ def cells(compare: Compare) -> Iterator[Cell]:
         compare.methods, compare.variants, compare.budgets, compare.seeds
     ):
         yield Cell(*names)
+
+
+def refuse_strays(folder: Path, keys: Collection[str]) -> None:
+    """Refuse cells that params.yaml does not list; what is left of one that failed is none.
+
+    Args:
+        folder: of the cells.
+        keys: of those that it lists.
+
+    Raises:
+        UserError: There are such.
+    """
+    done = (path.parents[1].name for path in folder.glob("*/reports/metrics.json"))
+    if strays := sorted(set(done).difference(keys)):
+        msg = (
+            f"{folder}: {listed(strays)} is not in the section compare of params.yaml; delete it, or list "
+            f"its method, variant, budget and seed there"
+        )
+        raise UserError(msg)
 
 
 def concerning(params: Params) -> dict[str, Any]:

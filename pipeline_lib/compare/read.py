@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from pipeline_lib.artifacts import read_json, read_table, recorded_sha256, verify
-from pipeline_lib.cells.cell import CELLS, Cell, cells
+from pipeline_lib.cells.cell import CELLS, Cell, cells, refuse_strays
 from pipeline_lib.compare.course import course
 from pipeline_lib.errors import UserError, listed
 from pipeline_lib.report.inputs import read_csv, read_plain_json
@@ -92,7 +92,7 @@ def read_results(compare: Compare, classes: Path, folder: Path = CELLS) -> Resul
             different images or labels.
     """
     listed_cells = list(cells(compare))
-    _refuse_strays(folder, {cell.key for cell in listed_cells})
+    _refuse_other_cells(folder, {cell.key for cell in listed_cells})
     _refuse_unequal(folder, listed_cells)
     names = display_names(compare)
     keys = [cell.key for cell in listed_cells]
@@ -150,21 +150,15 @@ def display_names(compare: Compare) -> dict[str, str]:
     }
 
 
-def _refuse_strays(folder: Path, keys: set[str]) -> None:
+def _refuse_other_cells(folder: Path, keys: set[str]) -> None:
     there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    missing, strays = sorted(keys - there), sorted(there - keys)
-    if missing:
+    if missing := sorted(keys - there):
         msg = (
             f"{folder}: {len(missing)} of {len(keys)} cells are missing: {listed(missing)}; run "
             f"`make compare`"
         )
         raise UserError(msg)
-    if strays:
-        msg = (
-            f"{folder}: {listed(strays)} is not in the section compare of params.yaml; delete it, or list "
-            f"its method, variant, budget and seed there"
-        )
-        raise UserError(msg)
+    refuse_strays(folder, keys)
 
 
 def _refuse_unequal(folder: Path, listed_cells: Iterable[Cell]) -> None:

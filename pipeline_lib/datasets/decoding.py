@@ -43,6 +43,7 @@ MAX_SIDE = 1024  # of images that keep their size
 PIXELS_UP_TO = 96  # a side, for `data.store: auto`
 STRIP = 20  # longer side over shorter
 ENLARGED = 4
+DARK = 16  # of 255: what is left of 12 bits in a file of 16
 
 Shape: TypeAlias = tuple[int, int, int]
 Encoded: TypeAlias = "bytes | NDArray[np.uint8]"
@@ -85,6 +86,7 @@ class Decoded:
         pixels: one image after the other, without those whose file is kept.
         strips: positions of images longer than STRIP : 1 that were resized.
         specks: positions of images that were enlarged more than ENLARGED times.
+        dark: positions of images without a pixel of DARK or more.
     """
 
     reasons: dict[int, str] = field(default_factory=dict)
@@ -93,6 +95,7 @@ class Decoded:
     pixels: bytes = b""
     strips: list[int] = field(default_factory=list)
     specks: list[int] = field(default_factory=list)
+    dark: list[int] = field(default_factory=list)
 
 
 @contextlib.contextmanager
@@ -156,6 +159,8 @@ def decode_chunk(images: Sequence[Encoded], target: Target) -> Decoded:
             continue
         _note_oddities(image, position, target, chunk)
         pixels_HWC = fit(image, target.channels, target.size, target.resize)
+        if pixels_HWC.max() < DARK:
+            chunk.dark.append(position)
         height, width, channels = pixels_HWC.shape
         shape = (height, width, channels)
         raw = pixels_HWC.tobytes()

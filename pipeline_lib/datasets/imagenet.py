@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from pipeline_lib.artifacts import publish_json, read_json, verify
 from pipeline_lib.datasets.files import archives, fetch, official, user_table
 from pipeline_lib.datasets.files.layout import arrange, is_clutter, is_image
-from pipeline_lib.datasets.load import reading_snapshot
 from pipeline_lib.errors import UserError
+from pipeline_lib.own_data import reading_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,12 +13,21 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline_lib.artifacts import publish, publish_json, write_rows
-from pipeline_lib.datasets.decoding import ENLARGED, MAX_SIDE, STRIP, Decoded, Target, decoding
+from pipeline_lib.datasets.decoding import (
+    DARK,
+    ENLARGED,
+    MAX_SIDE,
+    STRIP,
+    Decoded,
+    Target,
+    decoding,
+)
 from pipeline_lib.datasets.files.sheet import brief
-from pipeline_lib.datasets.load import load_dataset, reading_snapshot
+from pipeline_lib.datasets.load import load_dataset
 from pipeline_lib.datasets.progress import progress, say
 from pipeline_lib.datasets.sayings import DIGEST_BYTES, LABELS, Sayings
 from pipeline_lib.errors import UserError, listed
+from pipeline_lib.own_data import reading_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,6 +80,10 @@ class Intake:
         self._complain(bad, list(decoded.reasons.values()))
         self._notice(f"longer than {STRIP}:1", [rows[i].source_id for i in decoded.strips])
         self._notice(f"enlarged over {ENLARGED} times", [rows[i].source_id for i in decoded.specks])
+        self._notice(
+            f"nearly black (none of 255 above {DARK - 1}), as 12 bits stored in 16 are",
+            [rows[i].source_id for i in decoded.dark],
+        )
         for row, shape in zip(good, decoded.shapes, strict=True):
             self._check_shape(row, shape)
         images = self._images(good, decoded)
@@ -128,11 +141,11 @@ class Intake:
             self._odd[what] = (count + len(sources), first)
 
     def warning(self) -> str | None:
-        """Count, in one line, the images that resizing may have spoilt."""
+        """Count, in one line, the images that resizing or few bits may have spoilt."""
         parts = [
             f"{count} {what} ({brief(first, 200)})" for what, (count, first) in self._odd.items()
         ]
-        return f"resized images that may be of no use: {', '.join(parts)}" if parts else None
+        return f"images that may be of no use: {', '.join(parts)}" if parts else None
 
     def check(self, on_bad_image: str) -> None:
         """Refuse unreadable images, unless they are to be skipped and others are left.

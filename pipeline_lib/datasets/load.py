@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import shutil
 from pathlib import Path
@@ -10,15 +9,12 @@ from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 from pipeline_lib.artifacts import TEMPORARY_PREFIX, refuse_strangers
 from pipeline_lib.errors import UserError
-from pipeline_lib.params.sections import OWN_IMAGES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pipeline_lib.params.sections import Data
     from pipeline_lib.records import Row
-
-AGAIN = "once corrected: dvc repro --force download && dvc repro"
 
 
 class Dataset(Protocol):
@@ -69,22 +65,3 @@ def snapshot(data: Data, raw: Path) -> None:
         fresh.rename(raw)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def reading_snapshot(data: Data) -> Iterator[None]:
-    """Add to what is wrong with the user's own images or table how to go on once that is corrected.
-
-    What is read is the snapshot: the file that the message names may be correct by now.
-
-    Raises:
-        UserError: As one within, with that sentence unless it says by itself what to do with DVC.
-    """
-    try:
-        yield
-    except UserError as error:
-        if data.name not in OWN_IMAGES or "dvc repro" in str(error):
-            raise
-        between = "\n" if "\n" in str(error) else "; "  # no part of the last of several lines
-        msg = f"{error}{between}{AGAIN}"
-        raise UserError(msg) from error

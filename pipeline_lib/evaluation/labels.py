@@ -116,22 +116,30 @@ def disambiguation(labels: TrainingLabels) -> dict[str, Any]:
     """How often the most probable class of a training image is its true one, for metrics.json.
 
     Over all training images, and over the ambiguous ones: those with more than one candidate. Images
-    of unknown class do not count; None where nothing is left.
+    of unknown class do not count; None where no ambiguous image is left.
     """
-    several = pc.greater(pc.list_value_length(labels.candidates), 1)
-    ambiguous_N = pc.fill_null(several, True).to_numpy()
+    ambiguous_N = _ambiguous(labels)
     known_N = labels.true_N != UNKNOWN
     chosen_N = labels.probabilities_NK.argmax(axis=1)
+    ambiguous = agreement(chosen_N[ambiguous_N], labels.true_N[ambiguous_N])
     return {
-        "disambiguation_accuracy": agreement(chosen_N, labels.true_N),
-        "disambiguation_accuracy_ambiguous": agreement(
-            chosen_N[ambiguous_N], labels.true_N[ambiguous_N]
-        ),
+        # else it would be about labels that were given
+        "disambiguation_accuracy": None
+        if ambiguous is None
+        else agreement(chosen_N, labels.true_N),
+        "disambiguation_accuracy_ambiguous": ambiguous,
         "images": len(labels.ids_N),
         "images_ambiguous": int(ambiguous_N.sum()),
         "images_of_known_class": int(known_N.sum()),
         "images_ambiguous_of_known_class": int((ambiguous_N & known_N).sum()),
     }
+
+
+def _ambiguous(labels: TrainingLabels) -> NDArray[np.bool_]:
+    """Whether an image has more than one candidate."""
+    several = pc.greater(pc.list_value_length(labels.candidates), 1)
+    ambiguous_N: NDArray[np.bool_] = pc.fill_null(several, True).to_numpy()
+    return ambiguous_N
 
 
 def label_curve(path: Path, labels: TrainingLabels) -> list[dict[str, Any]]:
@@ -151,8 +159,9 @@ def label_curve(path: Path, labels: TrainingLabels) -> list[dict[str, Any]]:
         UserError: An epoch has another number of labels than the split has images.
     """
     history = read_table(path)
+    recovers = bool((_ambiguous(labels) & (labels.true_N != UNKNOWN)).any())
     truth = {
-        "train": labels.true_N,
+        "train": labels.true_N if recovers else np.full_like(labels.true_N, UNKNOWN),
         "val": labels.val_true_V,
         "unlabeled": labels.true_N[labels.candidates.is_null().to_numpy()],
     }

@@ -67,10 +67,12 @@ def draw(frame: pl.DataFrame, theme: Theme) -> Figure:
 def _tile(row: dict[str, object]) -> tiles.Tile:
     right = row["right"]
     verdict = right if isinstance(right, bool) else None
-    chosen = f"{MARKS[verdict]} {style.label(str(row['label']), 14)}"
-    truth = f"is {style.label(str(row['true_label']), 14)}" if verdict is False else ""
     candidates = row["candidates"]
     names = [str(name) for name in candidates] if isinstance(candidates, list) else []
+    given = len(names) == 1 and verdict is not False  # nothing was chosen
+    verdict = None if given else verdict
+    chosen = f"{'' if given else MARKS[verdict]} {style.label(str(row['label']), 14)}".strip()
+    truth = f"is {style.label(str(row['true_label']), 14)}" if verdict is False else ""
     return tiles.Tile(tiles.image_of(row), [chosen, _joined(names), truth], verdict)
 
 

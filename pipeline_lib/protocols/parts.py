@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline_lib.errors import UserError
+from pipeline_lib.errors import LabelsError, UserError
 from pipeline_lib.protocols.labels import TEST, UNKNOWN, VAL, Labels
 from pipeline_lib.protocols.shares import allot, ranks, rounded, sizes, strata, turns
 
@@ -60,7 +60,8 @@ def divide(
         dataset: `data.name`, which decides how a user adds labels.
 
     Raises:
-        UserError: No image can be tested, or the limit cannot cover the classes.
+        LabelsError: No image can be tested.
+        UserError: The limit cannot cover the classes.
     """
     own_test_N: NDArray[np.bool_] = labels.split_N == TEST
     test_N = _own_or_drawn_test(labels, own_test_N, test_fraction, seed)
@@ -96,11 +97,11 @@ def _own_or_drawn_test(
     return test_N
 
 
-def _untestable(labels: Labels, dataset: str) -> UserError:
+def _untestable(labels: Labels, dataset: str) -> LabelsError:
     """Say how there come to be test images of known class."""
     has_own = (labels.split_N == TEST).any()
     if not has_own and ((labels.truth_N != UNKNOWN) & (labels.split_N != VAL)).any():
-        return UserError(
+        return LabelsError(
             "no class has two images of known label, one to train and one to test with; add images"
         )
     advice = "add files as test/<class>/<file>, or a column `true_label` to data.table, filled for some of the images"
@@ -108,7 +109,7 @@ def _untestable(labels: Labels, dataset: str) -> UserError:
         advice = (
             "label some test rows, or leave the test file out" if has_own else "label some rows"
         )
-    return UserError(f"no image has a known label to test with; {advice}")
+    return LabelsError(f"no image has a known label to test with; {advice}")
 
 
 def _limited(labels: Labels, count: int, seed: int, *, cover: bool) -> Labels:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 import numpy as np
 import pyarrow as pa
 
-from pipeline_lib.errors import UserError, listed
+from pipeline_lib.errors import LabelsError, UserError, listed
 from pipeline_lib.params.split import Split
 from pipeline_lib.protocols import agreement, clean
 from pipeline_lib.protocols.duplicates import describe, first_copies, resolve_rule, warnings
@@ -81,7 +81,7 @@ def split(
     names = classes["classes"]
     if len(names) < 2:
         msg = f"a classifier needs at least two classes, the data have {listed(names) or 'none'}"
-        raise UserError(msg)
+        raise LabelsError(msg)
     known = from_table(table, names, classes["annotators"])
     del table  # most of the memory of this stage
     name = resolve_protocol(kind, params, known)
@@ -192,7 +192,7 @@ def _check_classes(train: Weakened, protocol: str, known: Labels) -> None:
         msg = (
             f"classes without training images: {missing}; add images of them or remove the classes"
         )
-        raise UserError(msg)
+        raise LabelsError(msg)
 
 
 def _with_images(known: Labels, classes: NDArray[np.intp]) -> Iterator[str]:

@@ -37,6 +37,7 @@ class TrainingCard:
     confidence: float
     true_label: str | None
     right: bool | None
+    given: bool  # there was nothing to choose, and nobody knows better
 
 
 @dataclass(frozen=True)
@@ -89,4 +90,5 @@ def _training_card(row: dict[str, Any], num_classes: int, side: int) -> Training
         confidence=row["confidence"],
         true_label=row["true_label"],
         right=row["right"],
+        given=len(candidates) == 1 and row["right"] is not False,
     )

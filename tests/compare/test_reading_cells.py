@@ -302,7 +302,11 @@ def test_the_page_is_built_from_the_files(written, tmp_path):
 
 def test_a_cell_that_is_not_listed_is_refused(copy):
     folder, section = copy
-    (folder / "cells/paws-standard-few-9").mkdir()
+    stray = folder / "cells/paws-standard-few-9"
+    (stray / "data").mkdir(parents=True)  # left of one that failed
+    read(folder, section)
+    (stray / "reports").mkdir()
+    (stray / "reports/metrics.json").touch()
     with pytest.raises(UserError, match=r"paws-standard-few-9 is not in the section compare"):
         read(folder, section)
 

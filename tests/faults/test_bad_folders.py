@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from pipeline_lib.datasets.files import archives, fetch
-from pipeline_lib.datasets.load import AGAIN
 from pipeline_lib.errors import UserError
+from pipeline_lib.own_data import AGAIN
 
 
 def packed(workspace, form: str) -> None:

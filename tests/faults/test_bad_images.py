@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_lib.datasets.load import AGAIN
+from pipeline_lib.own_data import AGAIN
 from tests.faults.images import huge_png, huge_tile, jpeg
 
 BAD = {

@@ -247,6 +247,46 @@ def test_flat_files_take_their_classes_from_the_table(workspace):
     assert {row["true_label"] for row in rows} == {None}
 
 
+def test_columns_that_a_spreadsheet_left_blank_do_not_count(workspace):
+    for number in range(3):
+        workspace.add(f"{number}.png", number)
+    workspace.table("file;label;;\n0.png;b;;x\n")
+    message = workspace.refused("ingest", "download")
+    assert message.startswith("labels.csv:2: 4 fields, but the header")
+    workspace.table("file;;label\n0.png;;b\n")
+    assert "columns need names" in workspace.refused("ingest", "download")
+    workspace.table("file;label;;\n0.png;b;;\n1.png;a;;\n;;;\n2.png;;;\n")
+    workspace.run("download", "ingest")
+    assert [row["label"] for row in workspace.read("labels.parquet")] == [1, 0, None]
+
+
+def test_a_column_about_something_else_is_no_annotator(workspace):
+    rows = [
+        f"{number}.png,{'cat' if number % 2 else 'dog'},{'m' if number % 3 else 'f'}"
+        for number in range(6)
+    ]
+    for number in range(6):
+        workspace.add(f"{number}.png", number)
+    workspace.table("\n".join(["file,species,sex", *rows, ""]))
+    message = workspace.refused("ingest", "download")
+    assert message.startswith(
+        "labels.csv: column sex: would be taken for an annotator, but names no class that another column does ('f', 'm')"
+    )
+    workspace.table("\n".join(["file,ann,bob", *rows[:4], "4.png,cat,dog", "5.png,m,", ""]))
+    workspace.run("download", "ingest")
+
+
+def test_the_only_column_of_another_name_is_asked_about(workspace, capsys):
+    for number in range(2):
+        workspace.add(f"{number}.png", number)
+    workspace.table("file,Art\n0.png,cat\n1.png,dog\n")
+    workspace.run("download", "ingest")
+    assert (
+        "labels.csv: column Art: taken for what one annotator said; if it is the class, call it `label`"
+        in capsys.readouterr().out
+    )
+
+
 def several_folders(workspace) -> None:
     for number in range(4):
         workspace.add(f"train/batch{number % 2}/{number}.png", number)
@@ -450,11 +490,12 @@ def test_a_rare_class_that_is_nearly_a_frequent_one_is_told(workspace, capsys, f
     rows = [f"{number}.png,{name}{more}" for number, name in enumerate(names)]
     workspace.table("\n".join([head, *rows, ""]))
     workspace.run("download", "ingest")
-    assert capsys.readouterr().out.splitlines()[-2] == (
+    told = (
         "warning: labels.csv:22: 'dgo' is a class of its own, of 1 image; is 'dog' meant? "
         "labels.csv:57: 'wolfe' is a class of its own, of 2 images; is 'wolf' meant? "
         "labels.csv:59: 'wofl' is a class of its own, of 1 image; is 'wolf' meant?"
     )
+    assert told in capsys.readouterr().out.splitlines()
 
 
 def test_many_rare_classes_are_what_the_data_are_like(workspace, capsys):

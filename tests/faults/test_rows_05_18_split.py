@@ -64,7 +64,8 @@ def test_row_7_a_class_that_nothing_is_learned_of(workspace: Workspace):
         workspace.add(f"test/elk/{number}.png", 60 + number)
     workspace.run("configure", "download", "ingest")
     assert workspace.refused_as_a_user("split") == (
-        "classes without training images: 'elk' (test/elk/0.png and 5 more); add images of them or remove the classes"
+        "classes without training images: 'elk' (test/elk/0.png and 5 more); add images of them or remove the classes; "
+        "once corrected: dvc repro --force download && dvc repro"
     )
 
 

@@ -115,16 +115,38 @@ def test_times_are_written_into_params_and_train_nothing_anew(compared: Project)
 
 def test_what_is_not_listed_is_refused_by_name(compared: Project) -> None:
     stray = compared.root / FOLDER / "cells/fixmatch-standard-labels_30-9"
-    stray.mkdir()
+    (stray / "reports").mkdir(parents=True)
+    (stray / "reports/metrics.json").touch()
     try:
-        done = compared.stage("aggregate")
+        ends = (
+            compared.stage("aggregate"),
+            compared.run(sys.executable, "-m", "stages.app", "compare"),
+        )
     finally:
-        stray.rmdir()
+        shutil.rmtree(stray)
+    for done in ends:
+        assert done.returncode == 1
+        assert (
+            "fixmatch-standard-labels_30-9 is not in the section compare of params.yaml"
+            in done.stdout
+        )
+        assert "Traceback" not in done.stdout
+
+
+def test_cells_that_fail_for_one_reason_tell_it_once(compared: Project) -> None:
+    text = (compared.root / "params.yaml").read_text()
+    few = {"split": {"protocol": "few_shot", "few_shot": {"labels": 33}}}
+    compared.set(compare={"budgets": {"odd": few}})
+    try:
+        done = compared.run(sys.executable, "-m", "stages.app", "compare")
+    finally:
+        (compared.root / "params.yaml").write_text(text)
+        shutil.rmtree(compared.root / FOLDER / "cells", ignore_errors=True)
+        compared.run("dvc", "checkout", FILE)
     assert done.returncode == 1
-    assert (
-        "fixmatch-standard-labels_30-9 is not in the section compare of params.yaml" in done.stdout
-    )
-    assert "Traceback" not in done.stdout
+    assert done.stdout.count("33 labels cannot be shared evenly by 10 classes") == 1
+    assert re.search(r"failed \(exit code \d+\):\n  as \w", done.stdout)
+    assert "correct what they say, then run the same command again" in done.stdout
 
 
 def test_a_mistake_is_found_before_a_cell_is_touched(compared: Project) -> None:

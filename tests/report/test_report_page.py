@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import get_args
@@ -16,12 +17,15 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from matplotlib.text import Text
 
 from pipeline_lib import artifacts
 from pipeline_lib.artifacts import publish_table, publish_text, sha256, verify
 from pipeline_lib.card.content import content
 from pipeline_lib.errors import UserError
 from pipeline_lib.evaluation import tables
+from pipeline_lib.figures import training_images
+from pipeline_lib.figures.style import LIGHT
 from pipeline_lib.params.load import load
 from pipeline_lib.params.split import Annotations, Split
 from pipeline_lib.report import facts
@@ -76,6 +80,26 @@ def test_the_page_says_what_was_run_and_how_well_it_did(digits_run):
         "dvc exp run -S seed=2",
     ):
         assert words in page.text
+
+
+def test_a_label_that_was_given_is_not_called_right(make_run):
+    """Nobody has compared it with anything: that it is the folder's says nothing of the image."""
+    inputs, report = inputs_of(make_run())
+    found = panels(inputs, report)
+    panel = found["training_images"]
+    given = panel.frame.with_columns(
+        candidates=pl.concat_list("label"),
+        true_label="label",
+        right=pl.lit(value=True),
+        confidence=1.0,
+    )
+    blank = {key: {"light": b"<svg/>", "dark": b"<svg/>"} for key in found}
+    page = Page(render(inputs, found | {"training_images": replace(panel, frame=given)}, blank))
+    cards = page.text[page.text.index("Training images and their candidates") :]
+    assert cards.count("chosen, given given") == len(given)
+    assert "100% sure" not in cards
+    drawn = training_images.draw(given, LIGHT)
+    assert not [t for t in drawn.findobj(Text) if "\N{CHECK MARK}" in t.get_text()]
 
 
 def test_images_are_counted_by_their_candidates(digits_run):

@@ -16,8 +16,9 @@ from ruamel.yaml import YAML
 from pipeline_lib.artifacts import read_json, read_table, sha256
 from pipeline_lib.datasets import image_parquet
 from pipeline_lib.datasets.ingest import ingest
-from pipeline_lib.datasets.load import AGAIN, snapshot
+from pipeline_lib.datasets.load import snapshot
 from pipeline_lib.errors import UserError
+from pipeline_lib.own_data import AGAIN
 from pipeline_lib.params.load import load
 from pipeline_lib.params.sections import Data
 

@@ -142,6 +142,19 @@ def test_nothing_is_claimed_where_no_class_is_known(tmp_path) -> None:
     assert {row["val_accuracy"] for row in curve} == {None}
 
 
+def test_labels_that_were_given_are_not_called_recovered(tmp_path) -> None:
+    """Of the images with several candidates nobody knows the class."""
+    write(tmp_path, oracle=[(3, 1, "train"), (9, None, "train"), (2, 0, "val"), (5, None, "train")])
+    known = labels.read_training_labels(tmp_path, 3)
+    known.true_N[known.ids_N == 7] = labels.UNKNOWN
+    found = labels.disambiguation(known)
+    assert found["disambiguation_accuracy"] is found["disambiguation_accuracy_ambiguous"] is None
+    assert (found["images_of_known_class"], found["images_ambiguous_of_known_class"]) == (1, 0)
+    curve = labels.label_curve(tmp_path / "label_history.parquet", known)
+    assert {row["disambiguation_accuracy"] for row in curve} == {None}
+    assert [row["val_accuracy"] for row in curve] == [0.5, 1.0]
+
+
 @pytest.mark.parametrize("block", [1, 3, 8192])
 def test_cleaned_labels_name_classes_and_sources(tmp_path, monkeypatch, block) -> None:
     monkeypatch.setattr(labels, "BLOCK", block)

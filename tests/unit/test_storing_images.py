@@ -173,10 +173,14 @@ def test_oddly_resized_images_are_counted_in_one_line(take, capsys):
     rows += [Row("just not", encoded(noise(2, 40)), label="1")]
     rows += [Row(f"speck {n}", encoded(noise(3, 3)), label="1") for n in range(2)]
     rows += [Row("just large enough", encoded(noise(1, 4)), label="1")]
+    of_12_bits = Image.fromarray(np.full((9, 9), 4095, np.uint16))
+    file = io.BytesIO()
+    of_12_bits.save(file, "TIFF")
+    rows += [Row("dark", file.getvalue(), label="1")]
     take(rows, image_size=16)
     assert capsys.readouterr().out == (
-        "resized images that may be of no use: 4 longer than 20:1 (strip 0), "
-        "2 enlarged over 4 times (speck 0)\n"
+        "images that may be of no use: 4 longer than 20:1 (strip 0), "
+        "2 enlarged over 4 times (speck 0), 1 nearly black (none of 255 above 15), as 12 bits stored in 16 are (dark)\n"
     )
     take(rows[:3])
     assert capsys.readouterr().out == ""

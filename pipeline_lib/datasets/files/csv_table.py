@@ -39,6 +39,7 @@ def read_csv(path: Path, shown: str) -> Sheet:
     if shown.endswith(LIST_ENDINGS) and not names_columns:
         return Sheet(shown, partial(_lines, path, shown), form="names")
     number, first = next(_records(path, shown, delimiter), (1, ()))
+    first = _without_blank_end(first, len(first))
     if FILE in first:
         _check_header(first, f"{shown}:{number}")
         columns = dict.fromkeys(first, number)
@@ -83,7 +84,8 @@ def _below(path: Path, shown: str, delimiter: str, header: Sequence[str]) -> Ite
     """Give the rows below the header, all as long as it is."""
     records = _records(path, shown, delimiter, header)
     next(records)
-    for number, fields in records:
+    for number, row in records:
+        fields = _without_blank_end(row, len(row) - len(header))
         if len(fields) != len(header):
             msg = (
                 f"{shown}:{number}: {len(fields)} fields, but the header names {len(header)} columns; "
@@ -91,6 +93,13 @@ def _below(path: Path, shown: str, delimiter: str, header: Sequence[str]) -> Ite
             )
             raise UserError(msg)
         yield number, fields
+
+
+def _without_blank_end(fields: tuple[str, ...], most: int) -> tuple[str, ...]:
+    """The fields without `most` blank ones at the end: spreadsheets write columns that nobody has filled."""
+    while most > 0 and fields and not fields[-1]:
+        fields, most = fields[:-1], most - 1
+    return fields
 
 
 def _lines(path: Path, shown: str) -> Iterator[tuple[int, tuple[str]]]:
@@ -116,6 +125,6 @@ def _no_header(first: Sequence[str], where: str) -> str:
     advice = (
         f"rename {quoted(meant[0])}"
         if meant
-        else "begin with a line like file,label (comma between)"
+        else "begin with a line like file,label (commas, semicolons or tabs between)"
     )
     return f"{where}: no column `file` ({found}); {advice}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from pipeline_lib.datasets.files import forms
@@ -11,16 +12,18 @@ from pipeline_lib.datasets.files.forms import SEPARATOR, Supervision, style_of
 from pipeline_lib.datasets.files.names import Names, NoSuchImageError
 from pipeline_lib.datasets.files.sheet import brief, quoted
 from pipeline_lib.datasets.files.tables import read_sheet
+from pipeline_lib.datasets.progress import say
 from pipeline_lib.errors import UserError, listed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence, Set
+    from collections.abc import Callable, Iterable, Sequence, Set
     from pathlib import Path
 
     from pipeline_lib.datasets.files.forms import Style
     from pipeline_lib.datasets.files.layout import Place
     from pipeline_lib.datasets.files.sheet import Cell, Sheet
 
+FEW = 5  # answers, from which on a column tells what it is about
 ROW_READERS: dict[Style, Callable[[Sequence[str], Sequence[Cell], str], Supervision]] = {
     "label": forms.as_label,
     "candidates": forms.as_candidates,
@@ -63,6 +66,8 @@ def read_supervision(
     if not said and next(sheet.rows(), None) is None:
         msg = f"{shown}: no rows; remove data.table if there is nothing to say"
         raise UserError(msg)
+    if style == "annotators":
+        _check_columns(forms.saying(sheet), said.values(), shown)
     if not truths.classes:
         check_names(sheet, style, said.values())
     return said
@@ -130,6 +135,33 @@ def _one_row_each(
         )
         raise UserError(msg)
     return said
+
+
+def _check_columns(columns: Sequence[str], said: Iterable[Supervision], shown: str) -> None:
+    """See to it that columns that are taken for annotators are about the same thing.
+
+    Raises:
+        UserError: One names no class that any other names.
+    """
+    named: dict[str, set[str]] = {}
+    often: Counter[str] = Counter()
+    for one in said:
+        for who, name in one.annotations or ():
+            named.setdefault(who, set()).add(name)
+            often[who] += 1
+    if len(columns) == 1:
+        say(
+            f"{shown}: column {brief(columns[0])}: taken for what one annotator said; if it is the class, "
+            "call it `label`"
+        )
+    for who, names in named.items():
+        others = set().union(*(other for one, other in named.items() if one != who))
+        if others and often[who] >= FEW and not names & others:
+            msg = (
+                f"{shown}: column {brief(who)}: would be taken for an annotator, but names no class that another "
+                f"column does ({listed(map(quoted, sorted(names)), 3)}); remove it, or call the class `label`"
+            )
+            raise UserError(msg)
 
 
 def _gathered(sheet: Sheet, names: Names, truths: Truths) -> dict[str, Supervision]:
