@@ -337,6 +337,10 @@ def verdict(row: list[Run], axis: str, cost: str) -> str:
     said = (
         f"{cost}: {row[-1][cost] / row[0][cost]:.3g} times, power {overall:.2f}, {growth(overall)}"
     )
+    *_, before, last = row
+    end = power(before, last, axis, cost)
+    if growth(overall) == "slower than linear" and growth(end) == "linear":
+        said += f"; from {before[axis]:,} to {last[axis]:,} power {end:.2f}, {growth(end)}"
     if steepest > LINEAR[1]:
         said += f"; from {low:,} to {high:,} power {steepest:.2f}, {growth(steepest)}"
     return said

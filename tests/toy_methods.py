@@ -25,6 +25,7 @@ from tests.views import Changed, Shift
 
 PARAMS = load(Path(__file__).parents[1] / "params.yaml")
 IMAGES, CLASSES, BATCH = 48, 6, 16
+UNLABELED = 4  # of the images with candidates: sets of all classes
 ARCHITECTURE = Architecture(
     "small_cnn", 8, 1.0, 0.0, "auto", 0.1, 1, 8, 8, CLASSES, mean=(0.3,), std=(0.3,)
 )
@@ -53,7 +54,8 @@ def make_candidates(kind: str) -> tuple[torch.Tensor, tuple[str, ...]]:
         mask[12:] = True
         return mask, ("labeled_and_unlabeled",) * 12 + ("unlabeled",) * (IMAGES - 12)
     mask |= torch.rand(IMAGES, CLASSES, generator=torch.Generator().manual_seed(1)) < 0.2
-    return mask, ("partial",) * IMAGES
+    mask[:UNLABELED] = True
+    return mask, ("unlabeled",) * UNLABELED + ("partial",) * (IMAGES - UNLABELED)
 
 
 def make_images() -> torch.Tensor:

@@ -5,6 +5,7 @@ python -m docs.explanation.make_protocols
 
 from __future__ import annotations
 
+import math
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -48,20 +49,23 @@ def picture() -> bytes:
     """Two charts per protocol, three protocols in a row, as SVG."""
     theme = style.LIGHT
     with style.applied(theme):
-        figure = style.plain_figure(3.5 * COLUMNS, 12.4)
+        rows = 2 * math.ceil(len(PROTOCOLS) / COLUMNS)
+        figure = style.plain_figure(3.5 * COLUMNS, 3.1 * rows)
         figure.set_layout_engine("constrained", h_pad=0.1)
-        rows = 2 * len(PROTOCOLS) // COLUMNS
         places = figure.subplots(rows, COLUMNS, height_ratios=(2, 3) * (rows // 2))
+        for place in places.flat:
+            place.set_axis_off()
         for number, (name, tables) in enumerate(weakened().items()):
             row, column = divmod(number, COLUMNS)
             upper, lower = places[2 * row : 2 * row + 2, column]
+            upper.set_axis_on()
             upper.set_title(name, loc="left", fontsize=14, color=theme.ink, pad=10)
             sizes, together = frames(tables)
             candidates.fill_axes(upper, sizes, theme)
             if together.is_empty():
-                lower.set_axis_off()
                 lower.text(0, 0.97, "Every set holds\none class or all of them.", va="top")
             else:
+                lower.set_axis_on()
                 cells.fill_axes(lower, co_occurrence.as_cells(together), theme)
         return style.as_svg(figure, theme)
 
@@ -88,7 +92,7 @@ def weakened(protocols: Iterable[str] = PROTOCOLS) -> dict[str, Tables]:
 def options(params: Split, protocol: str) -> Split:
     """The section `split` with the protocol and its own knobs as they are here."""
     content = params.model_dump() | {"protocol": protocol, "allow_noisy_candidates": True}
-    content[protocol] |= PROTOCOLS[protocol]
+    content[protocol] = content.get(protocol, {}) | PROTOCOLS[protocol]
     return Split.model_validate(content)
 
 

@@ -119,7 +119,7 @@ def _labels(cells: pl.DataFrame) -> Note:
         "images and labels",
         "equal",
         "training, validation and test files of a budget and seed are the same bytes for all contenders"
-        + (f"; {OTHER_LABELS}, the upper bound, has every true label" if bound else ""),
+        + (f"; {OTHER_LABELS} has every true label" if bound else ""),
     )
 
 

@@ -1,4 +1,4 @@
-"""The upper bound: what the same network reaches with every true label.
+"""The baseline of all labels: what the same network reaches with every true label.
 
 The split stage gives it each true label as the only candidate; training itself never opens the
 hidden labels.

@@ -16,6 +16,7 @@ from pipeline_lib.models.mobilenet_v1 import MobileNetV1
 from pipeline_lib.models.small_cnn import SmallCnn
 from pipeline_lib.models.torchvision_models import SMALL_IMAGE, TorchvisionEncoder
 from pipeline_lib.models.wide_resnet import WideResNet
+from pipeline_lib.params.model_names import OWN_MODELS
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,9 @@ def _encoder(a: Architecture) -> nn.Module:
         case "mobilenet_v1":
             return MobileNetV1(alpha=a.alpha, stem_stride=1 if _small_stem(a) else 2, **common)
         case _:
+            if a.name in OWN_MODELS:
+                msg = f"{a.name} is in OWN_MODELS and has no case in models/build.py"
+                raise LookupError(msg)
             return _torchvision_encoder(a, common)
 
 

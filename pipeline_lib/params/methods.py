@@ -254,7 +254,7 @@ class Pico(Section):
 
 
 class Oracle(Section):
-    """The upper bound: cross-entropy on the true label of every training image."""
+    """The baseline of all labels: cross-entropy on the true label of every training image."""
 
     KIND: ClassVar[Kind] = "clean"
     view: Literal["weak", "strong"]

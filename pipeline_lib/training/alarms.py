@@ -45,6 +45,9 @@ def stop_if_broken(
         return
     step = bad_step if bad_step >= 0 else done - 1
     when = f"of step {step}" if bad_step >= 0 else f"after step {step}"
+    if bad_step == 0:
+        msg = "train: the loss of the first step is not finite, before anything was learned: the method's loss divides by 0 or overflows on these labels"
+        raise UserError(msg)
     msg = (
         f"train: {what} {when} is not finite (learning rate {rate_at(step):.3g}); lower it "
         f"(train.learning_rate, or the method's own) or set train.clip_gradient"

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 import psutil
 import torch
 import torch.distributed as dist
+from torch import nn
 
-from pipeline_lib.errors import UserError, in_one_line
+from pipeline_lib.errors import UserError, in_one_line, listed
+from pipeline_lib.models.batch_norm import GROUPED
 from pipeline_lib.models.classifier import Classifier
 from pipeline_lib.models.ranks import Ranks, add_gradients
 from pipeline_lib.training.launch import LOCAL_RANK, PATIENCE, RANK
@@ -20,7 +22,7 @@ from pipeline_lib.training.launch import LOCAL_RANK, PATIENCE, RANK
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from torch import Tensor, nn
+    from torch import Tensor
 
 INTERFACE = "GLOO_SOCKET_IFNAME"
 
@@ -161,12 +163,24 @@ def stop_if_apart(state: dict[str, Tensor], ranks: Ranks) -> None:
         raise UserError(msg)
 
 
-def refuse_random_depth(network: nn.Module, ranks: Ranks | None) -> None:
-    """Refuse networks that skip layers at random, which ranks would do each in its own way.
+# Layers that draw numbers; of these `GROUPED` has one that draws those of the whole batch.
+RANDOM = (
+    *(nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d),
+    *(nn.AlphaDropout, nn.FeatureAlphaDropout, nn.RReLU),
+)
+
+
+def refuse_own_randomness(network: nn.Module, ranks: Ranks | None) -> None:
+    """Refuse networks with layers that draw numbers for their part of the batch only, which ranks would do each in its own way.
 
     Raises:
         UserError: It is one.
     """
-    if ranks and any(type(layer).__name__ == "StochasticDepth" for layer in network.modules()):
-        msg = "train.devices: the network skips layers at random, which one process must do; set it to 1"
+    own: set[type[nn.Module]] = {
+        type(layer) for layer in network.modules() if isinstance(layer, RANDOM)
+    }
+    own |= {type(layer) for layer in network.modules() if type(layer).__name__ == "StochasticDepth"}
+    if ranks and (strange := own - set(GROUPED.values())):
+        names = listed(sorted(kind.__name__ for kind in strange))
+        msg = f"train.devices: the network has {names}, whose random numbers one process must draw; set it to 1"
         raise UserError(msg)

@@ -15,7 +15,7 @@ from pipeline_lib.errors import UserError, in_one_line
 from pipeline_lib.free_memory import enough_memory
 from pipeline_lib.methods.phases import SEARCH
 from pipeline_lib.training.device import choose_device
-from pipeline_lib.training.distributed import from_first, met, refuse_random_depth
+from pipeline_lib.training.distributed import from_first, met, refuse_own_randomness
 from pipeline_lib.training.finders import Findings, find
 from pipeline_lib.training.interruption import Interruption, noticed
 from pipeline_lib.training.loop import Trainer
@@ -65,7 +65,7 @@ def train(params: Params, say: Callable[[str], None]) -> Record:
 def _train(params: Params, ranks: Ranks | None, say: Callable[[str], None]) -> Record:
     first = ranks is None or ranks.rank == 0
     ready = prepare(params, say if first else lambda _: None)
-    refuse_random_depth(ready.method, ranks)
+    refuse_own_randomness(ready.method, ranks)
     candidates_MK = ready.validation.candidates_MK
     rule = resolve_rule(params.train.select, candidates_MK, params.train.patience)
     slot = Slot(resume_root(), _identity(params, ready.device))

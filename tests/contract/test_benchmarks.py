@@ -46,7 +46,9 @@ def test_growth_is_named_by_its_power() -> None:
         "from 10 to 100 power 2.00, **faster than linear**"
     )
     start = tables.verdict(row, "images", "seconds to start")
-    assert start == "seconds to start: 10 times, power 0.50, slower than linear"
+    assert start == (
+        "seconds to start: 10 times, power 0.50, slower than linear; from 100 to 1,000 power 1.00, linear"
+    )
     assert tables.verdict(row, "images", "MiB") == "MiB: 100 times, power 1.00, linear"
     said = tables.faster_than_linear(runs)
     assert said.endswith("ms per step of `m` from 10 to 100 (images; power 2.00).")

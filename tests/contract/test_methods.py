@@ -22,6 +22,7 @@ from tests.views import Changed
 ROOT = Path(__file__).parents[2]
 HELPERS = {"__init__", "base", "phases", "semi_supervised", "support"}
 VIEWS = {"weak", "strong", "global", "small", "none"}
+MODULES = set(vars(torch.nn.Module()))  # what any module has
 CLOCK = Clock(step=40, total_steps=60, steps_per_epoch=3)
 
 
@@ -100,6 +101,31 @@ def test_steps_are_finite_in_bfloat16_and_at_extreme_outputs(method: Method) -> 
         assert all(torch.isfinite(p.grad).all() for p in method.parameters() if p.grad is not None)
     state = method.label_state()
     assert state is None or torch.isfinite(state).all()
+
+
+def test_a_step_changes_nothing_that_a_resume_state_does_not_hold(method: Method) -> None:
+    """Such as a buffer that is not persistent, or a counter in Python: a training gone on with would differ."""
+    for _ in phases(method):
+        found = []
+        for step in range(3):
+            drawn = method.draw(CLOCK, StepRng(1, CLOCK.step + step))
+            method.training_step(make_batch(method, step), drawn)
+            found.append(unsaved(method))
+        # after the first: layers take their defaults to themselves in it
+        assert found[0] == found[1] == found[2]
+
+
+def unsaved(method: Method) -> dict[str, object]:
+    """What a method holds beside its `state_dict`, as values."""
+    kept = set(method.state_dict())
+    tensors = {name: tensor.tolist() for name, tensor in method.named_buffers() if name not in kept}
+    plain = {
+        f"{name}.{key}": value.tolist() if isinstance(value, torch.Tensor) else repr(value)
+        for name, module in method.named_modules()
+        for key, value in vars(module).items()
+        if key not in MODULES and not isinstance(value, torch.nn.Module)
+    }
+    return tensors | plain
 
 
 def test_a_step_is_a_pure_function_of_state_batch_clock_and_rng(method: Method) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +12,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from pipeline_lib.models.build import build
 from pipeline_lib.params.methods import KINDS
+from pipeline_lib.params.model_names import OWN_MODELS
 from pipeline_lib.records import Batch
 from pipeline_lib.training import loop
 from pipeline_lib.training.ema import Ema
@@ -23,7 +26,7 @@ from pipeline_lib.training.progress import TrainingProgress
 from pipeline_lib.training.replay import Replayed
 from pipeline_lib.training.state import restore
 from pipeline_lib.training.steps import draw
-from tests.toy_methods import KilledError, Quiet, make_trainer
+from tests.toy_methods import ARCHITECTURE, KilledError, Quiet, make_trainer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,10 +134,10 @@ class OnOneDevice(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         name = func.overloadpacket.__name__
+        assert name not in self.CHANGING, func  # before the call, which `meta` may not know
         output = func(*args, **(kwargs or {}))
         for value in tree_leaves((args, kwargs, output)):
             assert not isinstance(value, torch.Tensor) or value.device == META, func
-        assert name not in self.CHANGING, func
         assert name not in self.WAITING, func
         if name in ("index", "index_put_", "index_put"):
             assert all(i is None or i.dtype == torch.int64 for i in args[1]), "a mask as an index"
@@ -160,6 +163,14 @@ def test_a_step_stays_on_its_device(
             drawn = draw(trainer.method, trainer.clock, 1, step, META)
             with OnOneDevice():
                 trainer._advance(Batch(**batch), drawn)
+
+
+@pytest.mark.parametrize("name", OWN_MODELS)
+def test_a_network_stays_on_its_device(name: str) -> None:
+    model = build(replace(ARCHITECTURE, name=name, image_height=32, image_width=32)).to(META)
+    images = torch.zeros(4, ARCHITECTURE.channels, 32, 32, dtype=torch.uint8, device=META)
+    with OnOneDevice():
+        model(images).sum().backward()
 
 
 @pytest.mark.parametrize("name", KINDS)

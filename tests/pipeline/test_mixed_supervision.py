@@ -14,6 +14,7 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 from pipeline_lib.errors import UserError
+from pipeline_lib.params.methods import KINDS as KINDS_OF_LABELS
 from stages import evaluate, train
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ("disc", "ring", "cross")
 EACH = 30
-PARTIAL = ("cr_dpll", "proden", "average", "cc", "lws", "pico")
+PARTIAL = tuple(name for name, kind in KINDS_OF_LABELS.items() if kind == "partial")
 FEW_SHOT = ("fixmatch", "mixmatch", "paws", "supervised")
 KINDS = ("labeled", "partial", "unlabeled")
 ROLES = {

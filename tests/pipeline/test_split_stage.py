@@ -64,10 +64,8 @@ def test_each_protocol_runs_without_pixels_unless_it_looks_at_the_images(
         (workspace / "data/images.parquet").unlink()
     summary = split(workspace, protocol)
     assert summary["protocol"] == protocol
-    assert (
-        summary["parameters"]
-        == json.loads((workspace / "params.yaml").read_text())["split"][protocol]
-    )
+    params = json.loads((workspace / "params.yaml").read_text())["split"]
+    assert summary["parameters"] == params.get(protocol, {})  # it may have no knobs
     assert ("annotators" in summary) == (protocol == "annotators")
     assert sum(summary["candidates"]["train"]["sizes"].values()) == summary["images"]["train"]
 

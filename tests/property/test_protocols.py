@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
+from pipeline_lib.params.split import Split
 from pipeline_lib.protocols.shares import seats, turns
 from tests.label_tables import classes, labels, mask, replaced, run, truth_of
 
@@ -17,7 +20,13 @@ COUNTS = st.lists(st.integers(6, 40), min_size=4, max_size=6)
 NAMES = ["ant", "bee", "cat", "cow", "dog", "pig"]
 GROUPS = {"insects": ["ant", "bee"], "pets": ["cat", "dog"], "farm": ["cow", "pig"]}
 SIX = classes(NAMES, superclasses=GROUPS)
-SETS = ["uniform_candidates", "class_dependent", "annotators"]
+NO_DRAW = {
+    "auto",
+    "given",
+    "instance_candidates",
+}  # of the labels: nothing is drawn, or images are looked at
+PROTOCOLS = sorted({*get_args(Split.model_fields["protocol"].annotation)} - NO_DRAW)
+SETS = [name for name in PROTOCOLS if name not in {"few_shot", "mixed"}]
 
 
 def about(counts: list[int]) -> dict:
@@ -32,7 +41,7 @@ def within(observed: int, number: int, rate: float) -> bool:
 
 
 @settings(max_examples=40)
-@given(COUNTS, SEEDS, st.sampled_from([*SETS, "mixed", "few_shot"]), st.randoms())
+@given(COUNTS, SEEDS, st.sampled_from(PROTOCOLS), st.randoms())
 def test_sets_do_not_depend_on_the_order_of_rows(counts, seed, protocol, shuffle):
     table, order = labels(counts), list(range(sum(counts)))
     shuffle.shuffle(order)

@@ -6,15 +6,18 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torchvision.ops import StochasticDepth
 
 from pipeline_lib.apply.folding import fold_batch_norms
 from pipeline_lib.errors import UserError
-from pipeline_lib.models.batch_norm import batch_norms
+from pipeline_lib.models.batch_norm import batch_norms, groupable
 from pipeline_lib.models.build import Architecture, build
 from pipeline_lib.models.predictor import Predictor, in_passes, load_predictor, save_predictor
+from pipeline_lib.models.ranks import Ranks
 from pipeline_lib.models.torchvision_models import AveragePool
 from pipeline_lib.params.model_names import OWN_MODELS, check_model_name, torchvision_classifiers
 from pipeline_lib.rng import seeded_layers
+from pipeline_lib.training.distributed import refuse_own_randomness
 
 SMALL = Architecture(
     name="small_cnn",
@@ -98,6 +101,8 @@ def test_logits_are_float32_whatever_the_precision(name: str, channels: int) -> 
     assert logits.shape == (4, 10)
     assert logits.dtype == torch.float32
     assert model.features(images).shape == (4, model.encoder.width)
+    model.eval()
+    assert torch.equal(model(images), model(images))
 
 
 @pytest.mark.parametrize(
@@ -226,3 +231,12 @@ def test_row_22_a_predictor_with_weights_of_another_network_is_refused(tmp_path:
     save_predictor(tmp_path, other.state_dict(), {"kind": "softmax"}, SMALL, ABOUT)
     with pytest.raises(UserError, match="not the weights of the network"):
         load_predictor(tmp_path)
+
+
+@pytest.mark.parametrize("layer", [nn.Dropout2d(0.3), nn.RReLU(), StochasticDepth(0.1, "row")])
+def test_layers_that_draw_for_a_part_of_the_batch_are_for_one_process(layer: nn.Module) -> None:
+    ranks = Ranks(0, 2)
+    refuse_own_randomness(nn.Sequential(layer), None)
+    refuse_own_randomness(groupable(nn.Sequential(nn.Dropout(0.3))), ranks)
+    with pytest.raises(UserError, match=rf"train\.devices: the network has {type(layer).__name__}"):
+        refuse_own_randomness(nn.Sequential(layer), ranks)
