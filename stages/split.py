@@ -55,9 +55,14 @@ def described(summary: dict[str, Any]) -> str:
         warnings.append(
             f"warning: {untested} of the data's own test images left out: their class is not known"
         )
+    if (groups := summary["groups"]) and groups["left_out"]:
+        warnings.append(
+            f"warning: {groups['left_out']} images left out: others of their groups are tested with"
+        )
     dropped = summary["duplicates"]["dropped"]
     copies = f"; {dropped} dropped as copies of others" if dropped else ""
-    return "\n".join([f"{summary['protocol']}: {images} (train: {roles}){copies}", *warnings])
+    kept = f"; {groups['train']}, {groups['val']} and {groups['test']} groups" if groups else ""
+    return "\n".join([f"{summary['protocol']}: {images} (train: {roles}){kept}{copies}", *warnings])
 
 
 if __name__ == "__main__":

@@ -33,6 +33,9 @@ def beside_the_clone(root: Path) -> None:
         photo(root / f"studio/train/{count}.jpg", next(numbers))
     for count in range(1, FLAT + 1):
         photo(root / f"flat/{count}.jpg", next(numbers))
+    for animal, shot in itertools.product(range(8), range(1, 6)):
+        name = ("fox", "hare")[animal % 2]
+        photo(root / f"series/{name}/animal_{animal:02d}_{shot}.jpg", next(numbers))
     (root / "export.json").write_text(json.dumps([task(count) for count in range(TASKS)]))
 
 

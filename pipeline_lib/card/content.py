@@ -9,6 +9,7 @@ import polars as pl
 from pipeline_lib.artifacts import recorded_sha256
 from pipeline_lib.metrics import wilson_95
 from pipeline_lib.models.description import DESCRIPTION, WEIGHTS, read_description
+from pipeline_lib.params.sections import OWN_IMAGES
 from pipeline_lib.report.facts import supervision
 from pipeline_lib.report.labels import protocol_words
 
@@ -161,6 +162,11 @@ def limits(
         f"about {100 * test['ece_by_chance']:.1f}, from so many images.",
         "Whether it treats groups of people or kinds of pictures alike was not tested, beyond the classes.",
     ]
+    if summary["groups"] is None and metrics["dataset"] in OWN_IMAGES:
+        said.append(
+            "Where several images show one individual, place or burst, and some of them are in the test set and some were "
+            "trained on, the accuracy is too good for new ones (split.group_by keeps them together)."
+        )
     missing = sum(not row["images"] for row in classes)
     few = sum(0 < row["images"] < FEW for row in classes)
     if missing:

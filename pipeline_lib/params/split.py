@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Self
+import re
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from pipeline_lib.params.sections import Section
 
@@ -23,6 +24,15 @@ def check_probabilities(key: str, rows: Mapping[str, Mapping[str, float]]) -> No
             if not 0 <= chance <= 1:
                 msg = f"{key}.{true}.{other}: {chance:g} is no probability; take 0 to 1"
                 raise ValueError(msg)
+
+
+def _pattern(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        msg = f"no regular expression ({error}); e.g. 'animal_[0-9]+'"
+        raise ValueError(msg) from error
+    return text
 
 
 class UniformCandidates(Section):
@@ -168,6 +178,9 @@ class Split(Section):
     duplicates: Literal["auto", "error", "drop", "allow"]
     """Images with the same pixels in two of training, validation and test: refused, dropped from training
     first, or only counted; `auto` = `error` for own images, `allow` for public datasets."""
+    group_by: Annotated[str, AfterValidator(_pattern)] | None
+    """Images for which this regular expression finds the same in their paths stay in one part: several photos of one
+    individual, patient, place or burst, as `animal_\\d+`; null = every image by itself."""
     labeled_in_unlabeled: bool
     """The labeled images are in the unlabeled set too (FixMatch, PAWS) or not (MixMatch), where there are
     unlabeled images at all. It changes nothing for methods for candidate sets."""

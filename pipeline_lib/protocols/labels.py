@@ -6,7 +6,7 @@ Arrow and are looked up for messages and when tables are written.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
@@ -63,6 +63,7 @@ class Said(NamedTuple):
         candidate_row, candidate_class: the candidate sets, one entry per candidate.
         votes: of the annotators.
         twin_M: id of the first image with the same pixels, else UNKNOWN.
+        group_M: number of the group that stays in one part (`protocols.groups`); None where nothing is grouped.
     """
 
     source: pa.ChunkedArray
@@ -71,6 +72,7 @@ class Said(NamedTuple):
     candidate_class: NDArray[np.int32]
     votes: Votes
     twin_M: NDArray[np.int32]
+    group_M: NDArray[np.int32] | None = None
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,15 @@ class Labels:
             self.class_names,
             self.said,
         )
+
+    def with_groups(self, group_M: NDArray[np.int32]) -> Labels:
+        """The same with groups."""
+        return replace(self, said=self.said._replace(group_M=group_M))
+
+    def groups(self) -> NDArray[np.int32]:
+        """The group of each image, where there are any."""
+        assert self.said.group_M is not None  # noqa: S101
+        return self.said.group_M[self.row_N]
 
     def sources(self) -> pa.ChunkedArray:
         """Names of the images."""

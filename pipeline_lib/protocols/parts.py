@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline_lib.errors import LabelsError, UserError
+from pipeline_lib.protocols import groups
 from pipeline_lib.protocols.labels import TEST, UNKNOWN, VAL, Labels
 from pipeline_lib.protocols.shares import allot, ranks, rounded, sizes, strata, turns
 
@@ -29,6 +30,7 @@ class Parts:
         train, val, test: the parts.
         unlimited: the training images without `data.limit`.
         untestable: how many images of the data's test split have no label.
+        tied: how many others are left out as they are of a group that is tested with.
     """
 
     train: Labels
@@ -36,6 +38,7 @@ class Parts:
     test: Labels
     unlimited: Labels
     untestable: int
+    tied: int
 
 
 def divide(
@@ -68,7 +71,9 @@ def divide(
     if not test_N.any():
         raise _untestable(labels, dataset)
     own_val_N: NDArray[np.bool_] = labels.split_N == VAL
-    pool = labels.where(~(test_N | own_test_N | own_val_N))
+    taken_N = test_N | own_test_N | own_val_N
+    tied_N = groups.tied(labels, test_N) & ~taken_N
+    pool = labels.where(~(taken_N | tied_N))
     size = 0 if own_val_N.any() or not val_fraction else max(1, rounded(val_fraction * len(pool)))
     room_S = np.append(sizes(pool)[:-1] - 1, sizes(pool)[-1]).clip(0)
     val_N = _pick(pool, size, seed, "val", most=room_S)
@@ -80,7 +85,8 @@ def divide(
         train = _limited(train, limit, seed, cover=True)
     if own_val_N.any():
         val = labels.where(own_val_N)
-    return Parts(train, val, labels.where(test_N), unlimited, int((own_test_N & ~test_N).sum()))
+    untestable = int((own_test_N & ~test_N).sum())
+    return Parts(train, val, labels.where(test_N), unlimited, untestable, int(tied_N.sum()))
 
 
 def _own_or_drawn_test(
@@ -100,6 +106,10 @@ def _own_or_drawn_test(
 def _untestable(labels: Labels, dataset: str) -> LabelsError:
     """Say how there come to be test images of known class."""
     has_own = (labels.split_N == TEST).any()
+    if labels.said.group_M is not None and not has_own and (labels.truth_N != UNKNOWN).any():
+        return LabelsError(
+            "no class has two groups of known label (split.group_by), one to train and one to test with; add images"
+        )
     if not has_own and ((labels.truth_N != UNKNOWN) & (labels.split_N != VAL)).any():
         return LabelsError(
             "no class has two images of known label, one to train and one to test with; add images"
@@ -125,7 +135,12 @@ def _limited(labels: Labels, count: int, seed: int, *, cover: bool) -> Labels:
 def _pick(
     labels: Labels, count: int, seed: int, part: str, **bounds: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
-    """Mask `count` images: of each stratum, its share of them (see `allot`), those with the smallest numbers."""
+    """Mask `count` images: of each stratum, its share of them (see `allot`), those with the smallest numbers.
+
+    In whole groups where there are such, and then about so many.
+    """
+    if labels.said.group_M is not None and part in {"test", "val"}:
+        return groups.pick(labels, count, seed, part)
     turn_S = turns(labels.num_classes + 1, seed, "split", part)
     quota_S = allot(count, sizes(labels), turn_S, **bounds)
     picked_N: NDArray[np.bool_] = ranks(labels, seed, "split", part) < quota_S[strata(labels)]

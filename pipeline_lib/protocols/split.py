@@ -13,6 +13,8 @@ from pipeline_lib.errors import LabelsError, UserError, listed
 from pipeline_lib.params.split import Split
 from pipeline_lib.protocols import agreement, clean
 from pipeline_lib.protocols.duplicates import describe, first_copies, resolve_rule, warnings
+from pipeline_lib.protocols.groups import describe as groups_of
+from pipeline_lib.protocols.groups import grouped
 from pipeline_lib.protocols.labels import (
     BLOCK,
     ROLES,
@@ -82,12 +84,13 @@ def split(
     if len(names) < 2:
         msg = f"a classifier needs at least two classes, the data have {listed(names) or 'none'}"
         raise LabelsError(msg)
-    known = from_table(table, names, classes["annotators"])
+    known = grouped(from_table(table, names, classes["annotators"]), params.group_by)
     del table  # most of the memory of this stage
     name = resolve_protocol(kind, params, known)
     rule = resolve_rule(params, classes["dataset"])
     kept = known.where(first_copies(known)) if rule == "drop" else known
     parts = divide(kept, params.test_fraction, params.val_fraction, limit, seed, classes["dataset"])
+    groups = groups_of(parts)
     duplicates = describe(known, parts, rule)
     task = Task(params, seed, parts.unlimited, classes["superclasses"], pixels)
     protocol = load_protocol(name)
@@ -100,7 +103,11 @@ def split(
     val = val_protocol.weaken(measurable, task, "val")
     _check_classes(train, name, known)
     noisy = _check_noise(train, val, allowed=params.allow_noisy_candidates)
-    summary = summarize(name, kind, params, parts, train, val) | noisy | {"duplicates": duplicates}
+    summary = (
+        summarize(name, kind, params, parts, train, val)
+        | noisy
+        | {"duplicates": duplicates, "groups": groups}
+    )
     cast_votes = getattr(protocol, "cast_votes", None)
     if cast_votes is not None and len(cast_votes(task.training, task)):
         summary["annotators"] = agreement.describe(task, cast_votes)

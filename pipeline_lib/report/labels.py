@@ -154,6 +154,11 @@ def _images(inputs: Inputs) -> list[Note]:
     if twins["dropped"]:
         dropped = "one image of each group was kept"
         found.append(Note("Duplicates dropped", f"{twins['dropped']:,}", dropped))
+    if groups := summary["groups"]:
+        parts = f"{groups['train']:,} in training, {groups['val']:,} in validation, {groups['test']:,} in the test, none in two"
+        found.append(
+            Note("Groups of images", f"{sum(groups[p] for p in ('train', 'val', 'test')):,}", parts)
+        )
     left_out = summary["left_out"]["train"]
     if left_out:
         found.append(Note("Left out of training", f"{left_out:,}", "by the protocol"))

@@ -88,6 +88,7 @@ def is_large(seen: Seen) -> bool:
 ALL = has(EACH, labeled=3 * EACH)
 # By section, what is to be seen of each `dvc exp run`, in order. The first section's run with DVC, below.
 EXPECTED: dict[str, list[Check]] = {
+    "Several photos of one": [has(10, labeled=30)],
     "Train, validation and test folders": [has(3, labeled=12)],
     "Archives and URLs": [ALL, ALL],
     "A table of labels": [has(7, labeled=20, unlabeled=9)],

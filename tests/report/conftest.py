@@ -241,6 +241,7 @@ def _write_summary(run: FakeRun, changes: Mapping[str, object]) -> None:
         "left_out": {"train": 0, "val": 0, "test": 0},
         "noisy": {"train": 0, "val": 0},
         "candidates": {"train": {"holds_truth": 1.0}},
+        "groups": None,
         "duplicates": {
             "rule": "allow",
             "groups": 0,

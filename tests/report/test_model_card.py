@@ -113,7 +113,9 @@ def test_limits_name_what_was_not_tested():
         assert words in said
 
 
-def limits_with(across: dict[str, int]) -> list[str]:
+def limits_with(
+    across: dict[str, int], dataset: str = "digits", groups: dict[str, int] | None = None
+) -> list[str]:
     """Of a run whose images with the same pixels are across these parts."""
     test = {
         "images": 60,
@@ -122,8 +124,14 @@ def limits_with(across: dict[str, int]) -> list[str]:
         "ece": 0.05,
         "ece_by_chance": 0.04,
     }
-    summary = {"duplicates": {"across": across}, "candidates": {"train": {"holds_truth": None}}}
-    return limits({"test": test, "seed": 7}, summary, [{"images": n} for n in (0, 10, 50)])
+    summary = {
+        "duplicates": {"across": across},
+        "groups": groups,
+        "candidates": {"train": {"holds_truth": None}},
+    }
+    return limits(
+        {"test": test, "seed": 7, "dataset": dataset}, summary, [{"images": n} for n in (0, 10, 50)]
+    )
 
 
 @pytest.mark.parametrize(
@@ -147,6 +155,14 @@ def test_groups_of_twins_count_where_the_test_set_has_one(train_test, val_test, 
 def test_twins_outside_of_the_test_set_say_nothing_of_the_accuracy():
     said = limits_with({"train_val": 99, "train_test": 0, "val_test": 0})
     assert "pixels" not in " ".join(said)
+
+
+def test_own_images_that_are_not_grouped_may_show_the_same_twice():
+    across = {"train_val": 0, "train_test": 0, "val_test": 0}
+    words = "Where several images show one individual"
+    assert words in " ".join(limits_with(across, "image_folder"))
+    assert words not in " ".join(limits_with(across, "image_folder", {"train": 3}))
+    assert words not in " ".join(limits_with(across))
 
 
 def test_hostile_names_are_text(hostile_run):

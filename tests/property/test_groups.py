@@ -1,0 +1,116 @@
+"""Images that show one individual are in one part, whatever the seed, the sizes and what is known of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline_lib.errors import LabelsError, UserError
+from tests.label_tables import classes, replaced, run, table
+
+NAMES = ["cat", "dog", "elk"]
+ABOUT = classes(NAMES)
+GROUP_BY = r"animal_(\d+)"
+SEEDS = st.integers(0, 2**31)
+# of each group: class, how many images, and of how many the class is known
+GROUPS = st.lists(
+    st.tuples(st.integers(0, 2), st.integers(1, 12), st.integers(0, 12)), min_size=9, max_size=40
+).map(lambda drawn: [*((k, 2, 2) for k in (0, 1, 2) * 3), *drawn])
+
+
+def made(groups: list[tuple[int, int, int]], **columns: object) -> tuple[pa.Table, np.ndarray]:
+    """labels.parquet, and the group of each image."""
+    of_N = np.repeat(np.arange(len(groups)), [size for _, size, _ in groups])
+    label = [k if number < known else None for k, size, known in groups for number in range(size)]
+    rows = table({"label": label, "true_label": label}, len(label))
+    source = [f"animal_{group}/{number}.png" for number, group in enumerate(of_N)]
+    return replaced(rows, source=source, **columns), of_N
+
+
+def groups_of(part: pa.Table, of_N: np.ndarray) -> set[int]:
+    return set(of_N[part["id"].to_numpy()].tolist())
+
+
+@settings(max_examples=60)
+@given(GROUPS, SEEDS, st.floats(0.1, 0.5), st.floats(0, 0.4))
+def test_no_group_is_in_two_parts(groups, seed, test_fraction, val_fraction) -> None:
+    rows, of_N = made(groups)
+    options = {
+        "seed": seed,
+        "protocol": "given",
+        "test_fraction": test_fraction,
+        "val_fraction": val_fraction,
+        "group_by": GROUP_BY,
+        "duplicates": "allow",
+    }
+    found = run(rows, ABOUT, **options)
+    parts = [groups_of(part, of_N) for part in found[:3]]
+    assert sum(map(len, parts)) == len(set().union(*parts))
+    told = found.summary["groups"]
+    assert [told[name] for name in ("train", "val", "test")] == list(map(len, parts))
+    # every class can be learned and tested
+    label_N = np.array([-1 if k is None else k for k in rows["label"].to_pylist()])
+    assert set(label_N[found.train["id"].to_numpy()]) >= {0, 1, 2}
+    # about as many as were asked for: each class is within half of a group of its share
+    known = int((label_N >= 0).sum())
+    assert abs(len(found.test) - test_fraction * known) <= 3 * (12 / 2 + 1)
+    # images of unknown class are left out, not trained on, where their group is tested
+    left = sum(len(part) for part in found[:3]) + told["left_out"]
+    assert left == len(rows)
+
+
+@settings(max_examples=30)
+@given(GROUPS, SEEDS, st.randoms())
+def test_the_order_of_rows_does_not_matter_and_single_images_are_drawn_as_ever(
+    groups, seed, shuffle
+) -> None:
+    rows, _ = made(groups)
+    order = list(range(len(rows)))
+    shuffle.shuffle(order)
+    options = {"seed": seed, "protocol": "given", "duplicates": "allow"}
+    grouped = [run(some, ABOUT, group_by=GROUP_BY, **options) for some in (rows, rows.take(order))]
+    assert grouped[0].summary == grouped[1].summary
+    assert all(one.equals(other) for one, other in zip(*(t[:4] for t in grouped), strict=True))
+    plain = run(rows, ABOUT, **options)
+    single = run(rows, ABOUT, group_by=r"/(\d+)\.png", **options)
+    assert single.test.equals(plain.test)
+
+
+def test_a_group_may_be_told_by_several_pieces_of_the_path() -> None:
+    names = [f"{place}/{day}_{shot}.png" for place in "ab" for day in range(9) for shot in range(3)]
+    label = [number % 2 for number in range(len(names))]
+    rows = replaced(table({"label": label, "true_label": label}, len(label)), source=names)
+    found = run(rows, classes(["x", "y"]), group_by=r"(\w)/(\d+)_", protocol="given")
+    told = found.summary["groups"]
+    assert told["train"] + told["val"] + told["test"] == 18
+
+
+def test_parts_of_the_data_are_kept_and_what_they_divide_is_refused_or_left_out() -> None:
+    groups = [(k, 3, 3) for k in (0, 1, 2) * 4]
+    split = np.repeat(["test", *["train"] * 11], 3).astype(object)
+    split[1] = "train"  # of the first animal, the only one in the test
+    rows, _ = made(groups, split=split.tolist())
+    found = run(rows, ABOUT, group_by=GROUP_BY, protocol="given")
+    assert found.test["id"].to_pylist() == [0, 2]
+    assert found.summary["groups"]["left_out"] == 1
+    assert 1 not in found.train["id"].to_pylist()
+    split[3] = "val"
+    rows, _ = made(groups, split=split.tolist())
+    with pytest.raises(
+        LabelsError,
+        match=r"group_by: 1 groups .*: animal_1/4\.png \(train\) = animal_1/3\.png \(val\)",
+    ):
+        run(rows, ABOUT, group_by=GROUP_BY, protocol="given")
+
+
+def test_what_groups_nothing_or_everything_is_refused() -> None:
+    rows, _ = made([(k, 2, 2) for k in (0, 1, 2) * 3])
+    with pytest.raises(UserError, match=r"split\.group_by: plant finds nothing .* animal_0/0\.png"):
+        run(rows, ABOUT, group_by="plant", protocol="given")
+    with pytest.raises(LabelsError, match="no class has two groups of known label"):
+        run(rows, ABOUT, group_by="animal", protocol="given")
+    with pytest.raises(ValueError, match="no regular expression"):
+        run(rows, ABOUT, group_by="animal_(", protocol="given")
