@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from pipeline_lib.own_data import changed_table
 from pipeline_lib.params.load import load
 from pipeline_lib.training.determinism import deterministic_torch, pin_processor
 from pipeline_lib.training.launch import (
@@ -13,6 +16,9 @@ from pipeline_lib.training.launch import (
 )
 from stages.cli import run, say
 
+TABLE = Path("data/raw/table")
+AGAIN = "run dvc repro --force download && dvc repro"
+
 
 def main() -> None:
     """Train, and write the predictor, the label state and the history."""
@@ -21,6 +27,8 @@ def main() -> None:
     if processes := wanted(params.train):
         launch(processes)
         return
+    if rank_here() == 0 and (table := changed_table(params.data, TABLE)):
+        say(f"warning: {table}: changed since its snapshot was taken; to train on it, {AGAIN}")
     # torch reads the processor's settings once, when it is imported.
     from pipeline_lib.training.train import train
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pipeline_lib.datasets.answered_files import rows_of
+from pipeline_lib.datasets.files.csv_table import USUAL, Written, written
 from pipeline_lib.datasets.files.forms import (
     ANNOTATOR,
     CANDIDATES,
@@ -46,6 +47,7 @@ class Answers:
         truths: true class by file, of those that a table tells.
         exact: files that label-next has named, by their path in data.path.
         retracted: file and annotator of answers that are none.
+        written: how the table is to be written as CSV.
     """
 
     rows: Sequence[tuple[str, str, str]]
@@ -54,11 +56,15 @@ class Answers:
     truths: Mapping[str, str] = field(default_factory=dict)
     exact: Set[str] = frozenset()
     retracted: Set[tuple[str, str]] = frozenset()
+    written: Written = USUAL
 
     def as_csv(self) -> str:
         """Write the rows as a table for `data.table`."""
         text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
+        text.write("\ufeff" * self.written.mark)
+        writer = csv.writer(
+            text, delimiter=self.written.delimiter, lineterminator=self.written.ending
+        )
         writer.writerow(self.columns)
         for row in self.rows if ANNOTATOR in self.columns else self._by_file():
             truth = [self.truths.get(row[0], "")] if TRUTH in self.columns else []
@@ -77,7 +83,7 @@ class Answers:
         """With the rows of an earlier table, but for what the export says anew.
 
         That are blank rows and candidates of files that are answered now, and what a person has said of them before.
-        The table keeps its form: labels in one without annotators are known ones, rows per annotator are not.
+        The table keeps its form, also as a file: labels in one without annotators are known ones, rows per annotator are not.
         It keeps the names of its files too, whatever folder is in front of them there or in the export.
 
         Args:
@@ -105,7 +111,9 @@ class Answers:
         elif not in_sets:
             _check_one_label(kept, new, path)
         rows = sorted(dict.fromkeys([*kept, *new]))
-        return Answers(rows, self.cancelled, earlier.columns, earlier.truths)
+        return Answers(
+            rows, self.cancelled, earlier.columns, earlier.truths, written=earlier.written
+        )
 
     def _rows_in(self, table: Answers, path: Path, sources: Collection[str]) -> dict[str, str]:
         files = {file for file, _, _ in self.rows}
@@ -193,7 +201,7 @@ def _earlier(path: Path) -> Answers:
                 f"of the same {brief(file)}; correct one of them"
             )
             raise UserError(msg)
-    return Answers(rows, 0, columns, truths)
+    return Answers(rows, 0, columns, truths, written=written(path))
 
 
 def _form(names: Sequence[str], path: Path) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from pipeline_lib.datasets.files.shards import Columns, Said, open_shard, read_r
 from pipeline_lib.datasets.files.sheet import brief, quoted
 from pipeline_lib.datasets.progress import progress, say
 from pipeline_lib.errors import UserError, listed
-from pipeline_lib.own_data import reading_snapshot
+from pipeline_lib.own_data import reading_snapshot, resolve
 from pipeline_lib.records import Row
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def sources(data: Data) -> dict[str, Path | str]:
     if shown.startswith("https://"):
         name = PurePosixPath(urlsplit(shown).path).name
         return {name if name.endswith(ENDING) else f"images{ENDING}": shown}
-    place = fetch.resolve(shown)
+    place = resolve(shown)
     if not place.is_dir():
         return {place.name if place.name.endswith(ENDING) else f"images{ENDING}": place}
     if data.sha256:

@@ -13,7 +13,7 @@ from pipeline_lib.artifacts import publish_json, read_json, verify
 from pipeline_lib.datasets.files import archives, fetch, official, user_table
 from pipeline_lib.datasets.files.layout import arrange, is_clutter, is_image
 from pipeline_lib.errors import UserError
-from pipeline_lib.own_data import reading_snapshot
+from pipeline_lib.own_data import reading_snapshot, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,11 +40,11 @@ def download(data: Data, raw: Path) -> None:
         UserError: Something is not there, not readable, not an archive, or not what its sha256 says.
     """
     shown = data.path or ""
-    if not shown.startswith("https://") and (fetch.resolve(shown) / official.TRAIN).exists():
+    if not shown.startswith("https://") and (resolve(shown) / official.TRAIN).exists():
         if data.sha256:
             msg = f"data.sha256: {shown} is a folder, which has none; set it to null"
             raise UserError(msg)
-        publish_json(raw / OFFICIAL, official.describe(fetch.resolve(shown), shown))
+        publish_json(raw / OFFICIAL, official.describe(resolve(shown), shown))
     else:
         fetch.take(data, raw / ARCHIVE)
     user_table.take(data, raw)
@@ -61,7 +61,7 @@ def read(raw: Path, data: Data) -> Iterator[Row]:
 
 def _official(raw: Path, data: Data) -> Iterator[Row]:
     shown = data.path or ""
-    folder = fetch.resolve(shown)
+    folder = resolve(shown)
     official.verify(folder, read_json(raw / OFFICIAL), shown)
     with reading_snapshot(data):
         places = (image.place for image in official.images(folder, shown))

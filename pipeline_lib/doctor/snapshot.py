@@ -8,15 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from pipeline_lib.artifacts import recorded_sha256, sha256, sidecar_of
+from pipeline_lib import own_data
+from pipeline_lib.artifacts import recorded_sha256, sha256
 from pipeline_lib.datasets import image_parquet
-from pipeline_lib.datasets.files.fetch import resolve
 from pipeline_lib.datasets.files.layout import is_clutter, is_image
 from pipeline_lib.datasets.files.user_table import TABLE
 from pipeline_lib.datasets.image_folder import ARCHIVE
 from pipeline_lib.doctor import recorded
 from pipeline_lib.doctor.finding import Checked, Finding
 from pipeline_lib.errors import UserError, in_one_line, listed
+from pipeline_lib.own_data import resolve
 from pipeline_lib.params.load import PARAMS, load
 from pipeline_lib.params.sections import OWN_IMAGES
 
@@ -64,12 +65,8 @@ def check(root: Path) -> Checked:
 
 def changed_table(root: Path) -> str | None:
     """The user's table, where it is no longer what its snapshot holds; images are not looked at."""
-    data, held = load(root / PARAMS).data, root / RAW / TABLE
-    if not data.table or not _is_of(data, root) or not sidecar_of(held).is_file():
-        return None
-    table = resolve(data.table)
-    changed = table.is_file() and sha256(table) != recorded_sha256(held)
-    return data.table if changed else None
+    data = load(root / PARAMS).data
+    return own_data.changed_table(data, root / RAW / TABLE) if _is_of(data, root) else None
 
 
 def _is_of(data: Data, root: Path) -> bool:

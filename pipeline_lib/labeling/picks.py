@@ -102,5 +102,9 @@ def _page(unsure: Unsure, picks: Sequence[Pick]) -> str:
             ("Model", about["method"]),
             ("Images not yet of one class", f"{len(unsure.ids_N):,}"),
             ("Chosen", f"{len(picks):,}"),
+            (
+                "Shown as the model sees them",
+                "{1} \N{MULTIPLICATION SIGN} {0} pixels".format(*unsure.stored.shape),
+            ),
         ],
     )

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline_lib.artifacts import publish_table
+from pipeline_lib.artifacts import publish_table, publish_text
 from pipeline_lib.training.resume import loaded_code
 from tests.pipeline.conftest import Project
 from tests.signals import as_at_a_terminal
@@ -253,6 +253,23 @@ def test_rows_33_34_odd_lengths_are_defined(trainable: Project, changes: dict[st
     assert done.returncode == 0, done.stdout
     if changes.get("batch_size"):
         assert "1213 images, fewer than the 5000 of a batch, are repeated" in done.stdout
+
+
+def test_a_table_that_changed_since_its_snapshot_is_told(trainable: Project) -> None:
+    """The training is of the labels as they were."""
+    (trainable.root / "labels.csv").write_text("file,label\n")
+    held = trainable.root / "data/raw/table"
+    own = {"name": "image_folder", "path": "photos", "table": "labels.csv"}
+    trainable.set(data=own, train={"epochs": 0})
+    publish_text(held, "file,label\n")
+    assert "warning" not in trainable.stage("train").stdout
+    publish_text(held, "file,label\none.png,cat\n")
+    done = trainable.stage("train")
+    assert done.returncode == 0, done.stdout
+    assert (
+        "warning: labels.csv: changed since its snapshot was taken; to train on it, run"
+        in done.stdout
+    )
 
 
 CR_DPLL = {"lambda_max": 1.0, "ramp_start": "zero", "bn": "per_view"}

@@ -274,9 +274,15 @@ def test_an_earlier_table_may_have_any_format_that_the_pipeline_reads(tmp_path: 
         pa.table({"file": ["one.jpg", "four.jpg"], "candidates": [["cow"], ["cow", "dog"]]}), table
     )
     parquet = table.read_bytes()
-    for content in (semicolons, gzip.compress(semicolons), lines.encode(), parquet):
+    as_excel = "\ufeff" + expected.replace(",", ";").replace("\n", "\r\n")
+    for content, kept in (
+        (semicolons, as_excel),
+        (gzip.compress(semicolons), expected),
+        (lines.encode(), expected),
+        (parquet, expected),
+    ):
         table.write_bytes(content)
-        assert imported(tmp_path, FULL).added_to(table).as_csv() == expected
+        assert imported(tmp_path, FULL).added_to(table).as_csv() == kept
     table.write_text(lines + '{"file": "five.jpg", "candidates": null}\n')  # says nothing
     assert imported(tmp_path, FULL).added_to(table).as_csv() == expected
     table.write_text('{"file": "four.jpg", "candidates": ["we|ird"]}\n')
@@ -642,3 +648,27 @@ def test_choices_that_are_no_class_leave_an_image_without_a_label(
 def test_a_class_that_xml_cannot_hold_is_named() -> None:
     with pytest.raises(UserError, match=r"class 'a\\x1bb': cannot be a choice of Label Studio"):
         configuration(["a & <b>", "a\x1bb"])
+
+
+@pytest.mark.parametrize(
+    ("start", "between", "ending"),
+    [("\ufeff", ";", "\r\n"), ("", "\t", "\n"), ("", ",", "\r\n")],
+    ids=["as Excel writes it", "tabs", "DOS"],
+)
+def test_a_table_that_is_added_to_stays_as_its_program_writes_it(
+    tmp_path: Path, start: str, between: str, ending: str
+) -> None:
+    def table(*rows: tuple[str, str]) -> str:
+        return start + "".join(between.join(row) + ending for row in (("file", "label"), *rows))
+
+    path = tmp_path / "labels.csv"
+    path.write_bytes(table(("nine.jpg", "Bär"), ("one.jpg", "")).encode())
+    expected = table(("nine.jpg", "Bär"), ("one.jpg", "cat"), ("three.jpg", ""), ("two.jpg", "dog"))
+    assert imported(tmp_path, ONE_EACH).added_to(path).as_csv() == expected
+
+
+def test_what_is_added_to_a_table_in_json_lines_is_written_as_usual(tmp_path: Path) -> None:
+    path = tmp_path / "labels.jsonl"
+    path.write_text('{"file": "nine.jpg", "label": "Bär"}\n')
+    written = imported(tmp_path, ONE_EACH).added_to(path).as_csv()
+    assert written.startswith("file,label\nnine.jpg,Bär\none.jpg,cat\n")

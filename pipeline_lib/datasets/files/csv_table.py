@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import csv
 import difflib
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline_lib.datasets.files.layout import is_image
 from pipeline_lib.datasets.files.sheet import FILE, Sheet, brief, quoted, refuse_spaces
@@ -49,6 +50,34 @@ def read_csv(path: Path, shown: str) -> Sheet:
         is_list = all(len(fields) == 1 for _, fields in rows())
         return Sheet(shown, rows, form="names" if is_list else "classes")
     raise UserError(_no_header(first, f"{shown}:{number}"))
+
+
+class Written(NamedTuple):
+    """How a CSV file is written, beside what it says: spreadsheets of a country know one way only.
+
+    Attributes:
+        delimiter: between the fields.
+        ending: of the lines.
+        mark: whether U+FEFF at the beginning says that it is UTF-8.
+    """
+
+    delimiter: str = ","
+    ending: str = "\n"
+    mark: bool = False
+
+
+USUAL = Written()
+
+
+def written(path: Path) -> Written:
+    """Tell how a CSV file is written; of other files what is usual."""
+    with path.open("rb") as file:
+        head = file.readline(1 << 16)
+    names_columns = FILE.encode() in head  # no gzip, Parquet, JSON lines or list
+    if not names_columns or head.startswith((b"{", b"PAR1")):
+        return USUAL
+    ending = "\r\n" if head.endswith(b"\r\n") else "\n"
+    return Written(_dialect(path)[0], ending, head.startswith(codecs.BOM_UTF8))
 
 
 def _dialect(path: Path) -> tuple[str, bool]:

@@ -14,6 +14,7 @@ from pipeline_lib.datasets.files import archives, https
 from pipeline_lib.datasets.files.layout import endings, holds_no_image, is_clutter, is_image
 from pipeline_lib.datasets.progress import progress, say
 from pipeline_lib.errors import UserError
+from pipeline_lib.own_data import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,22 +53,6 @@ def fetch(url: str, expected: str, target: Path, raw: Path) -> None:
     name = PurePosixPath(urlsplit(url).path).name[-100:]
     wanted = https.Wanted((url,), name, expected, None, "check data.path and data.sha256")
     https.fetch(wanted, target, raw.parent / https.PARTIAL)
-
-
-def resolve(path: str) -> Path:
-    """Find a path of params.yaml from the repository's root.
-
-    DVC runs some experiments in a copy of the repository elsewhere; it then sets DVC_ROOT to the
-    original, where the user's relative paths point.
-
-    Raises:
-        UserError: It begins with `~` and the name of nobody.
-    """
-    try:
-        return Path(os.environ.get("DVC_ROOT") or Path.cwd()) / Path(path).expanduser()
-    except RuntimeError as error:
-        msg = f"{path}: there is no such user; correct the path in params.yaml"
-        raise UserError(msg) from error
 
 
 def copy(source: Path, target: Path, shown: str) -> None:

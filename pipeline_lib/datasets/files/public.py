@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pipeline_lib.artifacts import publish
 from pipeline_lib.datasets.files import fetch, https
 from pipeline_lib.errors import UserError
+from pipeline_lib.own_data import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -58,7 +59,7 @@ def download(files: Iterable[PublicFile], data: Data, raw: Path) -> None:
 
 def _copy(file: PublicFile, mirror: str, target: Path) -> None:
     shown = _in(mirror, file)
-    source = fetch.resolve(mirror) / file.name
+    source = resolve(mirror) / file.name
     if not source.is_file():
         msg = f"{shown}: not there; data.mirror is to hold {file.name}, which is from {file.url}"
         raise UserError(msg)

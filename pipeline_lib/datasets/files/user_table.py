@@ -15,6 +15,7 @@ from pipeline_lib.datasets.files.sheet import brief
 from pipeline_lib.datasets.files.supervision import read_supervision
 from pipeline_lib.datasets.progress import say
 from pipeline_lib.errors import listed
+from pipeline_lib.own_data import resolve
 from pipeline_lib.records import Row
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def take(data: Data, raw: Path) -> None:
     """
     if data.table:
         with publish(raw / TABLE) as temporary:
-            fetch.copy(fetch.resolve(data.table), temporary, data.table)
+            fetch.copy(resolve(data.table), temporary, data.table)
 
 
 def classed(raw: Path, data: Data, places: list[Place]) -> list[Place]:
