@@ -51,7 +51,10 @@ def in_one_line(text: object, limit: int = 200) -> str:
 
 def harmless(text: str) -> str:
     """Lines of text without what moves a terminal: names of files and classes come from anybody."""
-    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+    allowed = "\n\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}"
+    return "".join(
+        c if c.isprintable() or c in allowed else "\N{REPLACEMENT CHARACTER}" for c in text
+    )
 
 
 def without_secrets(text: str) -> str:

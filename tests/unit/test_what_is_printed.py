@@ -44,6 +44,7 @@ class Terminal(StringIO):
 
 def test_lines_stay_lines() -> None:
     assert harmless("a\n  b\r\n") == "a\n  b\ufffd\n"
+    assert harmless("95\u202f%\u00a0猫") == "95\u202f%\u00a0猫"
 
 
 @pytest.mark.parametrize(

@@ -256,7 +256,7 @@ def _check_classes(
         if not classes:
             continue
         close = difflib.get_close_matches(name[:200], classes, n=1)
-        hint = "the class folders are all the classes"
+        hint = "the class folders are all the classes (a new one: a folder with an image of it)"
         if any(
             value in classes and SEPARATOR in value for value in values if isinstance(value, str)
         ):
