@@ -86,7 +86,7 @@ def _draw_bins(axes: Axes, bins: pl.DataFrame, theme: style.Theme) -> None:
         np.clip(confidence + reach, 0, 1),
         color=theme.muted,
         alpha=0.35,
-        linewidth=7,
+        linewidth=4,
     )
     axes.vlines(confidence, accuracy, confidence, color=theme.series[1], linewidth=2.2)
     axes.plot(confidence, accuracy, "o", color=theme.series[0], markersize=5)
