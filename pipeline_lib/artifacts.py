@@ -78,10 +78,9 @@ def publish_together(*paths: Path, sidecar: bool = True) -> Iterator[list[Path]]
         for temporary, path in ready.items():
             _settle(temporary, path)
     except OSError as error:
+        # a file of ours is not found where the folder is gone, or is none that holds files
         ours = Path(str(error.filename)).name.startswith(TEMPORARY_PREFIX)
-        if (
-            isinstance(error, FileNotFoundError) and not ours
-        ):  # else the folder is gone, or is none of a disk's
+        if isinstance(error, FileNotFoundError) and not ours:
             raise
         raise _unwritable(paths, error) from error
     finally:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import importlib
 import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 from pipeline_lib.artifacts import TEMPORARY_PREFIX, refuse_strangers
 from pipeline_lib.errors import UserError
+from pipeline_lib.own_data import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from pipeline_lib.params.sections import Data
     from pipeline_lib.records import Row
@@ -51,7 +52,7 @@ def snapshot(data: Data, raw: Path) -> None:
     refuse_strangers(raw)
     for key in ("path", "table"):
         given = getattr(data, key)
-        if given and raw.resolve() in (inside := Path(given).resolve(), *inside.parents):
+        if given and raw.resolve() in (inside := resolve(given).resolve(), *inside.parents):
             msg = f"data.{key}: {given}: {raw} is replaced by a snapshot of it; move your files elsewhere"
             raise UserError(msg)
     fresh = raw.with_name(TEMPORARY_PREFIX + raw.name)
