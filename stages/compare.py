@@ -125,12 +125,11 @@ def _run_cells(children: Children, left: Left, jobs: int) -> None:
             print(f"{number}/{len(keys)} {key} {said}", flush=True)
             if code:
                 failed.append(key)
-                lines = tuple(line.replace(key, "KEY") for line in _last_lines(LOGS / f"{key}.log"))
-                first = reasons.setdefault(lines, key)
-                alike = (
-                    [f"  as {first}"] if first != key else [s.replace("KEY", key) for s in lines]
-                )
-                print(*alike, sep="\n", flush=True)
+                lines = _last_lines(LOGS / f"{key}.log")
+                # of a mistake that it knows, a cell tells in a line that begins with its key
+                told = [line.split(": ", 1)[1] for line in lines if line.startswith(f"  {key}: ")]
+                first = reasons.setdefault(tuple(told or lines), key)
+                print(*(lines if first == key else [f"  as {first}"]), sep="\n", flush=True)
             elif left.keys:
                 left.keys.remove(key)
     finally:  # without waiting: Ctrl-C is answered at once, and `children` are told and waited for

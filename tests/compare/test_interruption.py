@@ -153,6 +153,7 @@ def test_what_a_killed_page_of_a_cell_left_goes_with_the_next(monkeypatch, tmp_p
 
 def test_a_status_that_fails_is_told_in_a_line(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
     Path("dvc.py").write_text("import sys; sys.exit(255)")
     monkeypatch.setattr(compare, "DVC", (sys.executable, "dvc.py"))
     with pytest.raises(compare.UserError) as told:
