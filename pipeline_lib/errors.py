@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from typing import TYPE_CHECKING
+from unicodedata import category
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -51,9 +52,10 @@ def in_one_line(text: object, limit: int = 200) -> str:
 
 def harmless(text: str) -> str:
     """Lines of text without what moves a terminal: names of files and classes come from anybody."""
-    allowed = "\n\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}"
+    allowed = "\n\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"
     return "".join(
-        c if c.isprintable() or c in allowed else "\N{REPLACEMENT CHARACTER}" for c in text
+        c if c.isprintable() or c in allowed or category(c) == "Zs" else "\N{REPLACEMENT CHARACTER}"
+        for c in text
     )
 
 

@@ -71,7 +71,8 @@ def _refuse_to_replace(output: Path) -> None:
         UserError: There are such.
     """
     found = [name for name in FILES if (output / name).exists()]
-    tasks = output / "tasks.json"
-    if found and not (tasks.exists() and '"by": "label-next"' in tasks.read_text(errors="replace")):
+    ours = ('"by": "label-next"', "images to label next</title>")
+    texts = [(output / name).read_text(errors="replace") for name in found]
+    if found and not any(mark in text for mark in ours for text in texts):
         msg = f"{output}: holds {', '.join(found)} of something else, to be replaced; choose another folder with -o"
         raise UserError(msg)

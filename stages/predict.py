@@ -64,13 +64,13 @@ def predict(
     if output.resolve() in {path.resolve() for path in images}:
         msg = f"{output}: is one of the inputs; choose another name for the table"
         raise UserError(msg)
-    output = output.resolve() if output.is_symlink() else output
     if output.is_dir():
         msg = f"{output}: is a folder; name the table in it, as {output}/predictions.parquet"
         raise UserError(msg)
     if output.suffix != ".parquet":
         msg = f"{output}: predictions are a Parquet table; give it a name that ends in .parquet"
         raise UserError(msg)
+    output = output.resolve() if output.is_symlink() else output
     end_tidily()
     from pipeline_lib.apply.predict import Settings
     from pipeline_lib.apply.predict import predict as apply

@@ -12,7 +12,7 @@ from pipeline_lib.own_data import reading_snapshot
 from pipeline_lib.params.load import load
 from pipeline_lib.pixels import Stored, naming_images, pixel_blocks
 from pipeline_lib.protocols.split import split
-from stages.cli import run
+from stages.cli import run, say
 
 DATA = Path("data")
 OUT = DATA / "split"
@@ -39,7 +39,11 @@ def main() -> None:
         for part, file in zip(PARTS, files, strict=True):
             write_table(file, naming_images(getattr(tables, part), DATA / "images.parquet"))
         summary.write_text(as_json(tables.summary), encoding="utf-8")
-    print("\n".join([described(tables.summary), *tables.warnings]))
+    say("\n".join([described(tables.summary), *tables.warnings]))
+    if params.split.val_fraction and not tables.summary["images"]["val"]:
+        say(
+            "warning: no validation images: no class has enough of them, or of groups (split.group_by)"
+        )
 
 
 def described(summary: dict[str, Any]) -> str:

@@ -110,7 +110,7 @@ def comparisons(results: Results) -> pl.DataFrame:
         times out of five among as many comparisons as were asked for, fewest_seeds and most_seeds, the same
         from the 95 % interval of the spread, and detectable, the difference that these seeds would find. All four are null
         where one seed, or none of its differences, shows a spread, and the numbers of seeds also where `MOST_SEEDS` do
-        not suffice. hidden_by_images is the difference that these test images hide from any number of seeds.
+        not suffice. hidden_by_images is the largest difference that these test images may hide from any number of seeds.
     """
     asked = [
         (budget, *pair)

@@ -203,8 +203,8 @@ def _undecided(own: Sequence[Mapping[str, Any]], who: str) -> str:
     rough = seeds_words(row[name] for row in rows for name in ("fewest_seeds", "most_seeds"))
     hidden = max(row["hidden_by_images"] for row in rows)
     more = (
-        f" These test images hide differences below {100 * hidden:.1f} points from any number of seeds, so that it takes "
-        "more of them as well."
+        f" These test images may hide differences of up to {100 * hidden:.1f} points from any number of seeds, so that it "
+        "may take more of them as well."
         if hidden > POINT
         else ""
     )

@@ -49,9 +49,8 @@ def pick(labels: Labels, count: int, seed: int, part: str) -> NDArray[np.bool_]:
     """Mask about `count` images in whole groups.
 
     A group counts for the stratum that most of its images are of. Each stratum gets its share of the images (see `allot`),
-    by groups in the order of one random number each, a group wherever it brings the number nearer to that; and keeps
-    one group at least. Where groups are too large for that, the smallest is taken: of each stratum to test with, as
-    each class is to be tested, else of all.
+    by groups in the order of one random number each, a group wherever it brings the number nearer to that, but its smallest
+    one at least; and keeps one group at least.
 
     Args:
         labels: with groups.
@@ -70,16 +69,11 @@ def pick(labels: Labels, count: int, seed: int, part: str) -> NDArray[np.bool_]:
     turn_S = turns(labels.num_classes + 1, seed, "split", part)
     quota_S = allot(count, size_S, turn_S)
     chosen: list[int] = []
-    smallest: list[int] = []
     for stratum, quota in enumerate(quota_S.tolist()):
         units = np.flatnonzero(stratum_U == stratum)
         if quota and len(units) > 1:
             units = units[np.argsort(draw_U[units], kind="stable")]
-            smallest.append(int(units[np.argmin(size_U[units])]))
-            taken = _nearest(units, size_U, quota)
-            chosen += taken if taken or part != "test" else smallest[-1:]
-    if not chosen and smallest:
-        chosen = [min(smallest, key=size_U.__getitem__)]
+            chosen += _nearest(units, size_U, quota) or [int(units[np.argmin(size_U[units])])]
     return np.isin(unit_N, chosen)
 
 
@@ -104,7 +98,7 @@ def describe(parts: Parts) -> dict[str, Any] | None:
     """How many groups there are in each part, and images left out beside them; None where nothing is grouped.
 
     Raises:
-        LabelsError: A group is in two of them, as the data's own folders have divided it.
+        LabelsError: A group is in two of them: the data's own validation set has cut it.
     """
     if parts.train.said.group_M is None:
         return None
@@ -117,8 +111,8 @@ def describe(parts: Parts) -> dict[str, Any] | None:
                 for group in both[:SHOWN]
             ]
             msg = (
-                f"split.group_by: {len(both)} groups are in two parts as the data divide them: {listed(named)}; move "
-                f"the images of each into one folder"
+                f"split.group_by: {len(both)} groups are in two parts, as the data's own validation set cuts them: {listed(named)}; "
+                f"move the images of each into one folder"
             )
             raise LabelsError(msg)
     return {name: len(groups) for name, groups in of_part.items()} | {"left_out": parts.tied}

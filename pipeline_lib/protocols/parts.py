@@ -105,14 +105,11 @@ def _own_or_drawn_test(
 
 def _untestable(labels: Labels, dataset: str) -> LabelsError:
     """Say how there come to be test images of known class."""
+    units = "images" if labels.said.group_M is None else "groups (split.group_by; is it right?)"
     has_own = (labels.split_N == TEST).any()
-    if labels.said.group_M is not None and not has_own and (labels.truth_N != UNKNOWN).any():
-        return LabelsError(
-            "no class has two groups of known label (split.group_by), one to train and one to test with; add images"
-        )
     if not has_own and ((labels.truth_N != UNKNOWN) & (labels.split_N != VAL)).any():
         return LabelsError(
-            "no class has two images of known label, one to train and one to test with; add images"
+            f"no class has two {units} of known label, one to train and one to test with; add images"
         )
     advice = "add files as test/<class>/<file>, or a column `true_label` to data.table, filled for some of the images"
     if dataset == "image_parquet":

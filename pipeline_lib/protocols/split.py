@@ -196,9 +196,10 @@ def _check_classes(train: Weakened, protocol: str, known: Labels) -> None:
         seen_K = np.bincount(truth_N, minlength=len(names)) > 0
     if not seen_K.all():
         missing = listed(_with_images(known, np.flatnonzero(~seen_K)))
-        msg = (
-            f"classes without training images: {missing}; add images of them or remove the classes"
-        )
+        advice = "add images of them or remove the classes"
+        if known.said.group_M is not None:
+            advice = f"if all their groups are tested or validated with (split.group_by), take another seed; else {advice}"
+        msg = f"classes without training images: {missing}; {advice}"
         raise LabelsError(msg)
 
 

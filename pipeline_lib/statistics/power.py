@@ -52,7 +52,9 @@ def power_of(effect_size: float, seeds: int, alpha: float = ALPHA) -> float:
 
 
 def hidden_by_images(low: float, high: float, power: float = POWER, alpha: float = ALPHA) -> float:
-    """True difference below which the test images alone hide it too often, however many seeds there are.
+    """Upper bound of the true difference that the test images alone hide too often, however many seeds there are.
+
+    The interval is of so many trainings: with more of them the answers to an image are averaged, and it may shrink.
 
     Args:
         low: lower bound of the 95 % interval of the difference over test images.

@@ -270,9 +270,12 @@ def test_a_column_about_something_else_is_no_annotator(workspace):
     workspace.table("\n".join(["file,species,sex", *rows, ""]))
     message = workspace.refused("ingest", "download")
     assert message.startswith(
-        "labels.csv: column sex: would be taken for an annotator, but names no class that another column does ('f', 'm')"
+        "labels.csv: columns sex, species: would be taken for annotators, but sex names no class that another does ('f', 'm')"
     )
     workspace.table("\n".join(["file,ann,bob", *rows[:4], "4.png,cat,dog", "5.png,m,", ""]))
+    workspace.run("download", "ingest")
+    shared = [f"{n}.png,{'cat,' if n % 2 else ',dog'}" for n in range(6)] * 2
+    workspace.table("\n".join(["file,ann,bob", *shared[:6], ""]))
     workspace.run("download", "ingest")
 
 

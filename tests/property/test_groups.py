@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline_lib.errors import LabelsError, UserError
+from pipeline_lib.protocols.groups import _nearest
 from tests.label_tables import classes, replaced, run, table
 
 NAMES = ["cat", "dog", "elk"]
@@ -51,9 +52,11 @@ def test_no_group_is_in_two_parts(groups, seed, test_fraction, val_fraction) -> 
     assert sum(map(len, parts)) == len(set().union(*parts))
     told = found.summary["groups"]
     assert [told[name] for name in ("train", "val", "test")] == list(map(len, parts))
-    # every class can be learned and tested
+    # every class can be learned, and tested if an image of it is to be: there are three groups of each
     label_N = np.array([-1 if k is None else k for k in rows["label"].to_pylist()])
     assert set(label_N[found.train["id"].to_numpy()]) >= {0, 1, 2}
+    if test_fraction * np.bincount(label_N[label_N >= 0]).min() >= 1:
+        assert set(found.test["label"].to_pylist()) == {0, 1, 2}
     # about as many as were asked for: each class is within half of a group of its share
     known = int((label_N >= 0).sum())
     assert abs(len(found.test) - test_fraction * known) <= 3 * (12 / 2 + 1)
@@ -77,6 +80,30 @@ def test_the_order_of_rows_does_not_matter_and_single_images_are_drawn_as_ever(
     plain = run(rows, ABOUT, **options)
     single = run(rows, ABOUT, group_by=r"/(\d+)\.png", **options)
     assert single.test.equals(plain.test)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "quota", "taken"),
+    [
+        ([5, 3, 2], 4, [0]),  # nearer with one too many than with three
+        ([5, 3, 2], 2, [1]),
+        ([1, 1], 2, [0]),  # one stays
+        ([9, 2, 2, 2], 4, [1, 2]),
+        ([4, 4], 2, []),
+    ],
+)
+def test_groups_are_taken_where_they_bring_the_number_nearer(sizes, quota, taken) -> None:
+    assert _nearest(np.arange(len(sizes)), np.array(sizes), quota) == taken
+
+
+def test_where_groups_are_too_large_each_class_has_its_smallest_one() -> None:
+    """Else a network that knows one class would be the best one in validation."""
+    rows, _ = made([(k, 8 + (n % 2), 9) for k in (0, 1, 2) for n in range(6)])
+    found = run(rows, ABOUT, group_by=GROUP_BY, protocol="given", test_fraction=0.05)
+    for part in (found.test, found.val):
+        of_class = np.array(rows["label"].to_pylist())[part["id"].to_numpy()]
+        assert set(np.bincount(of_class).tolist()) <= {8, 9}
+        assert set(of_class) == {0, 1, 2}
 
 
 def test_a_group_may_be_told_by_several_pieces_of_the_path() -> None:
@@ -110,7 +137,9 @@ def test_what_groups_nothing_or_everything_is_refused() -> None:
     rows, _ = made([(k, 2, 2) for k in (0, 1, 2) * 3])
     with pytest.raises(UserError, match=r"split\.group_by: plant finds nothing .* animal_0/0\.png"):
         run(rows, ABOUT, group_by="plant", protocol="given")
-    with pytest.raises(LabelsError, match="no class has two groups of known label"):
+    with pytest.raises(
+        LabelsError, match=r"no class has two groups \(split.group_by; is it right\?\)"
+    ):
         run(rows, ABOUT, group_by="animal", protocol="given")
     with pytest.raises(ValueError, match="no regular expression"):
         run(rows, ABOUT, group_by="animal_(", protocol="given")

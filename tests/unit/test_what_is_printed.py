@@ -44,7 +44,12 @@ class Terminal(StringIO):
 
 def test_lines_stay_lines() -> None:
     assert harmless("a\n  b\r\n") == "a\n  b\ufffd\n"
-    assert harmless("95\u202f%\u00a0猫") == "95\u202f%\u00a0猫"
+    for text in (
+        "95\u202f%\u00a0猫\u3000犬",
+        "\u0646\u0645\u06cc\u200c\u062e",
+        "\N{WOMAN}\u200d\N{MICROSCOPE}",
+    ):
+        assert harmless(text) == text
 
 
 @pytest.mark.parametrize(

@@ -67,12 +67,14 @@ class Written(NamedTuple):
 
 
 USUAL = Written()
+FEW_LINES = 100  # of which the first may be blank
 
 
 def written(path: Path) -> Written:
     """Tell how a CSV file is written; of other files what is usual."""
     with path.open("rb") as file:
-        head = file.readline(1 << 16)
+        lines = (file.readline(1 << 16) for _ in range(FEW_LINES))
+        head = next((line for line in lines if line.strip()), b"")
     names_columns = FILE.encode() in head  # no gzip, Parquet, JSON lines or list
     if not names_columns or head.startswith((b"{", b"PAR1")):
         return USUAL

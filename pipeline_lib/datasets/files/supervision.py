@@ -146,7 +146,9 @@ def _check_columns(columns: Sequence[str], said: Iterable[Supervision], shown: s
     named: dict[str, set[str]] = {}
     often: Counter[str] = Counter()
     for one in said:
-        for who, name in one.annotations or ():
+        answers = one.annotations or ()
+        # people who share the work answer to images of their own, each of classes of their own
+        for who, name in answers if len(answers) > 1 else ():
             named.setdefault(who, set()).add(name)
             often[who] += 1
     if len(columns) == 1:
@@ -158,8 +160,9 @@ def _check_columns(columns: Sequence[str], said: Iterable[Supervision], shown: s
         others = set().union(*(other for one, other in named.items() if one != who))
         if others and often[who] >= FEW and not names & others:
             msg = (
-                f"{shown}: column {brief(who)}: would be taken for an annotator, but names no class that another "
-                f"column does ({listed(map(quoted, sorted(names)), 3)}); remove it, or call the class `label`"
+                f"{shown}: columns {listed(map(brief, named))}: would be taken for annotators, but {brief(who)} names no "
+                f"class that another does ({listed(map(quoted, sorted(names)), 3)}); remove what names no classes, and call "
+                f"what is the class `label`"
             )
             raise UserError(msg)
 
