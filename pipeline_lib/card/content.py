@@ -152,7 +152,7 @@ def limits(
     reach = 100 * max(test["accuracy"] - low, high - test["accuracy"])
     said = [
         f"Tested on {test['images']:,} images of the same dataset, whose labels are taken as true: from so "
-        f"many, the accuracy is known to within {reach:.1f} points (95 %). Images from elsewhere "
+        f"many, the accuracy is known to within {max(reach, 0.1):.1f} points (95 %). Images from elsewhere "
         f"(another camera, place or year) were not tested.",
         f"One training with one seed ({metrics['seed']}): the interval is that of drawing other test images, "
         f"not that of training again.",

@@ -66,6 +66,8 @@ def draw(frame: pl.DataFrame, theme: style.Theme) -> Figure:
                 label="by the true labels",
             )
         bars = Patch(color=theme.series[0], label="estimated from agreement")
-        diamonds = axes.get_lines()
-        figure.legend(handles=[bars, *diamonds], loc="outside upper left", ncols=2, fontsize=9)
+        estimates = [bars] if frame["estimated_accuracy"].count() else []
+        figure.legend(
+            handles=[*estimates, *axes.get_lines()], loc="outside upper left", ncols=2, fontsize=9
+        )
         return figure

@@ -103,9 +103,13 @@ class SoftNeighbours(Predictor):
     def classify(self, embedding_BD: Tensor) -> Tensor:
         """`softmax_s(z . s / tau) Y_S` (B, K)."""
         share_BS = torch.softmax(embedding_BD @ self.supports_SD.T / self.temperature, dim=1)
-        # Not by index_add: of ONNX's ScatterND, onnxruntime adds to one place from several threads at once, and loses some.
-        label_SK = nn.functional.one_hot(self.class_S, self.num_classes).to(share_BS.dtype)
-        return share_BS @ label_SK
+        if torch.compiler.is_exporting():
+            # Of ONNX's ScatterND onnxruntime adds to one place from several threads at once, and loses some.
+            label_SK = nn.functional.one_hot(self.class_S, self.num_classes).to(share_BS.dtype)
+            return share_BS @ label_SK
+        # A tenth of the time of the product where classes are many.
+        none_BK = share_BS.new_zeros(len(share_BS), self.num_classes)
+        return none_BK.index_add_(1, self.class_S, share_BS)
 
 
 class ProjectedSoftmax(Predictor):

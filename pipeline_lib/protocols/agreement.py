@@ -34,7 +34,9 @@ def describe(task: Task, cast: Callable[[Labels, Task], Votes]) -> dict[str, Any
     votes_N = votes_per_image[votes_per_image > 0]
     image_P, class_P, count_P = tally(votes, classes)
     posterior_NK = None
-    if dawid_skene.fits(len(votes.annotators), len(labels), classes):
+    weighs = task.params.annotations.rule == "weighted"
+    largest = dawid_skene.LARGEST if weighs else dawid_skene.DESCRIBED
+    if dawid_skene.fits(len(votes.annotators), len(labels), classes, largest):
         posterior_NK = dawid_skene.posterior(votes, len(labels), reliability(task, cast))
     wrong = {"expected": None, "actual": _share_wrong(votes, labels)}
     if posterior_NK is not None:
@@ -118,25 +120,28 @@ def _share_wrong(votes: Votes, labels: Labels) -> float | None:
 def _ranked(
     votes: Votes, labels: Labels, posterior_NK: NDArray[np.float64] | None
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Describe the annotators of the best and the worst estimated accuracy; those without votes in neither."""
+    """Describe the annotators of the best and the worst estimated accuracy; those without votes in neither.
+
+    Where nothing was estimated, of the known accuracy, and of those without one first those with more votes.
+    """
     people = len(votes.annotators)
     count_A = np.bincount(votes.annotator_V, minlength=people)
     truth_V = labels.truth_N[votes.image_V]
     known_A = np.bincount(votes.annotator_V[truth_V != UNKNOWN], minlength=people)
     right_A = np.bincount(votes.annotator_V[truth_V == votes.class_V], minlength=people)
-    estimate_A = np.zeros(people)
+    rank_A = np.where(known_A > 0, right_A / np.maximum(known_A, 1), -1 / (count_A + 1))
     if posterior_NK is not None:
         right_V = posterior_NK[votes.image_V, votes.class_V]
         sum_A = np.bincount(votes.annotator_V, right_V, minlength=people)
-        estimate_A = (sum_A / np.maximum(count_A, 1)).round(6)
-    order_A = np.lexsort((np.arange(people), -estimate_A))
+        rank_A = (sum_A / np.maximum(count_A, 1)).round(6)
+    order_A = np.lexsort((np.arange(people), -rank_A))
     order_A = order_A[count_A[order_A] > 0]
 
     def describe_one(a: int) -> dict[str, Any]:
         return {
             "name": votes.annotators[a],
             "votes": int(count_A[a]),
-            "estimated_accuracy": None if posterior_NK is None else float(estimate_A[a]),
+            "estimated_accuracy": None if posterior_NK is None else float(rank_A[a]),
             "accuracy": share(right_A[a], known_A[a]),
         }
 

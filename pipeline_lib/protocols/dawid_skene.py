@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 ROUNDS = 100
 TOLERANCE = 1e-6
 DECIMALS = 6
-LARGEST = 50_000_000  # entries of pi, and of T: 400 MB
+LARGEST = 100_000_000  # entries of pi, and of T: 800 MB
+DESCRIBED = 10_000_000  # where nothing but a description comes of it: seconds, not minutes
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,9 @@ class Reliability:
     confusion_AKK: NDArray[np.float64]
 
 
-def fits(annotators: int, images: int, num_classes: int) -> bool:
-    """Whether error rates and posteriors are of a size to work with."""
-    return max(annotators * num_classes, images) * num_classes <= LARGEST
+def fits(annotators: int, images: int, num_classes: int, largest: int) -> bool:
+    """Whether error rates and posteriors have no more entries."""
+    return max(annotators * num_classes, images) * num_classes <= largest
 
 
 def voted(votes: Votes) -> Votes:

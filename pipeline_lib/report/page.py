@@ -57,6 +57,7 @@ def render(
         protocol=f"{protocol_words(inputs.summary)} {validation_words(inputs.summary)}".rstrip(),
         notes=notes(inputs),
         annotator_notes=annotator_notes(inputs.summary),
+        estimated=_estimated(panels),
         num_annotators=inputs.summary.get("annotators", {}).get("count", 0),
         co_occurrence=co_occurrence_words(panels["co_occurrence"].frame, len(inputs.classes)),
         pairs=strongest(panels["co_occurrence"].frame, PAIRS),
@@ -111,3 +112,8 @@ def class_name(name: str, limit: int = NAME_LIMIT) -> Markup:
 def data_uri(content: bytes, kind: str) -> str:
     """A `data:` address that holds `content`."""
     return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def _estimated(panels: Mapping[str, Panel]) -> bool:
+    """Whether annotators' accuracy could be estimated."""
+    return "annotators" in panels and bool(panels["annotators"].frame["estimated_accuracy"].count())

@@ -120,13 +120,28 @@ def test_images_that_nobody_looked_at_change_nothing(rule):
 
 
 def test_too_many_annotators_for_tables_of_errors_are_refused():
-    people, names = [f"p{i}" for i in range(30_000)], [str(k) for k in range(50)]
+    people, names = [f"p{i}" for i in range(50_000)], [str(k) for k in range(50)]
     table = voted([[(0, k % 50)] for k in range(200)], [k % 50 for k in range(200)])
-    with pytest.raises(UserError, match="would need 30000 tables of 50x50, one per"):
+    with pytest.raises(UserError, match="would need 50000 tables of 50x50, one per"):
         run(table, classes(names, annotators=people), annotations={"rule": "weighted"})
     told = run(table, classes(names, annotators=people)).summary["annotators"]
     assert told["majority_wrong"] == {"expected": None, "actual": 0.0}
     assert told["best"][0]["estimated_accuracy"] is None
+
+
+def test_where_nothing_is_estimated_those_who_are_known_to_be_right_are_the_best(monkeypatch):
+    """A description alone is not worth minutes: a tenth of what `weighted` may take."""
+    monkeypatch.setattr("pipeline_lib.protocols.dawid_skene.DESCRIBED", 1)
+    said = [[(0, (k + 1) % K), (1, k % K), (2, (k + k % 2) % K)] for k in range(10 * K)]
+    about = classes([str(k) for k in range(K)], annotators=["bad", "good", "mixed"])
+    table = voted(said, [k % K for k in range(10 * K)])
+    for rule, names in (("union", ["good", "mixed", "bad"]), ("weighted", None)):
+        told = run(table, about, annotations={"rule": rule}, allow_noisy_candidates=True).summary[
+            "annotators"
+        ]
+        assert (told["best"][0]["estimated_accuracy"] is None) == (rule == "union")
+        if names:
+            assert [one["name"] for one in told["best"]] == names
 
 
 def test_too_many_images_for_posteriors_are_refused(monkeypatch):

@@ -203,6 +203,13 @@ def test_an_annotator_without_an_estimate_is_an_empty_bar():
     assert {"a", "b", "50.0"} <= set(draw(annotators, frame))
 
 
+def test_where_nobody_has_an_estimate_none_is_announced():
+    frame = pl.DataFrame([("a", 2, None, 0.5)], schema=annotators.SCHEMA, orient="row")
+    shown = draw(annotators, frame)
+    assert "by the true labels" in shown
+    assert "estimated from agreement" not in shown
+
+
 def test_one_evaluation_is_a_dot_over_a_whole_epoch():
     frame = pl.DataFrame([(3, "training", 0.5)], schema=lines.SCHEMA, orient="row")
     shown = texts(style.as_svg(loss.draw(frame, style.LIGHT), style.LIGHT))

@@ -537,6 +537,22 @@ def test_annotators_have_a_chart_and_their_numbers(make_run, digits_run):
     ]
 
 
+def test_annotators_without_estimates_are_said_to_have_none(make_run):
+    about = people("anna", "ben")
+    about["best"] = [one | {"estimated_accuracy": None} for one in about["best"]]
+    text = undrawn(make_run(summary={"annotators": about})).text
+    assert (
+        "right, where true labels are known: images times classes are too many to estimate" in text
+    )
+    assert "Dawid" not in text
+
+
+def test_the_table_of_confusions_holds_those_that_occur(digits_run):
+    table = pl.read_csv(digits_run.reports / "tables/confusion.csv")
+    assert table["images"].min() > 0
+    assert table["images"].sum() == 60
+
+
 DIAGNOSTICS = {"pseudo_labels", "range_test", "embedding"}
 
 
