@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import torch
 
 from pipeline_lib.artifacts import read_json, read_table
+from pipeline_lib.datasets.progress import progress
 from pipeline_lib.errors import UserError
 from pipeline_lib.losses.common import restrict
 from pipeline_lib.models.description import read_with_task
@@ -102,14 +103,16 @@ def _applied(
     """Probabilities (N, K) and embeddings (N, D); images are read block by block."""
     device = next(predictor.parameters()).device
     found: list[tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.float32]]] = []
-    for positions_B, images_BHWC in pixel_blocks(images, ids_N, stored):
-        for part in np.array_split(np.arange(len(positions_B)), -(-len(positions_B) // BATCH)):
-            images_BCHW = torch.from_numpy(images_BHWC[part]).permute(0, 3, 1, 2).contiguous()
-            embedding_BD = predictor.embed(images_BCHW.to(device))
-            p_BK = predictor.classify(embedding_BD)
-            found.append(
-                (positions_B[part], p_BK.cpu().numpy(), embedding_BD.float().cpu().numpy())
-            )
+    with progress("looked at", "images", len(ids_N)) as advance:
+        for positions_B, images_BHWC in pixel_blocks(images, ids_N, stored):
+            for part in np.array_split(np.arange(len(positions_B)), -(-len(positions_B) // BATCH)):
+                images_BCHW = torch.from_numpy(images_BHWC[part]).permute(0, 3, 1, 2).contiguous()
+                embedding_BD = predictor.embed(images_BCHW.to(device))
+                p_BK = predictor.classify(embedding_BD)
+                found.append(
+                    (positions_B[part], p_BK.cpu().numpy(), embedding_BD.float().cpu().numpy())
+                )
+                advance(len(part))
     order_N = np.argsort(np.concatenate([positions for positions, _, _ in found]))
     p_NK = np.concatenate([p for _, p, _ in found])[order_N]
     return p_NK, np.concatenate([h for _, _, h in found])[order_N]

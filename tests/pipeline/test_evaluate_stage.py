@@ -17,6 +17,7 @@ import torch
 
 from pipeline_lib import metrics
 from pipeline_lib.artifacts import publish_json, publish_table
+from pipeline_lib.datasets import progress
 from pipeline_lib.errors import UserError
 from pipeline_lib.labeling.pool import look
 from pipeline_lib.models.build import build
@@ -258,6 +259,15 @@ def test_row_22_a_predictor_of_other_images_is_refused(tmp_path) -> None:
         run(tmp_path)
     with pytest.raises(UserError, match=r"predictor\.json: trained on other sizes of images than"):
         look(tmp_path / "data", tmp_path / "models", torch.device("cpu"))
+
+
+def test_label_next_tells_how_far_it_is(tmp_path, monkeypatch, capsys) -> None:
+    """Of many images a plain line now and then."""
+    write_inputs(tmp_path)
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    with pytest.raises(UserError, match="labels.parquet"):  # there are no names of images here
+        look(tmp_path / "data", tmp_path / "models", torch.device("cpu"))
+    assert "looked at: 18 of 18 images" in capsys.readouterr().out
 
 
 def test_row_22_a_predictor_of_another_method_is_refused(tmp_path) -> None:
