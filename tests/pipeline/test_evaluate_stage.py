@@ -265,7 +265,7 @@ def test_label_next_tells_how_far_it_is(tmp_path, monkeypatch, capsys) -> None:
     """Of many images a plain line now and then."""
     write_inputs(tmp_path)
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
-    with pytest.raises(UserError, match="labels.parquet"):  # there are no names of images here
+    with pytest.raises(UserError, match=r"labels\.parquet"):  # there are no names of images here
         look(tmp_path / "data", tmp_path / "models", torch.device("cpu"))
     assert "looked at: 18 of 18 images" in capsys.readouterr().out
 
