@@ -106,3 +106,9 @@ def test_a_cell_depends_on_the_data_that_its_stages_do() -> None:
 def test_package_files_hold_no_code(path: Path) -> None:
     body = ast.parse(path.read_text(encoding="utf-8")).body
     assert [type(node) for node in body] == [ast.Expr], "the docstring alone"
+
+
+def test_no_output_persists() -> None:
+    """DVC's run-cache leaves out stages that have such: every job of a sweep would download and train anew."""
+    for name in ("dvc.yaml", "reports/compare/pipeline.yaml"):
+        assert "persist" not in (ROOT / name).read_text()
