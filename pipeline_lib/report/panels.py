@@ -81,7 +81,7 @@ def _curves(inputs: Inputs) -> list[Panel]:
     recovered = _in_phases(inputs, disambiguation.data(inputs.label_curve))
     no_labels = (
         f"No disambiguation curve: {inputs.metrics['method']} keeps no labels of its own for the "
-        f"training images, or their true labels are unknown."
+        f"training images, or none with several candidates has a known true label."
     )
     return [
         Panel(

@@ -98,6 +98,7 @@ def test_a_label_that_was_given_is_not_called_right(make_run):
     cards = page.text[page.text.index("Training images and their candidates") :]
     assert cards.count("chosen, given given") == len(given)
     assert "100% sure" not in cards
+    assert "A grey one was given: there was nothing to choose." in cards
     drawn = training_images.draw(given, LIGHT)
     assert not [t for t in drawn.findobj(Text) if "\N{CHECK MARK}" in t.get_text()]
 
