@@ -20,6 +20,7 @@ from pipeline_lib.decoders import DECODERS
 from pipeline_lib.errors import UserError
 from pipeline_lib.free_memory import GIB, free_bytes
 from pipeline_lib.pixels import pixel_blocks
+from pipeline_lib.progress import progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,11 +40,15 @@ class ImageMemory:
         device: where images live that fit.
         folder: for the others. A file there has no name, so that nothing is left of it however the process
             ends.
-        say: tells the user of such a file.
+        say: tells the user of such a file; None where another process tells, which shows progress, too.
     """
 
     def __init__(
-        self, budget: float | None, device: torch.device, folder: Path, say: Callable[[str], None]
+        self,
+        budget: float | None,
+        device: torch.device,
+        folder: Path,
+        say: Callable[[str], None] | None,
     ) -> None:
         self.room = free_bytes(device) / 2 if budget is None else budget * GIB
         self.device, self.folder, self.say = device, folder, say
@@ -66,9 +71,11 @@ class ImageMemory:
         """
         height, width, channels = stored.shape
         images_NCHW = self._empty((len(ids_N), channels, height, width), what)
-        for positions_B, images_BHWC in pixel_blocks(path, ids_N, stored, DECODERS):
-            images_BCHW = torch.from_numpy(images_BHWC).permute(0, 3, 1, 2)
-            images_NCHW[torch.from_numpy(positions_B)] = images_BCHW.to(images_NCHW.device)
+        with progress(f"reading {what}", "images", len(ids_N), quiet=self.say is None) as advance:
+            for positions_B, images_BHWC in pixel_blocks(path, ids_N, stored, DECODERS):
+                images_BCHW = torch.from_numpy(images_BHWC).permute(0, 3, 1, 2)
+                images_NCHW[torch.from_numpy(positions_B)] = images_BCHW.to(images_NCHW.device)
+                advance(len(positions_B))
         return images_NCHW
 
     def _empty(self, shape: tuple[int, ...], what: str) -> Tensor:
@@ -96,7 +103,8 @@ class ImageMemory:
                 f"it, or set PIPELINE_RESUME_DIR to a folder on another disk"
             )
             raise UserError(msg) from error
-        self.say(f"{images} are read from a temporary file in {self.folder}: {left}")
+        if self.say:
+            self.say(f"{images} are read from a temporary file in {self.folder}: {left}")
         return torch.from_numpy(pixels_NCHW)
 
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline_lib.artifacts import as_json, publish_together, read_json, read_table, write_table
 from pipeline_lib.errors import LabelsError, listed
 from pipeline_lib.own_data import reading_snapshot
 from pipeline_lib.params.load import load
 from pipeline_lib.pixels import Stored, naming_images, pixel_blocks
+from pipeline_lib.progress import progress
 from pipeline_lib.protocols.split import split
 from stages.cli import run, say
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
 
 DATA = Path("data")
 OUT = DATA / "split"
@@ -23,6 +29,14 @@ def main() -> None:
     """Write train, val, test and oracle.parquet, and summary.json."""
     params = load()
     classes = read_json(DATA / "classes.json")
+
+    def pixels(ids_N: NDArray[np.int32]) -> Iterator[tuple[NDArray[np.intp], NDArray[np.uint8]]]:
+        stored = Stored.described_by(classes)
+        with progress("looking at", "images", len(ids_N)) as advance:
+            for positions_B, images_BHWC in pixel_blocks(DATA / "images.parquet", ids_N, stored):
+                yield positions_B, images_BHWC
+                advance(len(positions_B))
+
     with reading_snapshot(params.data, LabelsError):
         tables = split(
             read_table(DATA / "labels.parquet"),
@@ -31,7 +45,7 @@ def main() -> None:
             params.split,
             params.seed,
             params.data.limit,
-            partial(pixel_blocks, DATA / "images.parquet", stored=Stored.described_by(classes)),
+            pixels,
         )
     # Together: a new train beside an old val could have images in common.
     names = [*(f"{part}.parquet" for part in PARTS), "summary.json"]

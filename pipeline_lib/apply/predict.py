@@ -18,8 +18,8 @@ import numpy as np
 from pipeline_lib.apply.table import PREDICTIONS, Top, likeliest, predictions
 from pipeline_lib.artifacts import publish_rows
 from pipeline_lib.datasets.decoding import MAX_SIDE, decoding
-from pipeline_lib.datasets.progress import progress
 from pipeline_lib.errors import UserError
+from pipeline_lib.progress import progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

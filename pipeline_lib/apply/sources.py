@@ -18,8 +18,8 @@ from pipeline_lib.datasets.files.archives import DAMAGED, MAX_MEMBER_BYTES, open
 from pipeline_lib.datasets.files.layout import endings, holds_no_image, is_clutter, is_image
 from pipeline_lib.datasets.files.parquet_pages import batches, open_parquet
 from pipeline_lib.datasets.files.shards import encoded, image_column
-from pipeline_lib.datasets.progress import say
 from pipeline_lib.errors import UserError, in_one_line
+from pipeline_lib.progress import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

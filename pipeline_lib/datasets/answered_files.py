@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from pipeline_lib.datasets.files.layout import Place
 from pipeline_lib.datasets.files.names import Names, as_path
 from pipeline_lib.datasets.files.sheet import brief
-from pipeline_lib.datasets.progress import say
 from pipeline_lib.errors import UserError, listed
+from pipeline_lib.progress import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set

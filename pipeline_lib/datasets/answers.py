@@ -21,8 +21,8 @@ from pipeline_lib.datasets.files.forms import (
 )
 from pipeline_lib.datasets.files.sheet import FILE, brief, quoted
 from pipeline_lib.datasets.files.tables import read_sheet
-from pipeline_lib.datasets.progress import say
 from pipeline_lib.errors import UserError, in_one_line, listed
+from pipeline_lib.progress import say
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence, Set

@@ -141,7 +141,7 @@ def _pool(workers: int) -> ProcessPoolExecutor | None:
     try:
         return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin)
     except (ImportError, NotImplementedError, OSError) as error:
-        from pipeline_lib.datasets.progress import say
+        from pipeline_lib.progress import say
 
         say(f"no processes can be started here ({error}): images are decoded one after the other")
         return None

@@ -21,9 +21,9 @@ from pipeline_lib.datasets.files.layout import (
     split_of,
 )
 from pipeline_lib.datasets.files.sheet import brief
-from pipeline_lib.datasets.progress import say
 from pipeline_lib.errors import UserError, listed
 from pipeline_lib.own_data import reading_snapshot
+from pipeline_lib.progress import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -17,9 +17,9 @@ from pipeline_lib.datasets.files.forms import split_candidates
 from pipeline_lib.datasets.files.layout import SPLITS, composed, is_clutter, is_unlabeled
 from pipeline_lib.datasets.files.shards import Columns, Said, open_shard, read_rows, read_said
 from pipeline_lib.datasets.files.sheet import brief, quoted
-from pipeline_lib.datasets.progress import progress, say
 from pipeline_lib.errors import UserError, listed
 from pipeline_lib.own_data import reading_snapshot, resolve
+from pipeline_lib.progress import progress, say
 from pipeline_lib.records import Row
 
 if TYPE_CHECKING:

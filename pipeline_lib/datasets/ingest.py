@@ -24,10 +24,10 @@ from pipeline_lib.datasets.decoding import (
 )
 from pipeline_lib.datasets.files.sheet import brief
 from pipeline_lib.datasets.load import load_dataset
-from pipeline_lib.datasets.progress import progress, say
 from pipeline_lib.datasets.sayings import DIGEST_BYTES, LABELS, Sayings
 from pipeline_lib.errors import UserError, listed
 from pipeline_lib.own_data import reading_snapshot
+from pipeline_lib.progress import progress, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,9 +15,9 @@ from pipeline_lib.datasets.files.forms import (
 )
 from pipeline_lib.datasets.files.layout import composed, is_image
 from pipeline_lib.datasets.files.sheet import brief, quoted
-from pipeline_lib.datasets.progress import say
 from pipeline_lib.errors import UserError, in_one_line, listed
 from pipeline_lib.images import SUFFIXES
+from pipeline_lib.progress import say
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence

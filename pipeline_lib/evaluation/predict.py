@@ -9,6 +9,7 @@ import torch
 
 from pipeline_lib.errors import UserError
 from pipeline_lib.free_memory import enough_memory
+from pipeline_lib.progress import progress
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,11 +37,11 @@ def predict(
     memory = enough_memory(
         f"evaluate.batch_size: {batch_size} images do not fit on {device}; lower it"
     )
-    with memory, torch.inference_mode():
-        batches = [
-            predictor(images_BCHW.to(device)).cpu().numpy()
-            for images_BCHW in torch.split(images_NCHW, batch_size)
-        ]
+    batches = []
+    with memory, progress("testing", "images", len(images_NCHW)) as advance, torch.inference_mode():
+        for images_BCHW in torch.split(images_NCHW, batch_size):
+            batches.append(predictor(images_BCHW.to(device)).cpu().numpy())
+            advance(len(images_BCHW))
     probabilities_NK: NDArray[np.float32] = np.concatenate(batches)
     broken = int((~np.isfinite(probabilities_NK)).any(axis=1).sum())
     if broken:

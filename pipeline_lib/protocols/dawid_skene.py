@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipeline_lib.progress import progress
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -66,12 +68,14 @@ def estimate(votes: Votes, images: int, num_classes: int) -> Reliability:
         num_classes: K.
     """
     posterior_NK = vote_shares(votes, images, num_classes)
-    for _ in range(ROUNDS):
-        reliability = maximise(votes, posterior_NK)
-        before_NK, posterior_NK = posterior_NK, expect(votes, images, reliability)
-        before_NK -= posterior_NK
-        if max(before_NK.max(), -before_NK.min()) <= TOLERANCE:
-            break
+    with progress("estimating the annotators' errors", "rounds at most", ROUNDS) as advance:
+        for _ in range(ROUNDS):
+            reliability = maximise(votes, posterior_NK)
+            before_NK, posterior_NK = posterior_NK, expect(votes, images, reliability)
+            before_NK -= posterior_NK
+            advance(1)
+            if max(before_NK.max(), -before_NK.min()) <= TOLERANCE:
+                break
     return maximise(votes, posterior_NK)
 
 

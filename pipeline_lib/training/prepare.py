@@ -68,12 +68,13 @@ class Prepared:
     pool: Pool
 
 
-def prepare(params: Params, say: Callable[[str], None]) -> Prepared:
+def prepare(params: Params, say: Callable[[str], None] | None) -> Prepared:
     """Read the images, the class names and both parts of the split, and build the method.
 
     Args:
         params: all of them.
-        say: tells the user of images that do not fit in memory, and of a precision that is slow here.
+        say: tells the user of images that do not fit in memory, and of a precision that is slow here;
+            None where another process does.
 
     Raises:
         UserError: An input is missing or damaged, the method cannot use the labels, the device is not
@@ -81,7 +82,7 @@ def prepare(params: Params, say: Callable[[str], None]) -> Prepared:
     """
     device = choose_device(params.train.device)
     half = device.type == "cpu" and params.train.precision == "bf16"
-    if half and (emulated := emulated_bf16(params.train.reproducible)):
+    if say and half and (emulated := emulated_bf16(params.train.reproducible)):
         say(emulated)
     classes = read_json(CLASSES)
     memory = ImageMemory(params.train.memory_budget, device, resume_root(), say)

@@ -64,7 +64,7 @@ def train(params: Params, say: Callable[[str], None]) -> Record:
 
 def _train(params: Params, ranks: Ranks | None, say: Callable[[str], None]) -> Record:
     first = ranks is None or ranks.rank == 0
-    ready = prepare(params, say if first else lambda _: None)
+    ready = prepare(params, say if first else None)
     refuse_own_randomness(ready.method, ranks)
     candidates_MK = ready.validation.candidates_MK
     rule = resolve_rule(params.train.select, candidates_MK, params.train.patience)

@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
+from pipeline_lib import progress
 from pipeline_lib.protocols import agreement, dawid_skene
 from pipeline_lib.protocols.annotations import tally
 from pipeline_lib.protocols.labels import Votes
@@ -103,7 +104,7 @@ def test_a_class_that_nobody_named_explains_nothing():
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=4e-6)
 
 
-def test_a_liar_is_found_out():
+def test_a_liar_is_found_out(capsys, monkeypatch):
     """Two annotators who are right outvote, by reliability, three who always name the next class."""
     rng = np.random.default_rng(0)
     truth = rng.integers(3, size=300)
@@ -112,7 +113,9 @@ def test_a_liar_is_found_out():
         right = [(i, a, k if rng.random() < 0.9 else rng.integers(3)) for a in range(4)]
         rows += [*right, *[(i, a, (k + 1) % 3) for a in (4, 5)]]
     votes = Votes(*np.array(rows).T, [str(a) for a in range(6)])
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
     reliability = dawid_skene.estimate(votes, 300, 3)
+    assert ": 2 of 100 rounds at most, 0 s" in capsys.readouterr().out
     assert (reliability.confusion_AKK[:4].argmax(axis=2) == [0, 1, 2]).all()
     assert (reliability.confusion_AKK[4:].argmax(axis=2) == [1, 2, 0]).all()
     assert (dawid_skene.posterior(votes, 300, reliability).argmax(axis=1) == truth).mean() > 0.98

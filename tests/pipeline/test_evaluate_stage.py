@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,9 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from pipeline_lib import metrics
+from pipeline_lib import metrics, progress
 from pipeline_lib.artifacts import publish_json, publish_table
-from pipeline_lib.datasets import progress
 from pipeline_lib.errors import UserError
 from pipeline_lib.labeling.pool import look
 from pipeline_lib.models.build import build
@@ -268,6 +268,15 @@ def test_label_next_tells_how_far_it_is(tmp_path, monkeypatch, capsys) -> None:
     with pytest.raises(UserError, match=r"labels\.parquet"):  # there are no names of images here
         look(tmp_path / "data", tmp_path / "models", torch.device("cpu"))
     assert "looked at: 18 of 18 images" in capsys.readouterr().out
+
+
+def test_evaluate_tells_how_far_it_is(tmp_path, monkeypatch, capsys) -> None:
+    write_inputs(tmp_path)
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    run(tmp_path)
+    said = capsys.readouterr().out
+    assert re.search(r"^reading test: (\d+) of \1 images, \d+ s$", said, re.MULTILINE)
+    assert re.search(r"^testing: (\d+) of \1 images, \d+ s$", said, re.MULTILINE)
 
 
 def test_row_22_a_predictor_of_another_method_is_refused(tmp_path) -> None:

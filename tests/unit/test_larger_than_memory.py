@@ -15,7 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_lib import control_groups, free_memory, memory
+from pipeline_lib import control_groups, free_memory, memory, progress
 from pipeline_lib.artifacts import publish_rows
 from pipeline_lib.errors import UserError
 from pipeline_lib.free_memory import GIB, free_bytes
@@ -77,6 +77,17 @@ def test_a_file_takes_what_the_budget_does_not_hold(images: Path, tmp_path: Path
         f"{5 * ONE / GIB:.3g} GiB of toy images are read from a temporary file in {tmp_path}: "
         f"train.memory_budget leaves {4 * ONE / GIB:.3g} GiB"
     ]
+
+
+def test_one_process_of_several_tells_how_far_it_is(
+    images: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    ids_N = np.arange(COUNT)
+    for say in (None, print):
+        assert capsys.readouterr().out == ""
+        ImageMemory(1.0, CPU, tmp_path, say).load(images, ids_N, STORED, "toy")
+    assert f"reading toy: {COUNT} of {COUNT} images, 0 s" in capsys.readouterr().out
 
 
 def test_without_a_budget_half_of_what_is_free_is_taken(monkeypatch, tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from pipeline_lib.datasets.files import forms
 from pipeline_lib.datasets.files.forms import SEPARATOR, style_of
 from pipeline_lib.datasets.files.sheet import FILE, brief, quoted
 from pipeline_lib.datasets.files.tables import read_sheet
-from pipeline_lib.datasets.progress import say
 from pipeline_lib.errors import UserError
+from pipeline_lib.progress import say
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set

@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 from pipeline_lib.artifacts import publish, sha256
 from pipeline_lib.datasets.files import archives, https
 from pipeline_lib.datasets.files.layout import endings, holds_no_image, is_clutter, is_image
-from pipeline_lib.datasets.progress import progress, say
 from pipeline_lib.errors import UserError
 from pipeline_lib.own_data import resolve
+from pipeline_lib.progress import progress, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, cast
 
 from pipeline_lib.artifacts import sha256
-from pipeline_lib.datasets.progress import progress, say
 from pipeline_lib.errors import UserError, without_secrets
+from pipeline_lib.progress import progress, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

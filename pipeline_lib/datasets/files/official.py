@@ -17,8 +17,8 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 
 from pipeline_lib.datasets.files import archives
 from pipeline_lib.datasets.files.layout import Place
-from pipeline_lib.datasets.progress import progress
 from pipeline_lib.errors import UserError, listed
+from pipeline_lib.progress import progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

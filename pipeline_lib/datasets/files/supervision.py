@@ -12,8 +12,8 @@ from pipeline_lib.datasets.files.forms import SEPARATOR, Supervision, style_of
 from pipeline_lib.datasets.files.names import Names, NoSuchImageError
 from pipeline_lib.datasets.files.sheet import brief, quoted
 from pipeline_lib.datasets.files.tables import read_sheet
-from pipeline_lib.datasets.progress import say
 from pipeline_lib.errors import UserError, listed
+from pipeline_lib.progress import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence, Set

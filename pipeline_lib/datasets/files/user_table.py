@@ -13,9 +13,9 @@ from pipeline_lib.datasets.files.forms import Supervision
 from pipeline_lib.datasets.files.layout import split_of
 from pipeline_lib.datasets.files.sheet import brief
 from pipeline_lib.datasets.files.supervision import read_supervision
-from pipeline_lib.datasets.progress import say
 from pipeline_lib.errors import listed
 from pipeline_lib.own_data import resolve
+from pipeline_lib.progress import say
 from pipeline_lib.records import Row
 
 if TYPE_CHECKING:

@@ -23,15 +23,18 @@ def say(line: str) -> None:
 
 
 @contextlib.contextmanager
-def progress(what: str, unit: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+def progress(
+    what: str, unit: str, total: int | None = None, quiet: bool = False
+) -> Iterator[Callable[[int], None]]:
     """Yield `advance(count)`, to be called as work gets done.
 
     Args:
         what: what is going on, e.g. `reading`.
         unit: what is counted, e.g. `images`.
         total: how many there are, where that is known.
+        quiet: show nothing: another process does.
     """
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, quiet=quiet)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -41,7 +44,8 @@ def progress(what: str, unit: str, total: int | None = None) -> Iterator[Callabl
     )
     done, started = 0, time.monotonic()
     last_line = started
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    disabled = not console.is_terminal
+    with Progress(*columns, console=console, disable=disabled, transient=True) as bar:
         task = bar.add_task(what, total=total)
 
         def advance(count: int) -> None:
