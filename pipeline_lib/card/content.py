@@ -48,7 +48,13 @@ def content(inputs: Inputs, data: Path, models: Path) -> dict[str, Any]:
         "supervision": _supervision(inputs),
         "metrics": {part: inputs.metrics[part] for part in ("test", "val", "train")},
         "weakest_classes": weakest(classes),
-        "limits": limits(inputs.metrics, inputs.summary, classes),
+        "limits": [
+            *limits(inputs.metrics, inputs.summary, classes),
+            *(
+                f"Training was too short for a setting: {why}."
+                for why in inputs.phases["unfinished"]
+            ),
+        ],
         "reproduce": {
             "made_with": inputs.phases["made_with"],
             "sha256": {

@@ -19,7 +19,9 @@ OWN_LENGTHS = {
     "paws": ("finetune_steps",),
     "pawsb": ("finetune_steps",),
 }
-"""Parameters of methods that count steps of the course itself, not of a ramp within it."""
+"""Parameters of methods that count steps of the course itself."""
+RAMPS = {"mixmatch": "ramp_steps"}
+"""Those that count steps of a ramp within it."""
 
 
 def stretched(
@@ -49,6 +51,8 @@ def stretched(
     section = content["methods"][params.method]
     for name in own:
         section[name] = round(section[name] * factor)
+    if ramp := RAMPS.get(params.method):  # one in epochs is stretched with them
+        section[ramp] = round(section[ramp] * factor)
     if params.method != "two_phase":
         (main, views), *later = course
         epochs = params.train.epochs

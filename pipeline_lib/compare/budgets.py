@@ -56,4 +56,6 @@ def _words(row: Mapping[str, Any]) -> str:
         sets = f"{partial:,} candidate set{'s' * (partial != 1)}"
         return f"{labeled:,} label{'s' * (labeled != 1)} and {sets}" if labeled else sets
     rate = f"candidates at a rate of {row['candidate_rate']:.2g}"
-    return f"{labeled:,} labels and {rate}" if row["unlabeled"] else rate
+    if row["unlabeled"]:
+        return f"{labeled:,} labels and {rate}"
+    return f"{rate} ({100 * labeled / (labeled + partial):.0f} % with one)" if labeled else rate

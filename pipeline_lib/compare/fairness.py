@@ -38,6 +38,7 @@ def notes(results: Results, groups: pl.DataFrame) -> list[Note]:
         _labels(results.cells),
         _validation(results),
         *settings.notes(results),
+        *settings.unfinished(results),
         settings.made_with(results),
         *(_length(groups, measure) for measure in MEASURES),
         _tuning(results.compare),

@@ -64,6 +64,18 @@ def made_with(results: Results) -> Note:
     return Note("made with", "equal", same)
 
 
+def unfinished(results: Results) -> list[Note]:
+    """For which settings of whom training was too short; nothing where that is true of none."""
+    who: dict[str, dict[str, None]] = {}
+    for row in results.cells.rows(named=True):
+        for why in results.phases[row["key"]]["unfinished"]:
+            who.setdefault(why, {})[row["contender"]] = None
+    told = [f"{why} ({joined(names)})" for why, names in who.items()]
+    more = [f"{len(told) - MOST_NAMED} more"] if len(told) > MOST_NAMED else []
+    words = "; ".join([*told[:MOST_NAMED], *more])
+    return [Note("long enough for the settings", "not all", words)] if told else []
+
+
 def _note(results: Results, name: str, section: str) -> Note:
     told = _differing(_by_contender(results, section), stretched=results.compare.amount is not None)
     sought = _sought(results) if section == "train" else ""

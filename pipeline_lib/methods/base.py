@@ -65,6 +65,11 @@ class Method(nn.Module, abc.ABC):
         del clock, rng
         return {}
 
+    def risen(self, clock: Clock) -> float:
+        """How far the weight of a loss that rises during training has risen, 0 to 1; 1 where none does."""
+        del clock
+        return 1.0
+
     @abc.abstractmethod
     def training_step(self, batch: Batch, drawn: Drawn) -> StepOutput:
         """Loss of one step on the views of `batch`; tables are updated here.

@@ -53,7 +53,7 @@ class CrDpll(Method):
     def draw(self, clock: Clock, rng: StepRng) -> Drawn:
         """The weight of the consistency term."""
         del rng
-        return {"weight": torch.tensor(self.consistency_weight(clock.epoch))}
+        return {"weight": torch.tensor(self.params.lambda_max * self.risen(clock))}
 
     def training_step(self, batch: Batch, drawn: Drawn) -> StepOutput:
         """`L_sup + lambda(epoch) L_con`, then the label distributions of the batch."""
@@ -77,10 +77,10 @@ class CrDpll(Method):
         with in_groups(self.model, groups):
             return list(self.model(torch.cat(views)).chunk(len(views)))
 
-    def consistency_weight(self, epoch: int) -> float:
-        """lambda(epoch): linear from the first epoch (0-based), capped at `lambda_max`."""
-        position = epoch if self.params.ramp_start == "zero" else epoch + 1
-        return self.params.lambda_max * linear_ramp(position, self.params.ramp_epochs)
+    def risen(self, clock: Clock) -> float:
+        """lambda(epoch) / lambda_max: linear from the first epoch, 1 at most."""
+        position = clock.epoch if self.params.ramp_start == "zero" else clock.epoch + 1
+        return linear_ramp(position, self.params.ramp_epochs)
 
     def label_state(self) -> Tensor:
         """The stored label distributions."""

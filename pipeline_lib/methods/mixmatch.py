@@ -66,13 +66,16 @@ class MixMatch(SemiSupervised):
         alpha, draw = self.params.alpha, generator(rng.seed, "mixup", rng.step)
         share_N = torch.from_numpy(draw.beta(alpha, alpha, labeled + unlabeled)).float()
         order = rng("mixup partners")
-        weight = self.params.lambda_u * linear_ramp(clock.step, self.params.ramp_steps)
         return {
             # The larger one, so that the first images are still mostly labeled.
             "share": torch.maximum(share_N, 1 - share_N),
             "partner": partners(self.params.mixup, labeled, unlabeled, order),
-            "weight": torch.tensor(weight),
+            "weight": torch.tensor(self.params.lambda_u * self.risen(clock)),
         }
+
+    def risen(self, clock: Clock) -> float:
+        """lambda_U(step) / lambda_U: linear from the first step."""
+        return linear_ramp(clock.step, self.params.ramp_steps)
 
     def training_step(self, batch: Batch, drawn: Drawn) -> StepOutput:
         """`L_X + lambda_U(step) L_U` (eqs. 2 to 5)."""

@@ -42,6 +42,10 @@ if TYPE_CHECKING:
     from pipeline_lib.records import Kind
 
 
+BESIDE_OTHERS = {"mixed", "given"}
+"""Protocols where not every image got a candidate set."""
+
+
 def summarize(
     protocol: str, kind: Kind, params: Split, parts: Parts, train: Weakened, val: Weakened
 ) -> dict[str, Any]:
@@ -63,7 +67,7 @@ def summarize(
         "roles": {"train": _roles(train), "val": _roles(val)},
         "missing_classes": {"val": _missing(parts.val), "test": _missing(parts.test)},
         "mean_candidates": {"train": _mean_size(train), "val": _mean_size(val)},
-        "empirical_rate": _empirical_rate(train),
+        "empirical_rate": _empirical_rate(train, protocol),
         "candidates": {"train": _candidates(train), "val": _candidates(val)},
         "balance": _balance(train),
         "sha256": {"train": _digest(train), "val": _digest(val)},
@@ -98,9 +102,15 @@ def _mean_size(part: Weakened) -> float | None:
     return share(part.candidates_NK.sum(), len(part.labels))
 
 
-def _empirical_rate(part: Weakened) -> float | None:
-    """Share of the wrong classes that are candidates, over the images whose true label is known."""
+def _empirical_rate(part: Weakened, protocol: str) -> float | None:
+    """Share of the wrong classes that are candidates, over the images whose true label is known.
+
+    Where some images have candidate sets, and others their label or nothing, it is the rate of the sets.
+    """
     known_N = part.labels.truth_N != UNKNOWN
+    partial_N = part.role_N == ROLES.index("partial")
+    if protocol in BESIDE_OTHERS and partial_N.any():
+        known_N &= partial_N
     size_N = part.candidates_NK.sum(axis=1)
     held = int(size_N[known_N].sum()) - int((known_N & ~misses(part)).sum())
     return share(held, int(known_N.sum()) * (part.labels.num_classes - 1))

@@ -66,6 +66,7 @@ def render(
         confident=CONFIDENT,
         weighed="pseudo_label_rate" in inputs.history.columns,
         num_phases=len(inputs.phases["phases"]),
+        unfinished=inputs.phases["unfinished"],
         found=inputs.phases.get("found"),
         commonest=inputs.predictions["label"].value_counts(normalize=True)["proportion"].max(),
         captions={

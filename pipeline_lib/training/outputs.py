@@ -26,6 +26,7 @@ from pipeline_lib.models.predictor import (
 from pipeline_lib.models.weights import save_weights
 from pipeline_lib.training.determinism import processor
 from pipeline_lib.training.record import PARTS, Kept, Record
+from pipeline_lib.training.unfinished import unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,7 +66,8 @@ def publish_training(
     publish_table(LABEL_HISTORY, _label_history(record))
     publish_text(HISTORY, history_csv(record.rows, PLOTTED))
     made_with = _made_with(params, trainer)
-    publish_json(PHASES, {"phases": record.phases, **_found(findings), "made_with": made_with})
+    course = {"phases": record.phases, "unfinished": unfinished(params, trainer)}
+    publish_json(PHASES, {**course, **_found(findings), "made_with": made_with})
     if findings:
         publish_text(HISTORY.with_name("range_test.csv"), history_csv(findings.curve))
     kept = record.kept

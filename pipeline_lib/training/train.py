@@ -25,6 +25,7 @@ from pipeline_lib.training.progress import TrainingProgress
 from pipeline_lib.training.resume import Slot, loaded_code, packed, resume_root, unpacked
 from pipeline_lib.training.selection import Rule, resolve_rule
 from pipeline_lib.training.state import restore
+from pipeline_lib.training.unfinished import unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -154,8 +155,9 @@ def _run(
         _restore(trainer, *state)
         notes.append(f"resuming after step {trainer.done} of {trainer.most_steps}")
     quiet = ranks is not None and ranks.rank > 0
+    warnings = [f"warning: {why}" for why in unfinished(params, trainer)]
     with TrainingProgress(trainer.most_steps, trainer.done, steps_per_epoch, quiet) as progress:
-        for note in [method.notice, *notes, *_repetitions(method)]:
+        for note in [method.notice, *notes, *_repetitions(method), *warnings]:
             if note:
                 progress.say(note)
         trainer.run(progress)

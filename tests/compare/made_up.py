@@ -233,6 +233,7 @@ def _phases(cell: Cell) -> dict[str, Any]:
     }
     return {
         "made_with": {"torch": "2.15.0", "device": "cpu", "processes": 1},
+        "unfinished": [],
         **({"found": found} if cell.method == "two_phase" else {}),
         "phases": [
             {

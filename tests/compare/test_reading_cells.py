@@ -58,7 +58,7 @@ def write_cell(folder, cell, *, same_images=True):
         {"phase": "one", "first_step": 0, "end": 60, "views_per_step": 10, "ended": "so"},
         {"phase": "two", "first_step": 60, "end": 100, "views_per_step": 30, "ended": "so"},
     ]
-    about = {"phases": phases, "made_with": {"torch": "2.15.0"}}
+    about = {"phases": phases, "unfinished": [], "made_with": {"torch": "2.15.0"}}
     publish_json(folder / cell.key / "reports/train/phases.json", about)
     if cell.method == "paws":
         publish_text(evaluated / "embedding.csv", "x,y,kind,class,predicted\n0,1,test,one,two\n")

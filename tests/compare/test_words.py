@@ -382,20 +382,21 @@ def test_what_accuracy_hides_with_unbalanced_classes_is_said() -> None:
 def test_candidates_whose_truth_nobody_knows_have_no_rate() -> None:
     cells = pl.DataFrame(
         {
-            "method": ["cr_dpll"] * 3,
-            "budget": ["mine", "some", "rate"],
-            "labeled": [30, 0, 0],
-            "partial": [10, 1, 50],
-            "unlabeled": [0, 0, 0],
-            "candidate_rate": [None, None, 0.3],
+            "method": ["cr_dpll"] * 4,
+            "budget": ["mine", "some", "rate", "free"],
+            "labeled": [30, 0, 0, 30],
+            "partial": [10, 1, 50, 50],
+            "unlabeled": [0, 0, 0, 0],
+            "candidate_rate": [None, None, 0.3, 0.1],
         }
     )
     assert budgets.titles(cells) == {
         "mine": "30 labels and 10 candidate sets",
         "some": "1 candidate set",
         "rate": "candidates at a rate of 0.3",
+        "free": "candidates at a rate of 0.1 (38 % with one)",
     }
-    assert budgets.candidate_rates(cells) == {"rate": 0.3}
+    assert budgets.candidate_rates(cells) == {"rate": 0.3, "free": 0.1}
 
 
 def test_seeds_are_not_promised_to_do_what_takes_more_images() -> None:

@@ -10,6 +10,7 @@ from torch import nn
 from pipeline_lib.methods.cr_dpll import CrDpll
 from pipeline_lib.methods.proden import Proden
 from pipeline_lib.params import methods as params
+from pipeline_lib.records import Clock
 from tests.golden.by_hand import PIXELS, VISITS, K, LinearModel, World, run_step, slope, softmax
 
 
@@ -87,7 +88,8 @@ def test_the_targets_travel_with_the_state_of_the_method() -> None:
 @pytest.mark.parametrize(("epochs", "weights"), [(0, [1.5, 1.5]), (4, [0.0, 0.375])])
 def test_the_ramp_counts_epochs_not_steps(epochs, weights) -> None:
     method = cr_dpll(World(views=3), ramp_epochs=epochs)
-    assert [method.consistency_weight(epoch) for epoch in (0, 1)] == pytest.approx(weights)
+    reached = [method.params.lambda_max * method.risen(Clock(2 * epoch, 8, 2)) for epoch in (0, 1)]
+    assert reached == pytest.approx(weights)
     world = World(views=3)
     method = cr_dpll(world, ramp_epochs=epochs)
     for step in range(4):

@@ -323,7 +323,11 @@ def _write_phases(run: FakeRun, epochs: int, method: str | None) -> None:
     ]
     versions = {"torch": "2.15.0", "torchvision": "0.30.0", "numpy": "2.3.4"}
     settings = {"device": "cpu", "threads": 1, "reproducible": "any_cpu"}
-    content: dict[str, object] = {"phases": phases, "made_with": versions | settings}
+    content: dict[str, object] = {
+        "phases": phases,
+        "unfinished": [],
+        "made_with": versions | settings,
+    }
     if method == "two_phase":
         reasons = {"batch_size": "16: as sought", "learning_rate": "0.1: where the loss fell"}
         content["found"] = {"batch_size": 16, "learning_rate": 0.1, "reasons": reasons}

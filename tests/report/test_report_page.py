@@ -20,7 +20,14 @@ import pytest
 from matplotlib.text import Text
 
 from pipeline_lib import artifacts
-from pipeline_lib.artifacts import publish_table, publish_text, sha256, verify
+from pipeline_lib.artifacts import (
+    publish_json,
+    publish_table,
+    publish_text,
+    read_json,
+    sha256,
+    verify,
+)
 from pipeline_lib.card.content import content
 from pipeline_lib.errors import UserError
 from pipeline_lib.evaluation import tables
@@ -80,6 +87,17 @@ def test_the_page_says_what_was_run_and_how_well_it_did(digits_run):
         "dvc exp run -S seed=2",
     ):
         assert words in page.text
+
+
+def test_the_page_and_the_card_say_what_the_training_was_too_short_for(make_run):
+    run = make_run()
+    path = run.reports / "train/phases.json"
+    why = "train.milestones 100, 150: training has 6 epochs"
+    publish_json(path, read_json(path) | {"unfinished": [why]})
+    run.build()
+    assert f"Too short for a setting: {why}." in read(run).text
+    card = json.loads((run.reports / "model_card.json").read_text())
+    assert f"Training was too short for a setting: {why}." in card["limits"]
 
 
 def test_a_label_that_was_given_is_not_called_right(make_run):

@@ -289,6 +289,13 @@ def test_all_phases_are_stretched_alike() -> None:
     assert content["train"]["steps_per_epoch"] is None
 
 
+def test_a_ramp_is_stretched_with_the_training() -> None:
+    params = of_method("mixmatch")
+    assert params.method_params.ramp_steps == 200
+    content = stretched(params, [(phase(360), 960)], {"unit": "steps", "amount": 180})
+    assert content["methods"]["mixmatch"]["ramp_steps"] == 100
+
+
 def test_a_phase_without_steps_takes_no_time_and_gets_none() -> None:
     params = of_method("paws")
     content = params.model_dump()

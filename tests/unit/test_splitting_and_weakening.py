@@ -143,6 +143,20 @@ class TestProtocol:
         result = run(folders(), "few_shot", protocol="mixed", mixed=mixed, **options)
         assert set(result.summary["roles"]["train"]) == {labeled, "partial", "unlabeled"}
 
+    def test_the_rate_of_mixed_labels_is_that_of_the_candidate_sets(self):
+        table = rows(*[{"class": k, "count": 20} for k in range(3)])
+        mixed = {"labeled": 0.3, "partial": 0.5, "rate": 1.0}
+        assert run(table, "few_shot", protocol="mixed", mixed=mixed).summary["empirical_rate"] == 1
+        mixed["rate"] = 0.0
+        assert run(table, "few_shot", protocol="mixed", mixed=mixed).summary["empirical_rate"] == 0
+        given = rows(
+            *[{"label": k, "count": 20} for k in range(3)],
+            {"candidates": [0, 1], "class": 0, "count": 30},
+            {"count": 30},
+        )
+        result = run(given, "few_shot", protocol="given")
+        assert result.summary["empirical_rate"] == 0.5
+
     @pytest.mark.parametrize("protocol", ["mixed", "few_shot", "given", "uniform_candidates"])
     def test_methods_of_all_kinds_get_the_same_files(self, protocol: str) -> None:
         """Else a comparison of them would be none."""
