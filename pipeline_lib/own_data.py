@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from pipeline_lib.params.sections import Data
 
+OF_A_COLLEAGUE = "of a colleague's: make pull, then dvc commit --force download"
+"""DVC empties data/raw before `download` looks for images that are elsewhere, when its code has changed."""
 AGAIN = "once corrected: dvc repro --force download && dvc repro"
 
 

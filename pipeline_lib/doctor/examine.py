@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pipeline_lib.doctor import (
     cache,
+    checkout,
     environment,
     experiments,
     locks,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 CHECKS = {
     "environment": environment.check,
+    "checkout": checkout.check,
     "workspace": workspace.check,
     "snapshot": snapshot.check,
     "cache": cache.check,

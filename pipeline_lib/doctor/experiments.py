@@ -81,7 +81,7 @@ def _leaked(root: Path) -> Iterator[Finding]:
 
             yield Finding(
                 str(folder.relative_to(root)),
-                "the folder of an experiment that was killed",
-                "delete it; the state of its training is kept elsewhere",
+                "left by an experiment that was killed, or that could not start",
+                "delete it; the state of a training is kept elsewhere",
                 repair,
             )

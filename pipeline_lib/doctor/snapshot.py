@@ -17,7 +17,7 @@ from pipeline_lib.datasets.image_folder import ARCHIVE
 from pipeline_lib.doctor import recorded
 from pipeline_lib.doctor.finding import Checked, Finding
 from pipeline_lib.errors import UserError, in_one_line, listed
-from pipeline_lib.own_data import resolve
+from pipeline_lib.own_data import OF_A_COLLEAGUE, resolve
 from pipeline_lib.params.load import PARAMS, load
 from pipeline_lib.params.sections import OWN_IMAGES
 
@@ -43,7 +43,7 @@ def check(root: Path) -> Checked:
     if data.name not in OWN_IMAGES:
         return Checked(AREA, f"none needed of {data.name}")
     if not _is_of(data, root):
-        return Checked(AREA, "none of what params.yaml names so far; `dvc repro` takes it")
+        return Checked(AREA, f"none of what params.yaml names so far; {_to_take(data)}")
     compared = list(_compared(data, root / RAW))
     findings = tuple(
         Finding(
@@ -67,6 +67,12 @@ def changed_table(root: Path) -> str | None:
     """The user's table, where it is no longer what its snapshot holds; images are not looked at."""
     data = load(root / PARAMS).data
     return own_data.changed_table(data, root / RAW / TABLE) if _is_of(data, root) else None
+
+
+def _to_take(data: Data) -> str:
+    shown = data.path or ""
+    here = shown.startswith("https://") or resolve(shown).exists()
+    return "`dvc repro` takes it" if here else f"{shown} is not here; {OF_A_COLLEAGUE}"
 
 
 def _is_of(data: Data, root: Path) -> bool:

@@ -67,6 +67,7 @@ def look(root: Path, cache: Path | None) -> Project:
     Raises:
         UserError: The jobs would not see what the user sees, or nobody would see what they make.
     """
+    _refuse_shallow(root)
     _refuse_uncommitted(root)
     commit = _git(root, "rev-parse", "HEAD", must="nothing is committed yet")
     remotes = _git(root, "remote").split()
@@ -87,6 +88,13 @@ def look(root: Path, cache: Path | None) -> Project:
         raise UserError(msg)
     hub = _url(root, git_remote) if git_remote else str(root)
     return Project(root, commit, hub, git_remote, remote, str(shared or ""), at_home)
+
+
+def _refuse_shallow(root: Path) -> None:
+    """Fetching results into a clone without all its history would leave Git with commits missing."""
+    if _git(root, "rev-parse", "--is-shallow-repository") == "true":
+        msg = "a shallow clone, which DVC would break: `git fetch --unshallow` first"
+        raise UserError(msg)
 
 
 def _refuse_uncommitted(root: Path) -> None:

@@ -24,6 +24,7 @@ import pytest
 
 from pipeline_lib.doctor import (
     cache,
+    checkout,
     environment,
     experiments,
     locks,
@@ -36,6 +37,7 @@ from pipeline_lib.doctor.examine import examine
 from pipeline_lib.doctor.finding import Finding
 from pipeline_lib.doctor.remote_objects import why_missing
 from pipeline_lib.errors import UserError
+from pipeline_lib.sweep import project
 from tests.as_user import ROOT, Checkout, run_app
 
 CACHED = b"what the stage has made\n"
@@ -162,7 +164,9 @@ def repaired(finding: Finding) -> str:
     return finding.repair()
 
 
-@pytest.mark.parametrize("area", [cache, experiments, locks, processes, remotes, workspace])
+@pytest.mark.parametrize(
+    "area", [cache, checkout, experiments, locks, processes, remotes, workspace]
+)
 def test_nothing_is_wrong_where_nothing_is_wrong(toy: Toy, area) -> None:
     assert area.check(toy.root).findings == ()
 
@@ -447,9 +451,50 @@ def test_the_folder_of_a_killed_experiment_is_removed_and_that_of_a_live_one_is_
     with toy.started("dvc", "exp", "run", "-q", "--temp", within=folders):
         assert experiments.check(toy.root).findings == ()
     finding = only(experiments.check(toy.root).findings)
-    assert finding.what == "the folder of an experiment that was killed"
+    assert finding.what == "left by an experiment that was killed, or that could not start"
     assert "removed .dvc/tmp/exps/standalone/tmp" in repaired(finding)
     assert list(toy.root.glob(folders)) == []
+
+
+def test_a_shallow_clone_is_named_and_no_sweep_starts_from_it(
+    toy: Toy, tmp_path: Path, monkeypatch
+) -> None:
+    """DVC's `exp pull` would leave Git with commits missing."""
+    toy.ok("git", "commit", "-q", "--allow-empty", "-m", "more")
+    shallow = tmp_path / "shallow"
+    toy.ok("git", "clone", "-q", "--depth", "1", f"file://{toy.root}", str(shallow))
+    (finding,) = (f for f in checkout.check(shallow).findings if f.problem)
+    assert finding.todo == "`git fetch --unshallow` first"
+    with pytest.raises(UserError, match=r"shallow clone.*git fetch --unshallow"):
+        project.look(shallow, None)
+    (shallow / ".git/shallow").unlink()  # as `dvc exp pull` does
+    (finding,) = (f for f in checkout.check(shallow).findings if f.problem)
+    assert "commits are missing" in finding.what
+    Toy(shallow).ok("sh", "-c", "git rev-parse HEAD > .git/shallow && git fetch -q --unshallow")
+    assert [f for f in checkout.check(shallow).findings if f.problem] == []
+
+
+def test_a_config_that_dvc_has_emptied_is_named(toy: Toy) -> None:
+    toy.run("dvc", "remote", "add", "store", "/mnt/K\u00e4se")
+    assert (toy.root / ".dvc/config").read_bytes() == b""
+    assert only(checkout.check(toy.root).findings).todo.startswith("`git restore .dvc/config`")
+    toy.ok("git", "restore", ".dvc/config")
+    assert checkout.check(toy.root).findings == ()
+
+
+def test_what_keeps_experiments_from_starting_is_a_note(
+    toy: Toy, tmp_path: Path, monkeypatch
+) -> None:
+    moved = toy.root.rename(tmp_path / "Zo\u00eb #1")
+    (finding,) = checkout.check(moved).findings
+    assert (finding.where, finding.problem) == (str(moved), False)
+    nobody = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+    for name, value in nobody.items():
+        monkeypatch.setenv(name, value)
+    for key in ("user.name", "user.email"):
+        Toy(moved).ok("git", "config", "--unset", key)
+    Toy(moved).ok("git", "config", "user.useConfigOnly", "true")
+    assert [f.where for f in checkout.check(moved).findings] == ["Git", str(moved)]
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from pipeline_lib.artifacts import publish, sha256
 from pipeline_lib.datasets.files import archives, https
 from pipeline_lib.datasets.files.layout import endings, holds_no_image, is_clutter, is_image
 from pipeline_lib.errors import UserError
-from pipeline_lib.own_data import resolve
+from pipeline_lib.own_data import OF_A_COLLEAGUE, resolve
 from pipeline_lib.progress import progress, say
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def copy(source: Path, target: Path, shown: str) -> None:
     """
     if not source.is_file():
         problem = "not a file" if source.exists() else "not found"
-        msg = f"{shown}: {problem} (looked for {source}); correct the path in params.yaml"
+        msg = f"{shown}: {problem} (looked for {source}); correct the path in params.yaml, or, {OF_A_COLLEAGUE}"
         raise UserError(msg)
     with _open(source, shown) as file, target.open("wb") as copied:
         shutil.copyfileobj(_Reader(file, shown), copied, https.BLOCK)
