@@ -9,6 +9,7 @@ import polars as pl
 from pipeline_lib.artifacts import recorded_sha256
 from pipeline_lib.metrics import wilson_95
 from pipeline_lib.models.description import DESCRIPTION, WEIGHTS, read_description
+from pipeline_lib.params.methods import Methods
 from pipeline_lib.params.sections import OWN_IMAGES
 from pipeline_lib.report.facts import supervision
 from pipeline_lib.report.labels import protocol_words
@@ -73,6 +74,7 @@ def _model(about: Mapping[str, Any]) -> dict[str, Any]:
     names = ("method", "variant", "dataset", "seed", "epochs", "steps", "select", "selected_epoch")
     return {
         **{name: about[name] for name in names},
+        "what_the_method_is": _words_of(about["method"]),
         "predictor": about["predictor"]["kind"],
         "network": network["name"],
         "image": {
@@ -83,6 +85,12 @@ def _model(about: Mapping[str, Any]) -> dict[str, Any]:
         },
         "classes": about["classes"],
     }
+
+
+def _words_of(method: str) -> str:
+    """What the section of a method in params.yaml says of it, with the paper to cite."""
+    section = Methods.model_fields[method].annotation
+    return (getattr(section, "__doc__", None) or "").partition("\n")[0]
 
 
 def _data(inputs: Inputs) -> dict[str, Any]:

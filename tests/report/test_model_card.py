@@ -8,10 +8,11 @@ import re
 import pytest
 
 from pipeline_lib.artifacts import publish_text, sha256
-from pipeline_lib.card.content import limits, weakest
+from pipeline_lib.card.content import _words_of, limits, weakest
 from pipeline_lib.card.write import as_markdown, plain
 from pipeline_lib.errors import UserError
 from pipeline_lib.metrics import wilson_95
+from pipeline_lib.params.methods import Methods
 from tests.report.conftest import HOSTILE
 
 
@@ -52,6 +53,11 @@ def test_the_supervision_is_told_in_words_and_numbers(digits_run):
     assert "Each wrong label joined the candidates with probability 0.3" in text
     assert f"{told['partial']} a set of candidates" in text
     assert "The labels of the validation images were as weak as these." in text
+
+
+def test_the_paper_of_the_method_is_named(digits_run):
+    assert "| method | cr_dpll: Consistency regularization" in text_of(digits_run)
+    assert all(_words_of(method).endswith(".") for method in Methods.model_fields)
 
 
 def test_true_labels_are_not_called_weak(digits_run):
