@@ -56,7 +56,7 @@ def test_the_supervision_is_told_in_words_and_numbers(digits_run):
 
 
 def test_the_paper_of_the_method_is_named(digits_run):
-    assert "| method | cr_dpll: Consistency regularization" in text_of(digits_run)
+    assert r"| method | cr\_dpll: Consistency regularization" in text_of(digits_run)
     assert all(_words_of(method).endswith(".") for method in Methods.model_fields)
 
 
