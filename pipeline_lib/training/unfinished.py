@@ -8,7 +8,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from pipeline_lib.errors import listed
 from pipeline_lib.records import Clock
-from pipeline_lib.training.schedule import warms_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +59,9 @@ def _of_phase(phase: Phase, steps_per_epoch: int) -> Iterator[str]:
     late = [epoch for epoch in train.milestones if epoch > last.epoch]
     if train.schedule == "multi_step" and late:
         yield f"train.milestones {listed(late)}: training has {epochs:g} epochs, and the learning rate is not lowered there"
-    if warms_up(train, last) and last.step + 1 < train.warmup_epochs * steps_per_epoch:
+    # Half a step: the product is of a quotient, and may be a little more than the steps it came from.
+    lacking = train.warmup_epochs * steps_per_epoch - phase.steps
+    if train.schedule != "one_cycle" and lacking > 0.5:
         yield f"train.warmup_epochs {train.warmup_epochs:g}: training has {epochs:g} epochs, and the learning rate does not reach its peak"
     left = train.ema_decay**phase.steps
     if START < left < 1:

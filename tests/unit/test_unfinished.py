@@ -50,6 +50,7 @@ def test_what_does_not_come_to_its_end_is_told(tmp_path, changes, words: str) ->
         {"schedule": "multi_step", "milestones": [1, 3]},
         {"schedule": "cosine", "milestones": [150]},
         {"schedule": "cosine", "warmup_epochs": 4},
+        {"schedule": "cosine", "warmup_epochs": 4 * (1 + 1e-9)},
         {"schedule": "one_cycle", "warmup_epochs": 10},
         {"ema_decay": 0.999, "momentum": 0.001, "epochs": 0},
     ],
