@@ -3,6 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 JOBS ?= 1
+# Made anew where the checkout was moved, which its commands do not survive, or where its Python is another one by now.
+$(shell test ! -e .venv/ok || { test -x "$$(head -n 1 $(BIN)/dvc | cut -c 3-)" && \
+	$(BIN)/python -c 'from importlib.util import find_spec; exit(not find_spec("dvc"))'; } 2>/dev/null || rm -rf .venv)
 # Many containers forbid compiled files; then every process compiles its libraries anew (all of them: 22 s, not 9).
 export PYTHONDONTWRITEBYTECODE :=
 # The modules of the checkout are found because it is the working directory.

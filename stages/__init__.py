@@ -1,1 +1,9 @@
 """One thin command per stage: read the inputs, call one library function, publish, print."""
+
+import sys
+from importlib.util import find_spec
+
+if find_spec("typer") is None:
+    sys.exit(
+        "the packages of requirements.txt are not in this Python: `make help .venv/ok` installs them, then `. .venv/bin/activate`"
+    )

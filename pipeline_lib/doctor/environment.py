@@ -27,6 +27,18 @@ if TYPE_CHECKING:
 
 PINS = "requirements.txt"
 LEAST_FREE = 1 << 30  # bytes
+FIRST = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "dvc",
+    "pillow",
+    "pyarrow",
+    "polars",
+    "scikit-learn",
+    "scipy",
+)
+"""Packages that results depend on the most: of many that differ, these are named, after those that are missing."""
 
 
 def check(root: Path) -> Checked:
@@ -77,7 +89,9 @@ def _packages(pins: dict[str, str]) -> Iterator[Finding]:
     }
     other = [
         f"{name} {installed[name]} instead of {pin}" if name in installed else f"{name} is missing"
-        for name, pin in sorted(pins.items())
+        for name, pin in sorted(
+            pins.items(), key=lambda pin: (pin[0] in installed, pin[0] not in FIRST, pin[0])
+        )
         if installed.get(name) != pin
     ]
     if other:

@@ -66,7 +66,7 @@ def allot(
     """
     least_S = np.zeros_like(size_S) if least is None else least
     most_S = size_S if most is None else most
-    exact_S = total * size_S / max(size_S.sum(), 1)
+    exact_S = total * size_S / max(int(size_S.sum()), 1)
     share_S: NDArray[np.int64] = np.clip(np.floor(exact_S).astype(np.int64), least_S, most_S)
     missing = min(total, int(most_S.sum())) - int(share_S.sum())
     while missing:

@@ -25,7 +25,7 @@ Beside counts, digests and parameters, data/split/summary.json holds
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsInt
 
 import numpy as np
 
@@ -80,9 +80,9 @@ def histogram(values: NDArray[np.integer]) -> Mapping[str, int]:
     return dict(zip(map(str, numbers.tolist()), counts.tolist(), strict=True))
 
 
-def share(part: int, total: int) -> float | None:
+def share(part: SupportsInt, total: SupportsInt) -> float | None:
     """Round a ratio to the six decimals of summary.json; null where there is nothing."""
-    return round(int(part) / int(total), 6) if total else None
+    return round(int(part) / int(total), 6) if int(total) else None
 
 
 def _roles(part: Weakened) -> Mapping[str, int]:

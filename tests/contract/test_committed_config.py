@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import tomllib
 from pathlib import Path
 
 from pipeline_lib.doctor.remotes import committed_secrets
@@ -49,8 +50,20 @@ def test_row_37_a_checkout_on_a_system_of_other_line_ends_has_the_same_bytes(
         settings = [f"core.autocrlf={ends}", f"core.eol={'crlf' if ends == 'true' else 'lf'}"]
         chosen = [part for setting in settings for part in ("-c", setting)]
         subprocess.run(["git", *chosen, "clone", "-q", str(ROOT), str(tmp_path / ends)], check=True)
-    names = git("ls-files", "*.py", "*.yaml", "*.lock", "*.toml", "*.j2", "*.css").split()
+    ends = (".py", ".yaml", ".lock", ".toml", ".j2", ".css")
+    names = [
+        n for n in git("ls-tree", "-r", "--name-only", "HEAD").splitlines() if n.endswith(ends)
+    ]
     assert len(names) > 200
     for name in names:
         here, there = (tmp_path / ends / name for ends in ("true", "false"))
         assert here.read_bytes() == there.read_bytes(), name
+
+
+def test_pins_are_made_for_the_oldest_python() -> None:
+    """Else those of whoever made them: a newer one leaves out what older ones need."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    oldest = project["requires-python"].removeprefix(">=")
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    command = page.partition("uv pip compile")[2].partition("```")[0]
+    assert f"--python-version {oldest} " in command

@@ -178,3 +178,27 @@ def test_a_python_that_will_not_do_leaves_nothing_behind(
     assert done.returncode == 2
     assert words in done.stderr
     assert not (made / ".venv").exists()
+
+
+def test_a_python_without_the_packages_is_told_how_to_get_them() -> None:
+    done = run(ROOT, sys.executable, "-S", "-m", "stages.app", "doctor")
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert ". .venv/bin/activate" in done.stderr
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+@pytest.mark.parametrize("fault", [None, "moved", "another Python"])
+def test_an_environment_that_cannot_work_any_more_is_made_anew(tmp_path: Path, fault) -> None:
+    """Its commands name the interpreter by its path, and its packages lie in a folder of its version."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    folder = tmp_path / ".venv/bin"
+    folder.mkdir(parents=True)
+    (tmp_path / ".venv/ok").touch()
+    python = "/nowhere/python" if fault == "moved" else sys.executable
+    (folder / "dvc").write_text(f"#!{python}\nimport dvc\n")
+    options = "-S" if fault == "another Python" else ""
+    (folder / "python").write_text(f'#!/bin/sh\nexec {sys.executable} {options} "$@"\n')
+    (folder / "python").chmod(0o755)
+    assert run(tmp_path, "make", "help", PYTHONPATH="").returncode == 0
+    assert (tmp_path / ".venv").exists() == (fault is None)
