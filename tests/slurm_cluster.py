@@ -140,7 +140,12 @@ def _configure(folder: Path, ports: dict[str, int], nodes: Sequence[str], passwo
         MinJobAge=3600
         MailProg=/bin/true
         SlurmdTimeout={LOST_SECONDS}
+        PreemptType=preempt/partition_prio
+        PreemptMode=REQUEUE
         PartitionName=all Nodes=ALL Default=YES State=UP
+        PartitionName=grace Nodes=ALL State=UP GraceTime=300
+        PartitionName=cancel Nodes=ALL State=UP PreemptMode=CANCEL
+        PartitionName=urgent Nodes=ALL State=UP PriorityTier=2
         """
         + "\n".join(
             f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[node]} CPUs=1"
@@ -186,8 +191,8 @@ def _answers(port: int) -> bool:
         return one.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _idle(environment: dict[str, str]) -> list[str]:
-    return _said(environment, "sinfo", "-h", "-N", "-t", "idle", "-o", "%N").split()
+def _idle(environment: dict[str, str]) -> set[str]:
+    return set(_said(environment, "sinfo", "-h", "-N", "-t", "idle", "-o", "%N").split())
 
 
 def _said(environment: dict[str, str], *command: str) -> str:

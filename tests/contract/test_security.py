@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "subprocess": {
         "pipeline_lib/cells/children.py",
         "pipeline_lib/doctor/commands.py",
-        *(f"pipeline_lib/sweep/{name}.py" for name in ("job", "project")),
+        *(f"pipeline_lib/sweep/{name}.py" for name in ("job", "project", "engines/slurm")),
         *(f"stages/{name}.py" for name in ("audit", "compare", "dvc_command", "share", "sweep")),
     },
     "ctypes": {

@@ -93,6 +93,15 @@ def hurry(project: Project) -> None:
         project.run("scontrol", "update", f"JobId={job}", "StartTime=now")
 
 
+def nothing_is_left(project: Project) -> None:
+    """On the cluster, once its jobs have ended, or in the temporary folder."""
+    end = time.monotonic() + 120
+    while said := project.run("squeue", "-h").stdout:
+        assert time.monotonic() < end, said
+        time.sleep(0.5)
+    assert clones_left(project) == []
+
+
 def test_a_preempted_job_and_one_of_a_lost_node_go_on_from_their_states(small: Project) -> None:
     with under_way(small, "-S", "seed=1,2", *SLURM, jobs=2) as sweep:
         first, second = (job for job, state, _ in accounts(small) if state == "RUNNING")
@@ -121,6 +130,31 @@ def test_a_preempted_job_and_one_of_a_lost_node_go_on_from_their_states(small: P
     assert locks(small) == locks(undisturbed)
 
 
+@pytest.mark.parametrize(
+    ("partition", "attempts"),
+    [("all", 0), ("grace", 0), ("cancel", 1)],
+)
+def test_a_job_whose_machine_is_taken_goes_on_and_leaves_none_behind(
+    small: Project, partition: str, attempts: int
+) -> None:
+    """As its partition has it: put into the queue again, told before, or cancelled."""
+    with under_way(small, *SLURM, "--slurm", f"partition={partition}") as sweep:
+        (job,) = small.run("squeue", "-h", "-o", "%i").stdout.split()
+        urgent = ("sbatch", "-p", "urgent", "-N2", "-o", "/dev/null", "--wrap", "sleep 20")
+        assert small.run(*urgent).returncode == 0
+        while sweep.poll() is None:
+            hurry(small)
+            time.sleep(2)
+        said = sweep.communicate()[0]
+    assert sweep.returncode == 0, said + logs(small)
+    assert said.count(" retried ") == attempts, said
+    assert logs(small).count("train: SIGTERM after step") == 1
+    assert logs(small).count("resuming after step") == 1
+    nothing_is_left(small)
+    states = [state for name, state, _ in accounts(small) if name == job]
+    assert (states[-1] == "COMPLETED") == (attempts == 0), states
+
+
 def test_what_sbatch_refuses_is_told_in_a_line(small: Project) -> None:
     done = app(small, "sweep", "-S", "seed=1", *SLURM, "--slurm", "partition=nowhere")
     assert done.returncode == 1
@@ -136,9 +170,5 @@ def test_an_interrupted_sweep_takes_its_jobs_off_the_cluster(small: Project) -> 
         said = sweep.communicate(timeout=120)[0]
     assert sweep.returncode == 143, said
     assert "interrupted; 1 jobs are left: 40-5-supervised-" in said
-    end = time.monotonic() + 120
-    while small.run("squeue", "-h").stdout:
-        assert time.monotonic() < end
-        time.sleep(0.5)
+    nothing_is_left(small)
     assert "train: SIGTERM after step" in logs(small)
-    assert clones_left(small) == []

@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -15,7 +16,7 @@ from rich.console import Console
 from pipeline_lib.errors import UserError
 from pipeline_lib.sweep import run
 from pipeline_lib.sweep.engines import base, slurm, submitted
-from pipeline_lib.sweep.job import Job, _last, own_folder
+from pipeline_lib.sweep.job import Job, Outcome, _last, own_folder
 from pipeline_lib.sweep.project import Project
 from pipeline_lib.sweep.states import Change, States
 
@@ -242,9 +243,10 @@ def test_a_scheduler_that_takes_no_job_ends_the_sweep_at_first_and_later_costs_a
     pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
     monkeypatch.setattr(submitted, "REFUSED_SECONDS", 0.3)
     monkeypatch.setattr(submitted, "LOOK_SECONDS", 0.01)
+    failing = Handle(False, "n1", "its disk is full")
     answers = [
         UserError("sbatch: no such partition"),
-        [Handle(False, "n1", "its disk is full"), Handle(True, "n2")],
+        [failing, Handle(True, "n2")],
         UserError("sbatch: the controller does not answer"),
         [Handle(True, "n2")],
     ]
@@ -268,8 +270,66 @@ def test_a_scheduler_that_takes_no_job_ends_the_sweep_at_first_and_later_costs_a
         Change("a", "done", "n2"),
     ]
     assert asked == [["a", "b"], ["a", "b"], ["a"], ["a"]]
-    assert ended == [[], []]
+    assert ended == [[], [failing], []], "SLURM may have put it into the queue again"
     assert times[3] - times[2] >= 0.3 > times[2] - times[1]
+
+
+@pytest.fixture
+def scheduler(tmp_path, monkeypatch):
+    """Commands of SLURM in place of its own: each answers what its file holds, and notes what it was asked."""
+    pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
+
+    def answer(name: str, text: str, code: int = 0) -> None:
+        (tmp_path / name).write_text(
+            f'#!/bin/sh\necho "{name} $*" >>{tmp_path}/asked\necho "{text}"\nexit {code}\n'
+        )
+        (tmp_path / name).chmod(0o755)
+
+    answer.asked = tmp_path / "asked"
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    return answer
+
+
+def test_a_preempted_job_is_over_where_it_is_not_in_the_queue_again(scheduler) -> None:
+    said = "JobID|State|NodeList\n7_0|PREEMPTED|n1\n7_1|PREEMPTED|n2\n7_1.batch|CANCELLED|n2\n"
+    over = slurm.watcher()
+
+    def states() -> list[bool]:
+        over._info_dict = over.read_info(said)
+        return [over.is_done(job, mode="cache") for job in ("7_0", "7_1")]
+
+    scheduler("squeue", "7_0")
+    assert states() == [False, True]
+    scheduler("squeue", "Unable to contact slurm controller", 1)
+    assert states() == [False, False], "nobody knows"
+
+
+@pytest.mark.parametrize(
+    ("state", "asked"),
+    [("RUNNING", ["squeue", "scontrol requeue 7"]), ("COMPLETING", ["squeue"]), ("", ["squeue"])],
+)
+def test_a_job_whose_machine_is_taken_has_no_outcome(scheduler, monkeypatch, state, asked) -> None:
+    """Else it were over, and what SLURM has put into the queue again would be nobody's."""
+
+    def run(job):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return Outcome(done=False, node="n1", why="exit code -15")
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(slurm, "run", run)
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    scheduler("squeue", state)
+    scheduler("scontrol", "")
+    try:
+        with pytest.raises(SystemExit) as ended:
+            slurm._work()(job("a"))
+        assert ended.value.code == 143
+        monkeypatch.setattr(slurm, "run", lambda job: Outcome(done=True, node="n1"))
+        assert slurm._work()(job("a")).done
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    lines = scheduler.asked.read_text().splitlines()
+    assert [line.partition(" --noheader")[0] for line in lines] == asked
 
 
 def test_of_a_running_job_only_what_is_known_is_asked() -> None:
@@ -281,7 +341,7 @@ def test_of_a_running_job_only_what_is_known_is_asked() -> None:
         return {"NodeList": "n1"}
 
     handle = SimpleNamespace(state="RUNNING", get_info=get_info)
-    assert list(submitted._state(job("a"), handle)) == [Change("a", "running", "n1")]
+    assert list(submitted._states({job("a"): handle})) == [Change("a", "running", "n1")]
     assert modes == ["cache"]
 
 

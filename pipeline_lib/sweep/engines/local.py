@@ -10,12 +10,13 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from pipeline_lib.sweep.engines.submitted import body, submitit, watch
+from pipeline_lib.sweep.job import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
 
     from pipeline_lib.sweep.engines.base import Options
-    from pipeline_lib.sweep.job import Job
+    from pipeline_lib.sweep.job import Job, Outcome
     from pipeline_lib.sweep.states import Change
 
 YEAR_MINUTES = 365 * 24 * 60  # submitit ends a local job after two minutes unless told otherwise
@@ -29,7 +30,7 @@ def submit(jobs: Sequence[Job], options: Options) -> Generator[Change]:
     """
     executor = submitit().LocalExecutor(folder=options.folder / "%j")
     executor.update_parameters(timeout_min=YEAR_MINUTES)
-    work = body(_prepared())
+    work = body(_work())
 
     def start(new: list[Job]) -> list[Any]:
         with _no_ctrl_c():
@@ -39,28 +40,30 @@ def submit(jobs: Sequence[Job], options: Options) -> Generator[Change]:
         yield change._replace(node=change.node or platform.node())
 
 
-def _prepared() -> Callable[[], None]:
-    """What a job does first: it sees the GPUs that we see, and ends when it is told to.
+def _work() -> Callable[[Job], Outcome]:
+    """What a job does: it sees the GPUs that we see, and ends when it is told to.
 
     submitit hides all GPUs that it was not asked for, and ignores SIGTERM, which on a cluster announces something.
     """
     gpus = os.environ.get("CUDA_VISIBLE_DEVICES")
 
-    def prepare() -> None:
+    def work(job: Job) -> Outcome:
         os.environ.pop("CUDA_VISIBLE_DEVICES", None)
         if gpus is not None:
             os.environ["CUDA_VISIBLE_DEVICES"] = gpus
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+        return run(job)
 
-    return prepare
+    return work
 
 
 def _end(handles: Sequence[Any]) -> None:
     """Tell jobs to end, and wait: trainings save their state first."""
-    for handle in handles:
+    running = [handle for handle in handles if not handle.done()]
+    for handle in running:
         with contextlib.suppress(ProcessLookupError):
             os.kill(int(handle.job_id), signal.SIGTERM)
-    for handle in handles:
+    for handle in running:
         handle.wait()
 
 

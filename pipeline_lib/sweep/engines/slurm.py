@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 from pipeline_lib.errors import UserError, in_one_line
 from pipeline_lib.sweep.engines.submitted import body, submitit, watch
+from pipeline_lib.sweep.job import run
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
 
     from pipeline_lib.sweep.engines.base import Options
-    from pipeline_lib.sweep.job import Job
+    from pipeline_lib.sweep.job import Job, Outcome
     from pipeline_lib.sweep.states import Change
 
 # Between two calls of `sacct`, for all jobs; submitit's ten minutes would leave a lost job unnoticed for as long.
@@ -29,7 +34,7 @@ def submit(jobs: Sequence[Job], options: Options) -> Generator[Change]:
         UserError: submitit or SLURM is not there, or a setting is none of theirs, or refused by `sbatch`.
     """
     executor = executor_of(options)
-    work = body()
+    work = body(_work())
 
     def start(new: list[Job]) -> list[Any]:
         try:
@@ -53,7 +58,7 @@ def executor_of(options: Options) -> Any:  # noqa: ANN401 - of submitit
     if shutil.which("srun") is None:
         msg = "--engine slurm: this machine has no `srun`; run it where jobs of SLURM are submitted"
         raise UserError(msg)
-    package.SlurmJob.watcher = package.slurm.slurm.SlurmInfoWatcher(SECONDS_BETWEEN_LOOKS)
+    package.SlurmJob.watcher = watcher()
     settings = {key: _value(text) for key, text in options.settings.items()}
     if "time" not in settings and "timeout_min" not in settings:
         msg = "--engine slurm: say how long a job may take, in minutes: --slurm time=120"
@@ -83,6 +88,65 @@ def _value(text: str) -> Any:  # noqa: ANN401
     return int(text) if text.isdecimal() else text
 
 
+def watcher() -> Any:  # noqa: ANN401 - of a class of submitit's
+    """Asks `sacct` how jobs are, for all of them.
+
+    It says PREEMPTED of a job that is in the queue again and of one that is not; only the latter is over.
+    """
+
+    class Watcher(submitit().slurm.slurm.SlurmInfoWatcher):  # type: ignore[misc]
+        def read_info(self, string: str | bytes) -> dict[str, dict[str, str]]:
+            found: dict[str, dict[str, str]] = super().read_info(string)
+            taken = [job for job, info in found.items() if info["State"] == "PREEMPTED"]
+            left = _queued() if taken else None
+            for job in taken:
+                if left is not None and job not in left:
+                    found[job] = {**found[job], "State": "PREEMPTED for good"}
+            return found
+
+    return Watcher(SECONDS_BETWEEN_LOOKS)
+
+
+def _queued() -> set[str] | None:
+    """Jobs of the user that wait, run, or are being ended; None: SLURM does not answer."""
+    done = subprocess.run(
+        ["squeue", "--noheader", "--me", "--array", "--format=%i"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return None if done.returncode else set(done.stdout.split())
+
+
+def _work() -> Callable[[Job], Outcome]:
+    """What a job does.
+
+    SLURM takes a job's machine with SIGTERM, to the job and to its training alike. Such a job gives no outcome: it goes
+    on where SLURM has put it into the queue again, and failed where it was cancelled. One that is given time to end
+    by itself (GraceTime) still runs then, and puts itself into the queue.
+    """
+
+    def work(job: Job) -> Outcome:
+        told = []
+        signal.signal(signal.SIGTERM, lambda number, frame: told.append(number))
+        outcome = run(job)
+        if not told:
+            return outcome
+        number = os.environ["SLURM_JOB_ID"]
+        state = subprocess.run(
+            ["squeue", "--noheader", f"--jobs={number}", "--format=%T"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if state.stdout.strip() == "RUNNING":
+            subprocess.run(["scontrol", "requeue", number], check=False)
+        sys.exit(128 + signal.SIGTERM)
+
+    return work
+
+
 def _end(handles: Sequence[Any]) -> None:
-    for handle in handles:
-        handle.cancel(check=False)
+    if handles:
+        names = [handle.job_id for handle in handles]
+        subprocess.run(["scancel", "--quiet", *names], capture_output=True, check=False)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline_lib.errors import UserError
 from pipeline_lib.sweep import job as job_module
 from pipeline_lib.sweep.engines.base import missing
-from pipeline_lib.sweep.job import Outcome, run
+from pipeline_lib.sweep.job import Outcome
 from pipeline_lib.sweep.states import Change
 
 if TYPE_CHECKING:
@@ -41,18 +41,16 @@ def submitit() -> Any:  # noqa: ANN401 - a module
     return installed
 
 
-def body(prepare: Callable[[], None] | None = None) -> Any:  # noqa: ANN401 - of a class of submitit's
+def body(work: Callable[[Job], Outcome]) -> Any:  # noqa: ANN401 - of a class of submitit's
     """The job for submitit, which puts it into the queue again when its machine is taken or its time is up.
 
     Args:
-        prepare: called first where the job runs; pickled by value as well, so a function within a function.
+        work: does the job where it runs; pickled by value as well, so a function within a function.
     """
 
     class Body(submitit().helpers.Checkpointable):  # type: ignore[misc]
         def __call__(self, job: Job) -> Outcome:
-            if prepare:
-                prepare()
-            return run(job)
+            return work(job)
 
     return Body()
 
@@ -68,7 +66,8 @@ def watch(
 
     Args:
         submit: gives a job of submitit's for each of those that it is given.
-        end: tells jobs of submitit's to end; called when nobody listens any more.
+        end: tells jobs of submitit's to end, in case they have not: those that failed, and all when nobody listens
+            any more.
         jobs: all of them.
         most: of them at a time.
         retries: of each.
@@ -101,23 +100,34 @@ def watch(
                 not_before = time.monotonic() + REFUSED_SECONDS
                 for job in new:
                     yield ended(job, Outcome(done=False, node="", why=str(error)))
-            for job, handle in list(handles.items()):
-                if handle.done():
-                    del handles[job]
-                    yield ended(job, _outcome(handle))
-                else:
-                    yield from _state(job, handle)
+            for job, outcome in _over(handles, end):
+                yield ended(job, outcome)
+            yield from _states(handles)
             time.sleep(LOOK_SECONDS)
     finally:
         end(list(handles.values()))
 
 
-def _state(job: Job, handle: Any) -> Iterator[Change]:  # noqa: ANN401 - of submitit
-    state = str(handle.state).upper().split()[0] if handle.state else ""
-    if state in RUNNING:
-        yield Change(job.name, "running", handle.get_info(mode="cache").get("NodeList", ""))
-    elif state in WAITING:
-        yield Change(job.name, "waiting")
+def _over(
+    handles: dict[Job, Any], end: Callable[[list[Any]], None]
+) -> Iterator[tuple[Job, Outcome]]:
+    """Take those out that are over; one that failed may be in the queue again, and nobody waits for it any more."""
+    for job, handle in list(handles.items()):
+        if handle.done():
+            outcome = _outcome(handle)
+            if not outcome.done:
+                end([handle])
+            del handles[job]
+            yield job, outcome
+
+
+def _states(handles: dict[Job, Any]) -> Iterator[Change]:
+    for job, handle in handles.items():
+        state = str(handle.state).upper().split()[0] if handle.state else ""
+        if state in RUNNING:
+            yield Change(job.name, "running", handle.get_info(mode="cache").get("NodeList", ""))
+        elif state in WAITING:
+            yield Change(job.name, "waiting")
 
 
 def _outcome(handle: Any) -> Outcome:  # noqa: ANN401 - of submitit
