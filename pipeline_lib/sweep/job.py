@@ -13,6 +13,7 @@ import os
 import platform
 import re
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -28,6 +29,10 @@ LOOK_SECONDS = 0.2
 COMMAND = "$ dvc "  # begins a line of the log
 ALLOW_MISSING = "--allow-missing"  # of DVC: outputs that no later stage asks for are not fetched
 _NOT_THERE = "missing-files"  # in DVC's words about one that is asked for
+KILLED = (
+    "killed, often for want of memory: give a job more (--slurm mem=, --ray memory=), or run fewer beside each other "
+    "(--jobs)"
+)
 ENDING_SECONDS = 120.0  # for a training to finish its step and save its state
 COPIES = "copy"  # out of a shared cache: DVC may empty links when another job commits the same (docs/how-to/share.md)
 # Started through this, a command ends with us, however we end; and what tells a scheduler's job that its
@@ -87,19 +92,19 @@ def run(job: Job) -> Outcome:
     Whatever stops this process, the training ends with it and keeps its resume state. The clone is removed, or,
     after a SIGKILL, is by the next attempt on this machine.
     """
-    node = platform.node()
-    folder = own_folder() / job.name
-    folder.mkdir(mode=0o700, exist_ok=True)
-    logs = _shared(job.logs, folder)
-    path = logs / f"{job.name}.log"
-    with path.open("a+b", buffering=0) as log:
-        log.write(f"== {job.name} on {node}, {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
-        try:
+    node, where = platform.node(), ""
+    try:
+        folder = own_folder() / job.name
+        folder.mkdir(mode=0o700, exist_ok=True)
+        logs = _shared(job.logs, folder)
+        path = logs / f"{job.name}.log"
+        where = f" (log: {node}:{path})" if logs == folder else f" (log: {path})"
+        with path.open("a+b", buffering=0) as log:
+            log.write(f"== {job.name} on {node}, {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
             with _alone(folder) as held:
                 _work(job, folder / "clone", log, held)
-        except (OSError, RuntimeError, configparser.Error) as error:
-            where = f"{node}:{path}" if logs == folder else str(path)
-            return Outcome(done=False, node=node, why=f"{error} (log: {where})")
+    except (OSError, RuntimeError, configparser.Error) as error:
+        return Outcome(done=False, node=node, why=f"{error}{where}")
     return Outcome(done=True, node=node)
 
 
@@ -214,7 +219,8 @@ def _dvc(step: Sequence[str], job: Job, clone: Path, log: IO[bytes], held: IO[st
         # What HEAD has made, and no remote gives, because nobody has pushed it or for an outage, is then made again.
         _dvc(tuple(word for word in step if word != ALLOW_MISSING), job, clone, log, held)
     elif process.returncode:
-        msg = f"`dvc {' '.join(step[:2])}` failed (exit code {process.returncode}): {_last(log)}"
+        killed = f"; {KILLED}" if _was_killed(process.returncode, log) else ""
+        msg = f"`dvc {' '.join(step[:2])}` failed (exit code {process.returncode}): {last_words(log)}{killed}"
         raise RuntimeError(msg)
 
 
@@ -226,7 +232,12 @@ def _said(log: IO[bytes]) -> list[str]:
     return [line for line in said[starts[-1] + 1 if starts else 0 :] if line] or [""]
 
 
-def _last(log: IO[bytes]) -> str:
+def _was_killed(code: int, log: IO[bytes]) -> bool:
+    """By SIGKILL: DVC, or the stage that it ran, or in a shell which it ran it."""
+    return code == -signal.SIGKILL or bool(re.search("exited with (-9|137)$", _said(log)[-1]))
+
+
+def last_words(log: IO[bytes]) -> str:
     """What the log says last: DVC's error, or of a command that failed what that one said before it."""
     *before, last = lines = _said(log)
     if before and re.fullmatch("ERROR: .* exited with -?[0-9]+", last):

@@ -16,7 +16,8 @@ from rich.console import Console
 from pipeline_lib.errors import UserError
 from pipeline_lib.sweep import run
 from pipeline_lib.sweep.engines import base, slurm, submitted
-from pipeline_lib.sweep.job import Job, Outcome, _last, own_folder
+from pipeline_lib.sweep.job import Job, Outcome, _was_killed, last_words, own_folder
+from pipeline_lib.sweep.job import run as run_job
 from pipeline_lib.sweep.project import Project
 from pipeline_lib.sweep.states import Change, States
 
@@ -47,7 +48,7 @@ from pipeline_lib.sweep.states import Change, States
     ],
 )
 def test_why_a_job_failed_is_what_its_stage_said(log: str, why: str) -> None:
-    assert _last(io.BytesIO(log.encode())) == why
+    assert last_words(io.BytesIO(log.encode())) == why
 
 
 def test_where_results_go_is_told_without_passwords() -> None:
@@ -330,6 +331,105 @@ def test_a_job_whose_machine_is_taken_has_no_outcome(scheduler, monkeypatch, sta
         signal.signal(signal.SIGTERM, before)
     lines = scheduler.asked.read_text().splitlines()
     assert [line.partition(" --noheader")[0] for line in lines] == asked
+
+
+@pytest.mark.parametrize("engine", ["local", "slurm"])
+def test_a_disk_that_takes_no_job_is_told_with_its_folder(scheduler, tmp_path, engine) -> None:
+    """As what a scheduler refuses: at first it ends the sweep, later it costs an attempt."""
+    scheduler("srun", "")
+    (tmp_path / "file").touch()
+    options = base.Options(
+        1, 2, tmp_path / "file/engine", {"time": "9"} if engine == "slurm" else {}
+    )
+    with pytest.raises(UserError, match=r"/file/engine: .*; free space or fix the rights"):
+        list(run.engine_named(engine)([job("a")], options))
+
+
+def test_a_full_disk_of_the_logs_is_the_outcome_of_the_job(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    log = tmp_path / "logs/a.log"
+    log.parent.mkdir()
+    log.symlink_to("/dev/full")
+    outcome = run_job(job("a")._replace(logs=str(log.parent)))
+    assert not outcome.done
+    assert outcome.why == f"[Errno 28] No space left on device (log: {log})"
+
+
+TRACE = f"""Job (task=0) failed during processing with trace:
+{"-" * 22}
+Traceback (most recent call last):
+UncompletedJobError: Job not requeued because: timed-out too many times.
+
+{"-" * 22}
+You can check full logs with 'job.stderr(0)' or at paths:
+  - 7_log.err"""
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "log", "why"),
+    [
+        (
+            "Uncompleted",
+            "FAILED",
+            None,
+            "it ended without an outcome, as FAILED, exit code 0:53; it wrote nothing: ",
+        ),
+        (
+            *("Uncompleted", "NODE_FAIL", "== a on n1\n$ dvc exp run\nepoch 3\n"),
+            "it ended without an outcome, as NODE_FAIL, exit code 0:53; its last words: epoch 3 (log: ",
+        ),
+        (
+            *("Uncompleted", "OUT_OF_MEMORY", "epoch 3\n"),
+            "it ended without an outcome, as OUT_OF_MEMORY, exit code 0:53; killed, often for want of memory: ",
+        ),
+        (
+            *("Failed", "FAILED", "epoch 3\n"),
+            "UncompletedJobError: Job not requeued because: timed-out too many times., exit code 0:53; its last words: ",
+        ),
+    ],
+)
+def test_of_a_job_that_gave_no_outcome_state_and_last_words_are_told(
+    tmp_path, error, state, log, why
+) -> None:
+    utils = pytest.importorskip("submitit").core.utils
+
+    def result():
+        raise getattr(utils, f"{error}JobError")(TRACE if error == "Failed" else "no output")
+
+    (tmp_path / "a.log").write_text("of an earlier attempt\n")
+    os.utime(tmp_path / "a.log", (1, 1))
+    (tmp_path / "7.pkl").touch()
+    if log:
+        (tmp_path / "a.log").write_text(log)
+    (tmp_path / "7.err").touch()
+    paths = SimpleNamespace(submitted_pickle=tmp_path / "7.pkl", stderr=tmp_path / "7.err")
+    info = {"State": state, "NodeList": "n1", "ExitCode": "0:53"}
+    handle = SimpleNamespace(
+        result=result, state=state, paths=paths, get_info=lambda mode="force": info
+    )
+    outcome = submitted._outcome(job("a")._replace(logs=str(tmp_path)), handle)
+    assert (outcome.done, outcome.node) == (False, "n1")
+    assert outcome.why.startswith(why)
+    if log is None:
+        assert f"does its node see {tmp_path} and {sys.executable} under these paths" in outcome.why
+
+
+@pytest.mark.parametrize(
+    ("code", "log", "killed"),
+    [
+        (255, "ERROR: failed to reproduce 'train': failed to run: x, exited with -9\n", True),
+        (
+            255,
+            "Killed\nERROR: failed to reproduce 'train': failed to run: x, exited with 137\n",
+            True,
+        ),
+        (-9, "epoch 3\n", True),
+        (255, "ERROR: failed to reproduce 'train': failed to run: x, exited with -15\n", False),
+        (255, "ERROR: failed to reproduce 'train': failed to run: x, exited with 1\n", False),
+    ],
+)
+def test_a_training_that_was_killed_is_told_apart(code, log, killed) -> None:
+    assert _was_killed(code, io.BytesIO(log.encode())) == killed
 
 
 def test_of_a_running_job_only_what_is_known_is_asked() -> None:

@@ -9,7 +9,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
-from pipeline_lib.sweep.engines.submitted import body, submitit, watch
+from pipeline_lib.sweep.engines.submitted import body, submitit, watch, writing_to
 from pipeline_lib.sweep.job import run
 
 if TYPE_CHECKING:
@@ -26,14 +26,15 @@ def submit(jobs: Sequence[Job], options: Options) -> Generator[Change]:
     """Run jobs, `most` at a time, one by default.
 
     Raises:
-        UserError: submitit is not installed.
+        UserError: submitit is not installed, or its folder cannot be written.
     """
-    executor = submitit().LocalExecutor(folder=options.folder / "%j")
+    with writing_to(options.folder):
+        executor = submitit().LocalExecutor(folder=options.folder / "%j")
     executor.update_parameters(timeout_min=YEAR_MINUTES)
     work = body(_work())
 
     def start(new: list[Job]) -> list[Any]:
-        with _no_ctrl_c():
+        with _no_ctrl_c(), writing_to(options.folder):
             return [executor.submit(work, job) for job in new]
 
     for change in watch(start, _end, jobs, options.most or 1, options.retries):

@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from pipeline_lib.errors import UserError, in_one_line
-from pipeline_lib.sweep.engines.submitted import body, submitit, watch
+from pipeline_lib.sweep.engines.submitted import body, submitit, watch, writing_to
 from pipeline_lib.sweep.job import run
 
 if TYPE_CHECKING:
@@ -37,9 +37,10 @@ def submit(jobs: Sequence[Job], options: Options) -> Generator[Change]:
     work = body(_work())
 
     def start(new: list[Job]) -> list[Any]:
+        # What sbatch complains of is in the error as well.
+        quiet = contextlib.redirect_stderr(io.StringIO())
         try:
-            # What sbatch complains of is in the error as well.
-            with contextlib.redirect_stderr(io.StringIO()), executor.batch():
+            with writing_to(options.folder), quiet, executor.batch():
                 return [executor.submit(work, job) for job in new]
         except submitit().core.utils.FailedJobError as error:
             msg = f"--engine slurm: {in_one_line(error, 400)}"
@@ -89,12 +90,16 @@ def _value(text: str) -> Any:  # noqa: ANN401
 
 
 def watcher() -> Any:  # noqa: ANN401 - of a class of submitit's
-    """Asks `sacct` how jobs are, for all of them.
+    """Asks `sacct` how jobs are, for all of them, and with which exit code they ended.
 
     It says PREEMPTED of a job that is in the queue again and of one that is not; only the latter is over.
     """
 
     class Watcher(submitit().slurm.slurm.SlurmInfoWatcher):  # type: ignore[misc]
+        def _make_command(self) -> list[str] | None:
+            command: list[str] | None = super()._make_command()
+            return command and [*command, "-o", "ExitCode"]  # beside what it asks
+
         def read_info(self, string: str | bytes) -> dict[str, dict[str, str]]:
             found: dict[str, dict[str, str]] = super().read_info(string)
             taken = [job for job, info in found.items() if info["State"] == "PREEMPTED"]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import time
 from collections import deque
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline_lib.errors import UserError
 from pipeline_lib.sweep import job as job_module
 from pipeline_lib.sweep.engines.base import missing
-from pipeline_lib.sweep.job import Outcome
+from pipeline_lib.sweep.job import KILLED, Outcome, last_words
 from pipeline_lib.sweep.states import Change
 
 if TYPE_CHECKING:
@@ -53,6 +56,20 @@ def body(work: Callable[[Job], Outcome]) -> Any:  # noqa: ANN401 - of a class of
             return work(job)
 
     return Body()
+
+
+@contextlib.contextmanager
+def writing_to(folder: Path) -> Iterator[None]:
+    """Whatever keeps jobs from being written there is told as that of this folder.
+
+    Raises:
+        UserError: The disk is full, or we have no rights there.
+    """
+    try:
+        yield
+    except OSError as error:
+        msg = f"{error.filename or folder}: {error.strerror or error}; free space or fix the rights"
+        raise UserError(msg) from error
 
 
 def watch(
@@ -114,7 +131,7 @@ def _over(
     """Take those out that are over; one that failed may be in the queue again, and nobody waits for it any more."""
     for job, handle in list(handles.items()):
         if handle.done():
-            outcome = _outcome(handle)
+            outcome = _outcome(job, handle)
             if not outcome.done:
                 end([handle])
             del handles[job]
@@ -130,12 +147,29 @@ def _states(handles: dict[Job, Any]) -> Iterator[Change]:
             yield Change(job.name, "waiting")
 
 
-def _outcome(handle: Any) -> Outcome:  # noqa: ANN401 - of submitit
+def _outcome(job: Job, handle: Any) -> Outcome:  # noqa: ANN401 - of submitit
     """Of a job that ended by itself, or did not get to say how."""
     utils = submitit().core.utils
     try:
         return Outcome(*handle.result())
-    except (utils.FailedJobError, utils.UncompletedJobError) as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip("- \t")]
-        why = lines[-1] if lines else "it ended without a word"
-        return Outcome(done=False, node="", why=f"{why} (log: {handle.paths.stderr})")
+    except utils.FailedJobError as error:
+        trace = str(error).rpartition("-" * 22)[0] or str(error)
+        why = [line.strip() for line in trace.splitlines() if line.strip()][-1]
+    except utils.UncompletedJobError:
+        why = f"it ended without an outcome, as {handle.state}"
+    info = handle.get_info(mode="cache")
+    code = f", exit code {info['ExitCode']}" if "ExitCode" in info else ""
+    memory = f"; {KILLED}" if str(handle.state).startswith("OUT_OF_ME") else ""
+    words = _last_words(job, handle)
+    return Outcome(done=False, node=info.get("NodeList", ""), why=f"{why}{code}{memory}; {words}")
+
+
+def _last_words(job: Job, handle: Any) -> str:  # noqa: ANN401 - of submitit
+    """Of this attempt, in the log of the job or else in submitit's own."""
+    for path in (Path(job.logs) / f"{job.name}.log", handle.paths.stderr):
+        with contextlib.suppress(OSError):
+            if path.stat().st_mtime >= handle.paths.submitted_pickle.stat().st_mtime:
+                with path.open("rb") as log:
+                    if words := last_words(log):
+                        return f"its last words: {words} (log: {path})"
+    return f"it wrote nothing: does its node see {job.logs} and {sys.executable} under these paths, and is there room?"
