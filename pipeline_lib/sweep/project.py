@@ -18,6 +18,7 @@ from pipeline_lib.errors import UserError, listed, without_secrets
 WRITTEN = ("dvc.lock", "metrics.json", "summary.json", FILE)
 CODE = ("pipeline_lib/", "stages/")
 LOGS = Path(".dvc/tmp/sweep")
+OF_GROUP = 0o2775  # DVC's, of folders in a cache with `cache.shared group`
 
 
 class Project(NamedTuple):
@@ -74,11 +75,11 @@ def look(root: Path, cache: Path | None) -> Project:
     git_remote = "origin" if "origin" in remotes else next(iter(remotes), "")
     if git_remote:
         _refuse_unpushed(root, git_remote)
-    own, remote = _of_dvc(root)
+    own, remote, of_group = _of_dvc(root)
     shared = cache or (None if remote else own)
     if shared:
         shared = shared.absolute()
-        shared.mkdir(parents=True, exist_ok=True)
+        _make(shared, of_group=of_group)
     at_home = shared is not None and shared.resolve() == own.resolve()
     if not at_home and remote is None:
         msg = (
@@ -88,6 +89,29 @@ def look(root: Path, cache: Path | None) -> Project:
         raise UserError(msg)
     hub = _url(root, git_remote) if git_remote else str(root)
     return Project(root, commit, hub, git_remote, remote, str(shared or ""), at_home)
+
+
+def _make(cache: Path, *, of_group: bool) -> None:
+    """Make the folder of a cache, if it is not there: as DVC makes folders in it, so that the group can write there.
+
+    Raises:
+        UserError: It cannot be made, or we cannot write there.
+    """
+    new = [folder for folder in (cache, *cache.parents) if not folder.exists()]
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        for folder in new if of_group else ():
+            folder.chmod(OF_GROUP)
+    except OSError as error:
+        msg = f"the cache {cache}: {error.strerror}; name another with --cache, or fix the rights"
+        raise UserError(msg) from error
+    for folder in (cache, *(cache / name for name in ("files/md5", "runs"))):
+        if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
+            msg = (
+                f"{folder}: you cannot write in this cache of the jobs; its owner gives the rights: "
+                "`chmod -R g+rwX`, and docs/how-to/share.md (One cache) for what is made from now on"
+            )
+            raise UserError(msg)
 
 
 def _refuse_shallow(root: Path) -> None:
@@ -150,14 +174,15 @@ def _url(root: Path, remote: str) -> str:
     return str(folder.resolve()) if folder.is_dir() else url
 
 
-def _of_dvc(root: Path) -> tuple[Path, tuple[str, str] | None]:
-    """The folder of the cache, and name and URL of the default remote."""
+def _of_dvc(root: Path) -> tuple[Path, tuple[str, str] | None, bool]:
+    """The folder of the cache, name and URL of the default remote, and whether the cache is for a group."""
     from dvc.repo import Repo
 
     with Repo(str(root)) as repo:
         own = Path(repo.cache.legacy.path)  # where `runs` and `files` lie
         name = repo.config["core"].get("remote")
         section = repo.config["remote"].get(name)
+        of_group = repo.config["cache"].get("shared") == "group"
     url = str(section["url"]) if section else ""
     if urlsplit(url).password:
         msg = (
@@ -165,7 +190,7 @@ def _of_dvc(root: Path) -> tuple[Path, tuple[str, str] | None]:
             f"`dvc remote modify --local {name} password ...`, and on each machine likewise"
         )
         raise UserError(msg)
-    return own, (name, url) if section else None
+    return own, (name, url) if section else None, of_group
 
 
 def _git(root: Path, *arguments: str, must: str = "") -> str:

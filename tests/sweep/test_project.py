@@ -1,12 +1,14 @@
 """What a sweep refuses to start from."""
 
+import os
+import stat
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from pipeline_lib.errors import UserError
-from pipeline_lib.sweep.project import _of_dvc, refuse_other_images
+from pipeline_lib.sweep.project import _of_dvc, look, refuse_other_images
 
 LOCK = (
     "schema: '2.0'\nstages:\n  download:\n    outs:\n    - path: data/raw\n      md5: {md5}.dir\n"
@@ -47,3 +49,43 @@ def test_a_password_within_an_address_is_not_given_to_jobs(tmp_path: Path) -> No
     with pytest.raises(UserError, match="remote s: its url holds a password, which") as caught:
         _of_dvc(tmp_path)
     assert "abc" not in str(caught.value)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Of one commit, with a folder as remote of DVC."""
+    root = tmp_path / "project"
+    (root / ".dvc").mkdir(parents=True)
+    (root / ".dvc/config").write_text("[core]\n    remote = s\n['remote \"s\"']\n    url = ../s\n")
+    who = ("-c", "user.name=t", "-c", "user.email=t@localhost")
+    for words in (("init", "-q"), ("add", "."), ("commit", "-q", "-m", "x")):
+        subprocess.run(["git", *who, *words], cwd=root, check=True, capture_output=True)
+    return root
+
+
+@pytest.mark.parametrize(("shared", "mode"), [("group", 0o2775), ("", 0o700)])
+def test_a_cache_for_a_group_is_made_so_whatever_the_umask(
+    project: Path, shared: str, mode: int
+) -> None:
+    """Else the first user's sweep locks all others out."""
+    (project / ".dvc/config.local").write_text(f"[cache]\n    shared = {shared}\n" * bool(shared))
+    lab = project.parent / "lab"
+    before = os.umask(0o077)
+    try:
+        look(project, lab / "cache")
+    finally:
+        os.umask(before)
+    for folder in (lab, lab / "cache"):
+        assert stat.S_IMODE(folder.stat().st_mode) == mode
+
+
+def test_a_cache_in_which_the_user_cannot_write_is_told_at_once(project: Path, monkeypatch) -> None:
+    (project.parent / "file").touch()
+    with pytest.raises(UserError, match=r"the cache .*/file/cache: Not a directory; name another"):
+        look(project, project.parent / "file/cache")
+    inner = project.parent / "cache/files/md5"
+    inner.mkdir(parents=True)
+    # Root may write everywhere.
+    monkeypatch.setattr(os, "access", lambda path, mode: path != inner)
+    with pytest.raises(UserError, match="cache/files/md5: you cannot write in this cache of the"):
+        look(project, project.parent / "cache")
