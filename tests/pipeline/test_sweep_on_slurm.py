@@ -164,6 +164,22 @@ def test_what_sbatch_refuses_is_told_in_a_line(small: Project) -> None:
     )
 
 
+def test_what_sbatch_does_not_know_and_what_slurm_says_of_a_job_that_never_began(
+    small: Project,
+) -> None:
+    done = app(small, "sweep", "-S", "seed=1", *SLURM, "--slurm", "colour=red")
+    assert done.returncode == 1
+    assert "--engine slurm: sbatch: unrecognized option '--colour=red'" in done.stdout
+    never = ("--slurm", "setup=true", "--slurm", "setup=exit 3", "--retries", "0")
+    done = app(small, "sweep", "-S", "seed=1", *SLURM, *never)
+    assert done.returncode == 1
+    assert (
+        "it ended without an outcome, as FAILED, exit code 3:0; it wrote nothing: does its node see "
+        in done.stdout.splitlines()[-1]
+    )
+    nothing_is_left(small)
+
+
 def test_an_interrupted_sweep_takes_its_jobs_off_the_cluster(small: Project) -> None:
     with under_way(small, *SLURM) as sweep:
         sweep.terminate()

@@ -217,13 +217,33 @@ def test_slurm_is_told_what_the_user_said(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match="say how long a job may take"):
         slurm.executor_of(options._replace(settings={}))
-    with pytest.raises(UserError, match="Unknown argument 'colour' for executor 'slurm'"):
-        slurm.executor_of(options._replace(settings={"time": "9", "colour": "red"}))
-    settings = {"time": "90", "partition": "gpu", "gpus_per_node": "1", "mem": "16GB"}
+    with pytest.raises(UserError, match="say how long a job may take, in minutes"):
+        slurm.executor_of(options._replace(settings={"time": "1:00:00"}))
+    with pytest.raises(
+        UserError, match=r"time=1: a job is told to end 90 s before \(signal_delay_s"
+    ):
+        slurm.executor_of(options._replace(settings={"time": "1"}))
+    slurm.executor_of(options._replace(settings={"time": "1", "signal_delay_s": "20"}))
+    with pytest.raises(UserError, match='--engine slurm: Parameter "nodes" expected type'):
+        slurm.executor_of(options._replace(settings={"time": "9", "nodes": "two"}))
+    given = ("time=90", "partition=gpu", "gpus_per_node=1", "mem=16GB", "setup=module load git")
+    given += (
+        "setup=export A=b",
+        "srun_args=--mpi=none",
+        "reservation=lab",
+        "cpu_freq=low",
+        "contiguous=true",
+    )
+    settings = base.settings_of("slurm", given, None, None)
     inner = slurm.executor_of(options._replace(settings=settings))._executor
     script = inner._make_submission_file_text("work", "uid").splitlines()
     for flag in ("time=90", "partition=gpu", "gpus-per-node=1", "mem=16GB", "signal=USR2@90"):
         assert f"#SBATCH --{flag}" in script
+    for flag in ("reservation=lab", "cpu-freq=low", "contiguous"):  # that submitit does not know
+        assert f"#SBATCH --{flag}" in script
+    start = script.index("# setup")
+    assert script[start + 1 : start + 3] == ["module load git", "export A=b"]
+    assert any(line.startswith("srun ") and " --mpi=none " in line for line in script)
     assert inner.parameters["array_parallelism"] == 3
     assert inner.max_num_timeout == 2
 

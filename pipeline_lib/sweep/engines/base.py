@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from pipeline_lib.sweep.states import Change
 
 
+LINES = ("setup", "teardown", "srun_args")  # of SLURM: one that is given again gets a line more
+
+
 class Options(NamedTuple):
     """Of a sweep, for its engine."""
 
@@ -50,7 +53,7 @@ def missing(error: ImportError, extra: str, pins: str) -> UserError:
 def settings_of(
     engine: str, slurm: Sequence[str] | None, ray: Sequence[str] | None, address: str | None
 ) -> dict[str, str]:
-    """The settings of the engine, each given as key=value.
+    """The settings of the engine, each given as key=value; of one that is given again the last counts, but for `LINES`.
 
     Raises:
         UserError: One is no such pair, or is of another engine.
@@ -60,11 +63,11 @@ def settings_of(
             option = "address" if given is address else name
             msg = f"--{option}: goes with --engine {name}, not with {engine}; leave it out"
             raise UserError(msg)
-    found = {}
+    found: dict[str, str] = {}
     for each in (*(slurm or ()), *(ray or ())):
         key, equals, value = each.partition("=")
         if not key or not equals or not value:
             msg = f"--{engine} {each}: write key=value"
             raise UserError(msg)
-        found[key] = value
+        found[key] = f"{found[key]}\n{value}" if key in LINES and key in found else value
     return found

@@ -12,6 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from pipeline_lib.errors import UserError, in_one_line
+from pipeline_lib.sweep.engines.base import LINES
 from pipeline_lib.sweep.engines.submitted import body, submitit, watch, writing_to
 from pipeline_lib.sweep.job import run
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 # Between two calls of `sacct`, for all jobs; submitit's ten minutes would leave a lost job unnoticed for as long.
 SECONDS_BETWEEN_LOOKS = 30
+SIGNAL_SECONDS = 90  # submitit's signal_delay_s unless it is given
 TIMEOUTS = "max_num_timeout"  # of submitit: how often a job whose time is up goes on in another
 
 
@@ -60,10 +62,8 @@ def executor_of(options: Options) -> Any:  # noqa: ANN401 - of submitit
         msg = "--engine slurm: this machine has no `srun`; run it where jobs of SLURM are submitted"
         raise UserError(msg)
     package.SlurmJob.watcher = watcher()
-    settings = {key: _value(text) for key, text in options.settings.items()}
-    if "time" not in settings and "timeout_min" not in settings:
-        msg = "--engine slurm: say how long a job may take, in minutes: --slurm time=120"
-        raise UserError(msg)
+    settings = {key: _value(key, text) for key, text in options.settings.items()}
+    _check_time(settings)
     timeouts = settings.pop(TIMEOUTS, options.retries)
     executor = package.AutoExecutor(
         folder=options.folder / "%j", cluster="slurm", slurm_max_num_timeout=timeouts
@@ -76,17 +76,47 @@ def executor_of(options: Options) -> Any:  # noqa: ANN401 - of submitit
     return executor
 
 
-def _prefixed(settings: Mapping[str, Any], executor: Any, most: int | None) -> dict[str, Any]:  # noqa: ANN401
-    """As AutoExecutor wants them: its own names as they are, those of SLURM with its name before them."""
-    own = executor._valid_parameters()
-    found = {key if key in own else f"slurm_{key}": value for key, value in settings.items()}
-    return found | ({"slurm_array_parallelism": most} if most else {})
-
-
-def _value(text: str) -> Any:  # noqa: ANN401
+def _value(key: str, text: str) -> Any:  # noqa: ANN401
+    if key in LINES:
+        return text.splitlines()
     if text in ("true", "True"):
         return True
     return int(text) if text.isdecimal() else text
+
+
+def _check_time(settings: Mapping[str, Any]) -> None:
+    """A job needs time before the signal that its time is up.
+
+    Raises:
+        UserError: It would have none.
+    """
+    minutes = settings.get("time", settings.get("timeout_min"))
+    if type(minutes) is not int:
+        msg = "--engine slurm: say how long a job may take, in minutes: --slurm time=120"
+        raise UserError(msg)
+    delay = settings.get("signal_delay_s", SIGNAL_SECONDS)
+    if type(delay) is int and 60 * minutes <= delay:
+        msg = (
+            f"--slurm time={minutes}: a job is told to end {delay} s before (signal_delay_s), so it would never get on; "
+            "give it more minutes"
+        )
+        raise UserError(msg)
+
+
+def _prefixed(settings: Mapping[str, Any], executor: Any, most: int | None) -> dict[str, Any]:  # noqa: ANN401
+    """As AutoExecutor wants them: its own names as they are, those of SLURM with its name before them.
+
+    What it does not know goes to `sbatch` as it is, which knows its options best.
+    """
+    own, known = executor._valid_parameters(), executor._executor._valid_parameters()
+    found = {
+        key if key in own else f"slurm_{key}": settings[key]
+        for key in settings
+        if key in own | known
+    }
+    more = {key: value for key, value in settings.items() if key not in own | known}
+    found |= {"slurm_additional_parameters": more} if more else {}
+    return found | ({"slurm_array_parallelism": most} if most else {})
 
 
 def watcher() -> Any:  # noqa: ANN401 - of a class of submitit's
