@@ -13,7 +13,7 @@ from pipeline_lib.cells.cell import COMPARISON
 from pipeline_lib.cells.pipeline import FILE, NEEDED, stages_of
 from pipeline_lib.errors import UserError, in_one_line
 from pipeline_lib.sweep.job import ALLOW_MISSING, Job
-from pipeline_lib.sweep.project import LOGS
+from pipeline_lib.sweep.project import LOGS, refuse_relative
 from pipeline_lib.training.resume import resume_root
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _check(point: Sequence[str], params: Path) -> None:
             msg = f"-S {' '.join(point)}: {in_one_line(error.__cause__ or error)}"
             raise UserError(msg) from error
         try:
-            load(copy)
+            refuse_relative(params.parent, load(copy).data)
         except UserError as error:
             msg = str(error).replace(str(copy), f"{params.name} with -S {' '.join(point)}")
             raise UserError(msg) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from ruamel.yaml import YAML
@@ -13,6 +13,9 @@ from ruamel.yaml.error import YAMLError
 
 from pipeline_lib.cells.pipeline import FILE
 from pipeline_lib.errors import UserError, listed, without_secrets
+
+if TYPE_CHECKING:
+    from pipeline_lib.params.sections import Data
 
 # By DVC, its stages and `show_to_dvc`.
 WRITTEN = ("dvc.lock", "metrics.json", "summary.json", FILE)
@@ -150,14 +153,38 @@ def refuse_other_images(root: Path) -> None:
         raise UserError(msg)
 
 
+def refuse_relative(root: Path, data: Data) -> None:
+    """A job would look for a relative path in its temporary clone, unless it takes the snapshot of HEAD.
+
+    Raises:
+        UserError: It would.
+    """
+    for key, place in (("data.path", data.path), ("data.mirror", data.mirror)):
+        if not place or "://" in place or place.startswith(("/", "~")):
+            continue
+        download = _download(_git(root, "show", "HEAD:./dvc.lock"))
+        if download.get("params", {}).get("params.yaml", {}).get(key) != place:
+            msg = (
+                f"{key}: {place} is relative, and jobs would look for it in their temporary clones; write the whole "
+                f"path ({os.path.normpath(root / place)}), or run `dvc repro download` with it and commit params.yaml and dvc.lock"
+            )
+            raise UserError(msg)
+
+
 def _snapshot(lock: str) -> object:
     """What the stage `download` made, as a dvc.lock records it; None where it records none."""
+    return _download(lock).get("outs")
+
+
+def _download(lock: str) -> dict[str, Any]:
+    """What a dvc.lock records of that stage."""
     try:
         content = YAML(typ="safe", pure=True).load(lock) or {}
     except YAMLError as error:
         msg = "dvc.lock: no YAML; solve its conflict first"
         raise UserError(msg) from error
-    return content.get("stages", {}).get("download", {}).get("outs")
+    found: dict[str, Any] = content.get("stages", {}).get("download", {})
+    return found
 
 
 def _refuse_unpushed(root: Path, remote: str) -> None:

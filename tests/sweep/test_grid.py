@@ -39,6 +39,10 @@ def test_every_combination_in_the_order_of_the_settings() -> None:
             ["method=proden,prodem"],
             "params.yaml with -S method=prodem: method: 'prodem' is not one of",
         ),
+        (
+            ["data.name=cifar10", "data.mirror=/srv/cifar10,../cifar10"],
+            "data.mirror: ../cifar10 is relative, and jobs would look for it in their temporary clones",
+        ),
         (["seed=1,x"], "params.yaml with -S seed=x: seed: 'x': input should be a valid integer"),
     ],
 )

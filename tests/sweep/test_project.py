@@ -4,11 +4,12 @@ import os
 import stat
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from pipeline_lib.errors import UserError
-from pipeline_lib.sweep.project import _of_dvc, look, refuse_other_images
+from pipeline_lib.sweep.project import _of_dvc, look, refuse_other_images, refuse_relative
 
 LOCK = (
     "schema: '2.0'\nstages:\n  download:\n    outs:\n    - path: data/raw\n      md5: {md5}.dir\n"
@@ -41,6 +42,32 @@ def test_a_snapshot_that_is_not_committed_is_refused(tmp_path: Path) -> None:
         refuse_other_images(tmp_path)
 
 
+def test_a_relative_path_that_no_snapshot_of_head_replaces_is_refused(project: Path) -> None:
+    """`data.path` and `data.mirror` would start at the temporary clone of a job."""
+
+    def data(**places: str) -> SimpleNamespace:
+        return SimpleNamespace(**({"path": None, "mirror": None} | places))
+
+    for place in ("/srv/cifar10", "~/cifar10", "https://host/cifar10"):
+        refuse_relative(project, data(mirror=place))
+    there = project.parent / "files"
+    for key in ("path", "mirror"):
+        with pytest.raises(UserError) as caught:
+            refuse_relative(project, data(**{key: "../files"}))
+        assert str(caught.value).startswith(
+            f"data.{key}: ../files is relative, and jobs would look"
+        )
+        assert f"the whole path ({there})" in str(caught.value)
+    lock = (
+        LOCK.format(md5="0a") + "    params:\n      params.yaml:\n        data.mirror: ../files\n"
+    )
+    (project / "dvc.lock").write_text(lock)
+    commit(project)
+    refuse_relative(project, data(mirror="../files"))
+    with pytest.raises(UserError, match=r"data\.mirror: \.\./other is relative"):
+        refuse_relative(project, data(mirror="../other"))
+
+
 def test_a_password_within_an_address_is_not_given_to_jobs(tmp_path: Path) -> None:
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
     (tmp_path / ".dvc").mkdir()
@@ -57,10 +84,15 @@ def project(tmp_path: Path) -> Path:
     root = tmp_path / "project"
     (root / ".dvc").mkdir(parents=True)
     (root / ".dvc/config").write_text("[core]\n    remote = s\n['remote \"s\"']\n    url = ../s\n")
-    who = ("-c", "user.name=t", "-c", "user.email=t@localhost")
-    for words in (("init", "-q"), ("add", "."), ("commit", "-q", "-m", "x")):
-        subprocess.run(["git", *who, *words], cwd=root, check=True, capture_output=True)
+    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+    commit(root)
     return root
+
+
+def commit(root: Path) -> None:
+    who = ("-c", "user.name=t", "-c", "user.email=t@localhost")
+    for words in (("add", "."), ("commit", "-q", "-m", "x")):
+        subprocess.run(["git", *who, *words], cwd=root, check=True, capture_output=True)
 
 
 @pytest.mark.parametrize(("shared", "mode"), [("group", 0o2775), ("", 0o700)])
