@@ -34,6 +34,7 @@ KILLED = (
     "(--jobs)"
 )
 ENDING_SECONDS = 120.0  # for a training to finish its step and save its state
+OTHERS_SECONDS = 300.0  # for another process that does the same job
 COPIES = "copy"  # out of a shared cache: DVC may empty links when another job commits the same (docs/how-to/share.md)
 # Started through this, a command ends with us, however we end; and what tells a scheduler's job that its
 # time is up (SIGUSR1, SIGUSR2) is for us alone, who then end the command by SIGTERM.
@@ -251,19 +252,34 @@ def _alone(folder: Path) -> Iterator[IO[str]]:
     """On this machine nothing else does the job, and what an attempt before it left running has ended.
 
     Raises:
-        RuntimeError: Another process does it.
+        RuntimeError: Another process does it, for long.
     """
     with (folder / "lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            msg = "another process on this machine does this job; wait for it"
-            raise RuntimeError(msg) from error
+        _take(lock)
         lock.seek(0)
         if (before := lock.read().strip()).isdecimal():
             _await(int(before))
         yield lock
         lock.truncate(0)
+
+
+def _take(lock: IO[str]) -> None:
+    """Lock it, or wait: whoever has it may be about to end, and all attempts would be spent in seconds.
+
+    Raises:
+        RuntimeError: Another process has had it all the time.
+    """
+    end = time.monotonic() + OTHERS_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() > end:
+                msg = "another process on this machine does this job; wait for it"
+                raise RuntimeError(msg) from error
+            time.sleep(LOOK_SECONDS)
+        else:
+            return
 
 
 def _await(group: int) -> None:

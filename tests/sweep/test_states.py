@@ -1,11 +1,13 @@
 """The table of jobs: what an engine says of them, and what the user sees."""
 
+import fcntl
 import io
 import os
 import signal
 import socket
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +16,7 @@ import pytest
 from rich.console import Console
 
 from pipeline_lib.errors import UserError
+from pipeline_lib.sweep import job as job_module
 from pipeline_lib.sweep import run
 from pipeline_lib.sweep.engines import base, slurm, submitted
 from pipeline_lib.sweep.job import Job, Outcome, _was_killed, last_words, own_folder
@@ -373,6 +376,25 @@ def test_a_full_disk_of_the_logs_is_the_outcome_of_the_job(tmp_path, monkeypatch
     outcome = run_job(job("a")._replace(logs=str(log.parent)))
     assert not outcome.done
     assert outcome.why == f"[Errno 28] No space left on device (log: {log})"
+
+
+def test_a_job_waits_for_another_process_that_does_it(tmp_path, monkeypatch) -> None:
+    """Else all attempts are spent in seconds, beside the job of a sweep that was killed."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(job_module, "OTHERS_SECONDS", 0.3)
+    folder = own_folder() / "a"
+    folder.mkdir()
+    began = time.monotonic()
+    with (folder / "lock").open("a+") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        outcome = run_job(job("a"))
+        assert "another process on this machine does this job; wait for it" in outcome.why
+        assert time.monotonic() - began >= 0.3
+        monkeypatch.setattr(job_module, "OTHERS_SECONDS", 60)
+        letting_go = threading.Timer(0.3, fcntl.flock, (other, fcntl.LOCK_UN))
+        letting_go.start()
+        assert "git clone" in run_job(job("a")).why, "it has begun, and there is no hub"
+        letting_go.join()
 
 
 TRACE = f"""Job (task=0) failed during processing with trace:
