@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pipeline_lib.sweep.states import Row
 
 AGAIN = "run the same command again"
+LONGEST = 1000  # characters of why a job failed, which ends with the path of its log
 
 
 def engine_named(name: str) -> Engine:
@@ -71,7 +72,7 @@ def sweep(
         msg = f"interrupted; {len(left)} jobs are left: {listed(left)}; trainings kept their states; {AGAIN}"
         raise InterruptedRunError(msg, number) from None
     if failed := states.failed():
-        each = listed(f"{row.name}: {in_one_line(row.why, 400)}" for row in failed)
+        each = listed(f"{row.name}: {in_one_line(row.why, LONGEST)}" for row in failed)
         msg = f"{len(failed)} of {len(jobs)} jobs failed: {each}; {AGAIN}, and only these are run"
         raise UserError(msg)
 

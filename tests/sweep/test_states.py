@@ -130,6 +130,12 @@ def swept(changes, settle=lambda name: None):
     return closed
 
 
+def test_of_a_long_reason_the_log_is_told_as_well() -> None:
+    why = f"{'much was said ' * 30}(log: {'x/' * 60}b.log)"
+    with pytest.raises(UserError, match=r"x/b\.log\); run the same command again"):
+        swept([Change("a", "done"), Change("b", "failed", "n", why)])
+
+
 def test_failures_are_named_with_their_reasons_at_the_end(capsys) -> None:
     changes = [Change("a", "done"), Change("b", "failed", "n", "out of memory (log: x/b.log)")]
     with pytest.raises(UserError) as error:
