@@ -102,6 +102,32 @@ def nothing_is_left(project: Project) -> None:
     assert clones_left(project) == []
 
 
+@pytest.mark.parametrize(("partition", "retried"), [("all", 0), ("grace", 0), ("cancel", 2)])
+def test_jobs_whose_machines_are_taken_go_on_and_leave_none_behind(
+    small: Project, partition: str, retried: int
+) -> None:
+    """As their partition has it: put into the queue again, told long before, or cancelled.
+
+    It takes both nodes, of which a later test loses one for good.
+    """
+    two = ("-S", "seed=1,2", "--slurm", f"partition={partition}")
+    with under_way(small, *SLURM, *two, jobs=2) as sweep:
+        began = small.run("squeue", "-h", "-r", "-o", "%i").stdout.split()
+        urgent = ("sbatch", "-p", "urgent", "-N2", "-o", "/dev/null", "--wrap", "sleep 20")
+        assert small.run(*urgent).returncode == 0
+        while sweep.poll() is None:
+            hurry(small)
+            time.sleep(2)
+        said = sweep.communicate()[0]
+    assert sweep.returncode == 0, said + logs(small)
+    assert said.count(" retried ") == retried, said
+    assert logs(small).count("train: SIGTERM after step") == 2
+    assert logs(small).count("resuming after step") == 2
+    nothing_is_left(small)
+    states = dict(line[:2] for line in accounts(small))  # the last one of each
+    assert [states[job] == "COMPLETED" for job in began] == [retried == 0] * 2, states
+
+
 def test_a_preempted_job_and_one_of_a_lost_node_go_on_from_their_states(small: Project) -> None:
     with under_way(small, "-S", "seed=1,2", *SLURM, jobs=2) as sweep:
         first, second = (job for job, state, _ in accounts(small) if state == "RUNNING")
@@ -128,31 +154,6 @@ def test_a_preempted_job_and_one_of_a_lost_node_go_on_from_their_states(small: P
     assert done.returncode == 0, done.stdout
     assert len(locks(small)) == 2
     assert locks(small) == locks(undisturbed)
-
-
-@pytest.mark.parametrize(
-    ("partition", "attempts"),
-    [("all", 0), ("grace", 0), ("cancel", 1)],
-)
-def test_a_job_whose_machine_is_taken_goes_on_and_leaves_none_behind(
-    small: Project, partition: str, attempts: int
-) -> None:
-    """As its partition has it: put into the queue again, told before, or cancelled."""
-    with under_way(small, *SLURM, "--slurm", f"partition={partition}") as sweep:
-        (job,) = small.run("squeue", "-h", "-o", "%i").stdout.split()
-        urgent = ("sbatch", "-p", "urgent", "-N2", "-o", "/dev/null", "--wrap", "sleep 20")
-        assert small.run(*urgent).returncode == 0
-        while sweep.poll() is None:
-            hurry(small)
-            time.sleep(2)
-        said = sweep.communicate()[0]
-    assert sweep.returncode == 0, said + logs(small)
-    assert said.count(" retried ") == attempts, said
-    assert logs(small).count("train: SIGTERM after step") == 1
-    assert logs(small).count("resuming after step") == 1
-    nothing_is_left(small)
-    states = [state for name, state, _ in accounts(small) if name == job]
-    assert (states[-1] == "COMPLETED") == (attempts == 0), states
 
 
 def test_what_sbatch_refuses_is_told_in_a_line(small: Project) -> None:

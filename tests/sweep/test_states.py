@@ -335,10 +335,21 @@ def test_a_preempted_job_is_over_where_it_is_not_in_the_queue_again(scheduler) -
 
 
 @pytest.mark.parametrize(
-    ("state", "asked"),
-    [("RUNNING", ["squeue", "scontrol requeue 7"]), ("COMPLETING", ["squeue"]), ("", ["squeue"])],
+    ("state", "array", "asked"),
+    [
+        ("RUNNING", {}, ["squeue", "scontrol requeue 7"]),
+        (
+            "RUNNING",
+            {"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "1"},
+            ["squeue", "scontrol requeue 7_1"],
+        ),
+        ("COMPLETING", {}, ["squeue"]),
+        ("", {}, ["squeue"]),
+    ],
 )
-def test_a_job_whose_machine_is_taken_has_no_outcome(scheduler, monkeypatch, state, asked) -> None:
+def test_a_job_whose_machine_is_taken_has_no_outcome(
+    scheduler, monkeypatch, state, array, asked
+) -> None:
     """Else it were over, and what SLURM has put into the queue again would be nobody's."""
 
     def run(job):
@@ -347,7 +358,8 @@ def test_a_job_whose_machine_is_taken_has_no_outcome(scheduler, monkeypatch, sta
 
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(slurm, "run", run)
-    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    for name, value in ({"SLURM_JOB_ID": "7"} | array).items():
+        monkeypatch.setenv(name, value)
     scheduler("squeue", state)
     scheduler("scontrol", "")
     try:

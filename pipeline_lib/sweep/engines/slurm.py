@@ -167,15 +167,17 @@ def _work() -> Callable[[Job], Outcome]:
         outcome = run(job)
         if not told:
             return outcome
-        number = os.environ["SLURM_JOB_ID"]
+        # Of an array, one task's SLURM_JOB_ID is that of the whole.
+        array, task = (os.environ.get(f"SLURM_ARRAY_{part}_ID") for part in ("JOB", "TASK"))
+        name = f"{array}_{task}" if array else os.environ["SLURM_JOB_ID"]
         state = subprocess.run(
-            ["squeue", "--noheader", f"--jobs={number}", "--format=%T"],
+            ["squeue", "--noheader", f"--jobs={name}", "--format=%T"],
             capture_output=True,
             text=True,
             check=False,
         )
         if state.stdout.strip() == "RUNNING":
-            subprocess.run(["scontrol", "requeue", number], check=False)
+            subprocess.run(["scontrol", "requeue", name], check=False)
         sys.exit(128 + signal.SIGTERM)
 
     return work
