@@ -152,7 +152,7 @@ def test_training_learns_what_the_images_show(method: Method) -> None:
     step = 0
     for phase in phases(method):
         optimizer = torch.optim.Adam([p for p in method.parameters() if p.requires_grad], lr=0.01)
-        steps = min(phase.steps, 30)
+        steps = min(phase.steps, 60)  # after 30, the last bits decide whether `lws` is there
         for number in range(steps):
             clock = Clock(number, steps, 3)
             loss = method.training_step(
