@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import re
 import threading
 import time
 from functools import partial
@@ -482,7 +483,7 @@ def test_a_failed_snapshot_leaves_the_old_one(site: Site, monkeypatch):
 
 
 FOLDERS = {
-    "missing": (None, "not there; data.mirror is to hold "),
+    "missing": (None, "not there (looked for /"),
     "short": (CONTENT[:-1], f"{SIZE - 1} bytes, expected {SIZE}: another file or a part"),
     "changed": (CONTENT[:-1] + b"x", f"sha256 is {CHANGED}, expected {DIGEST}: another file"),
     "page": (PAGE, f"{len(PAGE)} bytes, expected {SIZE}"),
@@ -508,6 +509,9 @@ def test_a_relative_mirror_starts_at_the_repository_that_dvc_names(tmp_path: Pat
     (tmp_path / "mirror/a.gz").write_bytes(CONTENT)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     snapshot(options(mirror="mirror"), tmp_path / "raw")
+    said = f"(looked for {tmp_path}/gone/a.gz); data.mirror is to hold a.gz, which is from "
+    with pytest.raises(UserError, match=re.escape(said)):
+        snapshot(options(mirror="gone"), tmp_path / "other")
     assert (tmp_path / "raw/a.gz").read_bytes() == CONTENT
 
 

@@ -61,7 +61,7 @@ def _copy(file: PublicFile, mirror: str, target: Path) -> None:
     shown = _in(mirror, file)
     source = resolve(mirror) / file.name
     if not source.is_file():
-        msg = f"{shown}: not there; data.mirror is to hold {file.name}, which is from {file.url}"
+        msg = f"{shown}: not there (looked for {source.absolute()}); data.mirror is to hold {file.name}, which is from {file.url}"
         raise UserError(msg)
     fetch.copy(source, target, shown)
     wanted = _wanted(file)
