@@ -4,8 +4,8 @@ BIN := .venv/bin
 
 JOBS ?= 1
 # Made anew where the checkout was moved, which its commands do not survive, or where its Python is another one by now.
-$(shell test ! -e .venv/ok || { test -x "$$(head -n 1 $(BIN)/dvc | cut -c 3-)" && \
-	$(BIN)/python -c 'from importlib.util import find_spec; exit(not find_spec("dvc"))'; } 2>/dev/null || rm -rf .venv)
+$(shell test ! -e .venv/ok || { test "$$(cat .venv/ok)/.venv" -ef .venv && \
+	$(BIN)/python -E -c 'from importlib.util import find_spec; exit(not find_spec("dvc"))'; } 2>/dev/null || rm -rf .venv)
 # Many containers forbid compiled files; then every process compiles its libraries anew (all of them: 22 s, not 9).
 export PYTHONDONTWRITEBYTECODE :=
 # The modules of the checkout are found because it is the working directory.
@@ -48,4 +48,4 @@ audit: .venv/ok
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
 	command -v uv >/dev/null || test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
 	PATH="$$PATH:$$PWD/$(BIN)" uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.txt
-	touch $@
+	pwd >$@

@@ -44,7 +44,7 @@ def progress(
     )
     done, started = 0, time.monotonic()
     last_line = started
-    disabled = not console.is_terminal
+    disabled = not console.is_terminal or console.is_dumb_terminal
     with Progress(*columns, console=console, disable=disabled, transient=True) as bar:
         task = bar.add_task(what, total=total)
 

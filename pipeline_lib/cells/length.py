@@ -51,8 +51,6 @@ def stretched(
     section = content["methods"][params.method]
     for name in own:
         section[name] = round(section[name] * factor)
-    if ramp := RAMPS.get(params.method):  # one in epochs is stretched with them
-        section[ramp] = round(section[ramp] * factor)
     if params.method != "two_phase":
         (main, views), *later = course
         epochs = params.train.epochs
@@ -60,6 +58,8 @@ def stretched(
             raise too_short(length["amount"], length["unit"], epochs, params.method)
         steps = round(main.steps * factor / epochs)
         content["train"]["steps_per_epoch"] = steps
+        if ramp := RAMPS.get(params.method):  # one in epochs is stretched with them
+            section[ramp] = round(section[ramp] * epochs * steps / main.steps)
         if own and later:  # what epochs of whole steps leave over
             left = amount - epochs * steps * _cost(main, views, length)
             section[own[0]] = max(round(left / _cost(*later[0], length)), 0)

@@ -70,6 +70,11 @@ class Method(nn.Module, abc.ABC):
         del clock
         return 1.0
 
+    @property
+    def recordings_per_step(self) -> int:
+        """How often a step moves the running statistics of batch normalisation."""
+        return 1
+
     @abc.abstractmethod
     def training_step(self, batch: Batch, drawn: Drawn) -> StepOutput:
         """Loss of one step on the views of `batch`; tables are updated here.

@@ -71,14 +71,20 @@ class CrDpll(Method):
             },
         )
 
+    @property
+    def recordings_per_step(self) -> int:
+        """One for each group of the batch."""
+        return len(VIEWS) if self.params.bn == "per_view" else 1
+
     def _logits(self, views: tuple[Tensor, ...]) -> list[Tensor]:
         """Batch statistics are those of each view, or of all of them."""
-        groups = len(views) if self.params.bn == "per_view" else 1
-        with in_groups(self.model, groups):
+        with in_groups(self.model, self.recordings_per_step):
             return list(self.model(torch.cat(views)).chunk(len(views)))
 
     def risen(self, clock: Clock) -> float:
         """lambda(epoch) / lambda_max: linear from the first epoch, 1 at most."""
+        if self.params.lambda_max == 0:
+            return 1.0
         position = clock.epoch if self.params.ramp_start == "zero" else clock.epoch + 1
         return linear_ramp(position, self.params.ramp_epochs)
 

@@ -75,7 +75,7 @@ class MixMatch(SemiSupervised):
 
     def risen(self, clock: Clock) -> float:
         """lambda_U(step) / lambda_U: linear from the first step."""
-        return linear_ramp(clock.step, self.params.ramp_steps)
+        return linear_ramp(clock.step, self.params.ramp_steps) if self.params.lambda_u else 1.0
 
     def training_step(self, batch: Batch, drawn: Drawn) -> StepOutput:
         """`L_X + lambda_U(step) L_U` (eqs. 2 to 5)."""

@@ -126,6 +126,11 @@ class Paws(SupportMethod):
             return {"labeled": Stream(self.support_N, batch_size, ("weak",))}
         return {"support": self.support_stream(*["weak"] * p.support_views)}
 
+    @property
+    def recordings_per_step(self) -> int:
+        """One for each size of views."""
+        return 2 if self.params.small_views else 1
+
     def training_step(self, batch: Batch, drawn: Drawn) -> StepOutput:
         """The loss of the phase."""
         if self.phase == "pretrain":

@@ -155,6 +155,12 @@ class Labels:
         at = self._position()[self.said.candidate_row]
         return marks(len(self), self.num_classes, at[at >= 0], self.said.candidate_class[at >= 0])
 
+    def with_sets(self) -> NDArray[np.bool_]:
+        """Mask of the images of which the data name candidates, or that annotators voted on."""
+        named_N = np.asarray(self.candidates().any(axis=1))
+        named_N[self.votes().image_V] = True
+        return named_N
+
     def _position(self) -> NDArray[np.int32]:
         """Position of each row of `said` among these images, else UNKNOWN."""
         at_M = np.full(len(self.said.label_M), UNKNOWN, np.int32)

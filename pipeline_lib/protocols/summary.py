@@ -42,10 +42,6 @@ if TYPE_CHECKING:
     from pipeline_lib.records import Kind
 
 
-BESIDE_OTHERS = {"mixed", "given"}
-"""Protocols where not every image got a candidate set."""
-
-
 def summarize(
     protocol: str, kind: Kind, params: Split, parts: Parts, train: Weakened, val: Weakened
 ) -> dict[str, Any]:
@@ -105,12 +101,13 @@ def _mean_size(part: Weakened) -> float | None:
 def _empirical_rate(part: Weakened, protocol: str) -> float | None:
     """Share of the wrong classes that are candidates, over the images whose true label is known.
 
-    Where some images have candidate sets, and others their label or nothing, it is the rate of the sets.
+    Where some images got candidate sets, and others their label or nothing, it is the rate of the sets.
     """
     known_N = part.labels.truth_N != UNKNOWN
-    partial_N = part.role_N == ROLES.index("partial")
-    if protocol in BESIDE_OTHERS and partial_N.any():
-        known_N &= partial_N
+    if protocol == "mixed":
+        known_N &= part.role_N == ROLES.index("partial")
+    elif protocol == "given":
+        known_N &= part.labels.with_sets()
     size_N = part.candidates_NK.sum(axis=1)
     held = int(size_N[known_N].sum()) - int((known_N & ~misses(part)).sum())
     return share(held, int(known_N.sum()) * (part.labels.num_classes - 1))

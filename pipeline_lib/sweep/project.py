@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 WRITTEN = ("dvc.lock", "metrics.json", "summary.json", FILE)
 CODE = ("pipeline_lib/", "stages/")
 LOGS = Path(".dvc/tmp/sweep")
+TAKEN = ("mirror", "name", "path", "sha256", "table")  # keys of `data` that `download` depends on
 OF_GROUP = 0o2775  # DVC's, of folders in a cache with `cache.shared group`
 
 
@@ -159,13 +160,14 @@ def refuse_relative(root: Path, data: Data) -> None:
     Raises:
         UserError: It would.
     """
-    for key, place in (("data.path", data.path), ("data.mirror", data.mirror)):
-        if not place or "://" in place or place.startswith(("/", "~")):
-            continue
-        download = _download(_git(root, "show", "HEAD:./dvc.lock"))
-        if download.get("params", {}).get("params.yaml", {}).get(key) != place:
+    places = {key: getattr(data, key) for key in ("path", "table", "mirror")}
+    taken = _download(_git(root, "show", "HEAD:./dvc.lock")).get("params", {}).get("params.yaml")
+    if taken == {f"data.{key}": getattr(data, key) for key in TAKEN}:
+        return
+    for key, place in places.items():
+        if place and "://" not in place and not place.startswith(("/", "~")):
             msg = (
-                f"{key}: {place} is relative, and jobs would look for it in their temporary clones; write the whole "
+                f"data.{key}: {place} is relative, and jobs would look for it in their temporary clones; write the whole "
                 f"path ({os.path.normpath(root / place)}), or run `dvc repro download` with it and commit params.yaml and dvc.lock"
             )
             raise UserError(msg)

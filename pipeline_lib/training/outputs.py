@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import platform
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from pipeline_lib.methods.phases import Phase
     from pipeline_lib.models.build import Architecture
     from pipeline_lib.params.load import Params
     from pipeline_lib.training.finders import Findings
@@ -66,7 +67,10 @@ def publish_training(
     publish_table(LABEL_HISTORY, _label_history(record))
     publish_text(HISTORY, history_csv(record.rows, PLOTTED))
     made_with = _made_with(params, trainer)
-    course = {"phases": record.phases, "unfinished": unfinished(params, trainer)}
+    course = {
+        "phases": record.phases,
+        "unfinished": unfinished(params, trainer, _as_they_ran(trainer)),
+    }
     publish_json(PHASES, {**course, **_found(findings), "made_with": made_with})
     if findings:
         publish_text(HISTORY.with_name("range_test.csv"), history_csv(findings.curve))
@@ -86,6 +90,12 @@ def publish_training(
     }
     save_predictor(MODELS, kept.weights, kept.description, architecture, about)
     _write_environment(trainer, seconds)
+
+
+def _as_they_ran(trainer: Trainer) -> list[Phase]:
+    """The phases with the steps that they took: one may end early."""
+    took = {ran["phase"]: ran["end"] - ran["first_step"] for ran in trainer.record.phases}
+    return [replace(phase, steps=took.get(phase.name, 0)) for phase in trainer.phases]
 
 
 def _made_with(params: Params, trainer: Trainer) -> dict[str, Any]:

@@ -33,7 +33,8 @@ class TrainingProgress:
             TimeRemainingColumn(),
             TextColumn("{task.fields[state]}"),
         )
-        self.bar = Progress(*columns, console=self.console, disable=not self.console.is_terminal)
+        shown = self.console.is_terminal and not self.console.is_dumb_terminal
+        self.bar = Progress(*columns, console=self.console, disable=not shown)
         self.task = self.bar.add_task("training", total=total_steps, completed=done, state="")
 
     def __enter__(self) -> Self:

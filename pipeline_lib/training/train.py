@@ -155,7 +155,7 @@ def _run(
         _restore(trainer, *state)
         notes.append(f"resuming after step {trainer.done} of {trainer.most_steps}")
     quiet = ranks is not None and ranks.rank > 0
-    warnings = [f"warning: {why}" for why in unfinished(params, trainer)]
+    warnings = [f"warning: {why}" for why in unfinished(params, trainer, trainer.phases)]
     with TrainingProgress(trainer.most_steps, trainer.done, steps_per_epoch, quiet) as progress:
         for note in [method.notice, *notes, *_repetitions(method), *warnings]:
             if note:

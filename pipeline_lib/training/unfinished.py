@@ -10,7 +10,7 @@ from pipeline_lib.errors import listed
 from pipeline_lib.records import Clock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from pipeline_lib.methods.phases import Phase
     from pipeline_lib.params.load import Params
@@ -20,14 +20,15 @@ START = 0.05  # share of an average that may be left of what it started with
 RISEN = 0.9  # of its height, that the weight of a loss is to reach
 
 
-def unfinished(params: Params, trainer: Trainer) -> list[str]:
+def unfinished(params: Params, trainer: Trainer, phases: Sequence[Phase]) -> list[str]:
     """Say of which settings a training of this length sees the beginning only: a sentence each.
 
     Args:
         params: all of them.
-        trainer: before, in or after training.
+        trainer: of it.
+        phases: those to come, or those that were, which may have ended early.
     """
-    phases, steps_per_epoch = trainer.phases, trainer.steps_per_epoch
+    steps_per_epoch = trainer.steps_per_epoch
     told = [
         f"{sentence}{f' (phase {phase.name})' if len(phases) > 1 else ''}"
         for phase in phases
@@ -42,7 +43,7 @@ def unfinished(params: Params, trainer: Trainer) -> list[str]:
         )
     momentum = params.model.bn_momentum
     steps = sum(phase.steps for phase in phases)
-    left = (1 - momentum) ** steps
+    left = (1 - momentum) ** (steps * trainer.method.recordings_per_step)
     measured = any(phase.refresh_statistics for phase in phases)
     normalises = any(isinstance(module, _BatchNorm) for module in trainer.method.modules())
     if normalises and not measured and START < left < 1:
@@ -61,7 +62,7 @@ def _of_phase(phase: Phase, steps_per_epoch: int) -> Iterator[str]:
         yield f"train.milestones {listed(late)}: training has {epochs:g} epochs, and the learning rate is not lowered there"
     # Half a step: the product is of a quotient, and may be a little more than the steps it came from.
     lacking = train.warmup_epochs * steps_per_epoch - phase.steps
-    if train.schedule != "one_cycle" and lacking > 0.5:
+    if train.schedule != "one_cycle" and train.warmup_start < 1 and lacking > 0.5:
         yield f"train.warmup_epochs {train.warmup_epochs:g}: training has {epochs:g} epochs, and the learning rate does not reach its peak"
     left = train.ema_decay**phase.steps
     if START < left < 1:

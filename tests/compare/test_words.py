@@ -138,6 +138,19 @@ def test_intervals_end_where_accuracies_do():
     assert words.interval(None, None) is None
 
 
+def test_a_training_that_was_too_short_for_its_settings_is_named():
+    made = results(compare_section(methods=("paws", "cr_dpll")))
+    assert "long enough for the settings" not in notes(made)
+    for key, phases in made.phases.items():
+        if key.startswith("paws"):
+            phases["unfinished"] = ["train.ema_decay 0.999: after 9 steps"]
+    note = notes(made)["long enough for the settings"]
+    assert (note.value, note.explanation) == (
+        "not all",
+        "train.ema_decay 0.999: after 9 steps (paws)",
+    )
+
+
 def test_budgets_are_called_by_their_labels():
     cells = results(compare_section(methods=("supervised", "oracle"))).cells
     cells = cells.with_columns(

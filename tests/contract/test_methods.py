@@ -1,11 +1,13 @@
 """What every method promises. A new one is tested here without a new test."""
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from pipeline_lib.augment.policies import View
 from pipeline_lib.losses.common import uniform_targets
@@ -146,6 +148,17 @@ def check_that_a_step_is_pure(method: Method) -> None:
 
     for first, again in zip(step(), step(), strict=True):
         assert torch.equal(first, again)
+
+
+def test_a_step_moves_the_batch_statistics_as_often_as_the_method_says(method: Method) -> None:
+    """What is left of a variance that was huge tells how often; `unfinished` counts on it."""
+    first = next(iter(method.phases(PARAMS.train, 3)))
+    method.enter(first)
+    norm = next(m for m in method.model.modules() if isinstance(m, _BatchNorm))
+    norm.running_var.fill_(1e30)
+    method.training_step(make_batch(method), method.draw(CLOCK, StepRng(1, 7)))
+    moved = math.log(norm.running_var[0].item() / 1e30) / math.log(1 - norm.momentum)
+    assert moved == pytest.approx(method.recordings_per_step, abs=1e-3)
 
 
 def test_training_learns_what_the_images_show(method: Method) -> None:

@@ -153,7 +153,7 @@ def script(path: Path, text: str) -> None:
 def test_make_works_in_a_folder_of_any_name(made: Path) -> None:
     script(made / ".venv/bin/python", "exit 0")  # DVC is among its packages
     script(made / ".venv/bin/dvc", 'echo "dvc of $PWD: $*"')
-    (made / ".venv/ok").touch()
+    (made / ".venv/ok").write_text(f"{made}\n")
     done = run(made, "make", "-s", "repro")
     assert (done.returncode, done.stdout, done.stderr) == (0, f"dvc of {made}: repro\n", "")
 
@@ -189,17 +189,21 @@ def test_a_python_without_the_packages_is_told_how_to_get_them() -> None:
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
-@pytest.mark.parametrize("fault", [None, "moved", "another Python"])
+@pytest.mark.parametrize("fault", [None, "linked", "moved", "another Python"])
 def test_an_environment_that_cannot_work_any_more_is_made_anew(tmp_path: Path, fault) -> None:
     """Its commands name the interpreter by its path, and its packages lie in a folder of its version."""
-    shutil.copy(ROOT / "Makefile", tmp_path)
-    folder = tmp_path / ".venv/bin"
-    folder.mkdir(parents=True)
-    (tmp_path / ".venv/ok").touch()
-    python = "/nowhere/python" if fault == "moved" else sys.executable
-    (folder / "dvc").write_text(f"#!{python}\nimport dvc\n")
+    first, here = tmp_path / "a checkout", tmp_path / "here"
     options = "-S" if fault == "another Python" else ""
-    (folder / "python").write_text(f'#!/bin/sh\nexec {sys.executable} {options} "$@"\n')
-    (folder / "python").chmod(0o755)
-    assert run(tmp_path, "make", "help", PYTHONPATH="").returncode == 0
-    assert (tmp_path / ".venv").exists() == (fault is None)
+    script(first / ".venv/bin/python", f'exec {sys.executable} {options} "$@"')
+    (first / ".venv/ok").write_text(f"{first}\n")
+    if fault == "moved":
+        first.rename(here)
+    else:
+        here.mkdir()
+        (here / ".venv").symlink_to(first / ".venv")
+    shutil.copy(ROOT / "Makefile", here)
+    if fault is None:
+        here = shutil.copytree(here, first, dirs_exist_ok=True, ignore=lambda *_: [".venv"])
+    done = run(here, "make", "help", PYTHONPATH="", PYTHONHOME="/nowhere")
+    assert done.returncode == 0
+    assert (here / ".venv").exists() == (fault in {None, "linked"})

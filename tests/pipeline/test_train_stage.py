@@ -272,6 +272,21 @@ def test_a_table_that_changed_since_its_snapshot_is_told(trainable: Project) -> 
     )
 
 
+def test_a_training_that_is_or_gets_too_short_says_so(trainable: Project) -> None:
+    """The second one ends early, which nobody knew when it started."""
+    phases = trainable.root / "reports/train/phases.json"
+    trainable.set(train={"epochs": 1, "ema_decay": 0.999})
+    said = trainable.stage("train").stdout
+    (told,) = (why for why in json.loads(phases.read_text())["unfinished"] if "ema" in why)
+    assert f"warning: {told}" in said
+    assert told.startswith("train.ema_decay 0.999: after 18 steps, 98 % of the averaged weights")
+    trainable.set(train={"epochs": 400, "patience": 1, "select": "covering_rate"})
+    said = trainable.stage("train").stdout
+    assert "ema_decay" not in said
+    (told,) = (why for why in json.loads(phases.read_text())["unfinished"] if "ema" in why)
+    assert told.startswith("train.ema_decay 0.999: after ")
+
+
 CR_DPLL = {"lambda_max": 1.0, "ramp_start": "zero", "bn": "per_view"}
 
 

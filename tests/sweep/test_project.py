@@ -7,9 +7,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from ruamel.yaml import YAML
 
 from pipeline_lib.errors import UserError
-from pipeline_lib.sweep.project import _of_dvc, look, refuse_other_images, refuse_relative
+from pipeline_lib.sweep.project import TAKEN, _of_dvc, look, refuse_other_images, refuse_relative
 
 LOCK = (
     "schema: '2.0'\nstages:\n  download:\n    outs:\n    - path: data/raw\n      md5: {md5}.dir\n"
@@ -46,7 +47,7 @@ def test_a_relative_path_that_no_snapshot_of_head_replaces_is_refused(project: P
     """`data.path` and `data.mirror` would start at the temporary clone of a job."""
 
     def data(**places: str) -> SimpleNamespace:
-        return SimpleNamespace(**({"path": None, "mirror": None} | places))
+        return SimpleNamespace(**(dict.fromkeys(TAKEN) | places))
 
     for place in ("/srv/cifar10", "~/cifar10", "https://host/cifar10"):
         refuse_relative(project, data(mirror=place))
@@ -58,14 +59,20 @@ def test_a_relative_path_that_no_snapshot_of_head_replaces_is_refused(project: P
             f"data.{key}: ../files is relative, and jobs would look"
         )
         assert f"the whole path ({there})" in str(caught.value)
-    lock = (
-        LOCK.format(md5="0a") + "    params:\n      params.yaml:\n        data.mirror: ../files\n"
-    )
-    (project / "dvc.lock").write_text(lock)
+    taken = [f"        data.{key}: {'../files' if key == 'mirror' else 'null'}\n" for key in TAKEN]
+    lock = LOCK.format(md5="0a") + "    params:\n      params.yaml:\n"
+    (project / "dvc.lock").write_text(lock + "".join(taken))
     commit(project)
     refuse_relative(project, data(mirror="../files"))
     with pytest.raises(UserError, match=r"data\.mirror: \.\./other is relative"):
         refuse_relative(project, data(mirror="../other"))
+    with pytest.raises(UserError, match=r"data\.mirror: \.\./files is relative"):
+        refuse_relative(project, data(mirror="../files", table="/srv/labels.csv"))
+
+
+def test_a_snapshot_is_of_what_the_stage_that_takes_it_depends_on() -> None:
+    stages = YAML(typ="safe", pure=True).load(Path("dvc.yaml").read_text())["stages"]
+    assert stages["download"]["params"] == [f"data.{key}" for key in TAKEN]
 
 
 def test_a_password_within_an_address_is_not_given_to_jobs(tmp_path: Path) -> None:

@@ -294,6 +294,9 @@ def test_a_ramp_is_stretched_with_the_training() -> None:
     assert params.method_params.ramp_steps == 200
     content = stretched(params, [(phase(360), 960)], {"unit": "steps", "amount": 180})
     assert content["methods"]["mixmatch"]["ramp_steps"] == 100
+    content = stretched(params, [(phase(360), 960)], {"unit": "steps", "amount": 28})
+    assert content["train"]["steps_per_epoch"] == 1
+    assert content["methods"]["mixmatch"]["ramp_steps"] == 11, "as long as 20 of 360 steps have it"
 
 
 def test_a_phase_without_steps_takes_no_time_and_gets_none() -> None:

@@ -156,6 +156,14 @@ class TestProtocol:
         )
         result = run(given, "few_shot", protocol="given")
         assert result.summary["empirical_rate"] == 0.5
+        sets = rows(
+            {"candidates": [0], "class": 0, "count": 30},
+            {"candidates": [1, 2], "class": 1, "count": 30},
+            {"candidates": [0, 1, 2], "class": 2, "count": 30},
+        )
+        summary = run(sets, "few_shot", protocol="given", val_fraction=0).summary
+        assert summary["roles"]["train"]["labeled_and_unlabeled"], "a set of one is a set"
+        assert 0.4 < summary["empirical_rate"] < 0.6
 
     @pytest.mark.parametrize("protocol", ["mixed", "few_shot", "given", "uniform_candidates"])
     def test_methods_of_all_kinds_get_the_same_files(self, protocol: str) -> None:
