@@ -6,6 +6,8 @@ import subprocess
 import tomllib
 from pathlib import Path
 
+import pytest
+
 from pipeline_lib.doctor.remotes import committed_secrets
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,3 +69,10 @@ def test_pins_are_made_for_the_oldest_python() -> None:
     page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     command = page.partition("uv pip compile")[2].partition("```")[0]
     assert f"--python-version {oldest} " in command
+
+
+@pytest.mark.parametrize("extra", ["ray", "fuzz"])
+def test_pins_of_an_extra_come_with_the_hashes_of_what_they_need(extra: str) -> None:
+    """`--require-hashes` asks for those of packages, too, that are installed already."""
+    lines = (ROOT / f"requirements-{extra}.txt").read_text(encoding="utf-8").splitlines()
+    assert lines[1] == "-r requirements.txt"
