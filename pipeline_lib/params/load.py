@@ -140,7 +140,7 @@ def read_yaml(path: Path) -> Mapping[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        msg = f"{path}: not found; run from the root of the repository"
+        msg = f"{path}: not found; run from the root of the repository, where `git restore {path}` brings it back"
         raise UserError(msg) from error
     except UnicodeDecodeError as error:
         line = path.read_bytes()[: error.start].count(b"\n") + 1

@@ -39,7 +39,9 @@ if TYPE_CHECKING:
     from pipeline_lib.training.record import Record
 
 
-def train(params: Params, say: Callable[[str], None]) -> Record:
+def train(
+    params: Params, say: Callable[[str], None], confirm: Callable[[], None] | None = None
+) -> Record:
     """Train the chosen method on data/split/train.parquet and publish what it learned.
 
     Reads the images, the class names, and the training and validation split; no test image and no
@@ -48,6 +50,7 @@ def train(params: Params, say: Callable[[str], None]) -> Record:
     Args:
         params: all of them.
         say: see `prepare`.
+        confirm: called before anything is published; what it raises ends the training, which keeps its state.
 
     Raises:
         UserError: See `prepare`; or the loss is not finite, the memory does not suffice, or, with several
@@ -60,10 +63,15 @@ def train(params: Params, say: Callable[[str], None]) -> Record:
         f"the memory of {device}; lower it, or train.memory_budget"
     )
     with met(device) as ranks, memory:
-        return _train(params, ranks, say)
+        return _train(params, ranks, say, confirm)
 
 
-def _train(params: Params, ranks: Ranks | None, say: Callable[[str], None]) -> Record:
+def _train(
+    params: Params,
+    ranks: Ranks | None,
+    say: Callable[[str], None],
+    confirm: Callable[[], None] | None,
+) -> Record:
     first = ranks is None or ranks.rank == 0
     ready = prepare(params, say if first else None)
     refuse_own_randomness(ready.method, ranks)
@@ -77,6 +85,8 @@ def _train(params: Params, ranks: Ranks | None, say: Callable[[str], None]) -> R
         trainer, findings = _run(params, ready, rule, slot, interruption, ranks)
         if first:
             seconds = time.monotonic() - started
+            if confirm:
+                confirm()
             ids_N = ready.training.ids_N
             publish_training(
                 params, ready.classes, ready.architecture, ids_N, trainer, findings, seconds

@@ -118,7 +118,8 @@ def test_a_mistake_of_the_user_is_one_line(tmp_path: Path) -> None:
     done = run_app(tmp_path, "reference")
     assert done.returncode == 1
     assert done.stdout == ""
-    assert done.stderr == "params.yaml: not found; run from the root of the repository\n"
+    where = "run from the root of the repository, where `git restore params.yaml` brings it back"
+    assert done.stderr == f"params.yaml: not found; {where}\n"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -287,6 +287,28 @@ def test_a_training_that_is_or_gets_too_short_says_so(trainable: Project) -> Non
     assert told.startswith("train.ema_decay 0.999: after ")
 
 
+def test_params_that_change_during_training_are_not_recorded_as_trained_with(
+    trainable: Project,
+) -> None:
+    """DVC notes params.yaml as it is when the stage ends."""
+    trainable.set(train=SAVING)
+    before = (trainable.root / "params.yaml").read_text()
+    with training(trainable) as process:
+        wait_for_a_state(trainable, process)
+        trainable.set(train={"learning_rate": 0.123}, report={"grid_images": 8})
+        text = said(process)
+    assert process.returncode == 1
+    assert text.endswith("or run dvc repro for the new value\n")
+    assert "params.yaml: train.learning_rate: changed from " in text
+    assert not (trainable.root / "models").exists()
+    (trainable.root / "params.yaml").write_text(before)
+    trainable.set(report={"grid_images": 8})
+    with training(trainable) as process:
+        text = said(process)
+    assert process.returncode == 0, text
+    assert "resuming after step" in text
+
+
 CR_DPLL = {"lambda_max": 1.0, "ramp_start": "zero", "bn": "per_view"}
 
 
