@@ -46,14 +46,16 @@ def resume_root() -> Path:
 
 
 def loaded_code() -> dict[str, str]:
-    """sha256 of every module of the library that this process has loaded."""
+    """sha256 of every module of the library that this process has loaded, as its file is now; of none that has gone."""
     modules = {
         name: Path(file)
         for name, module in sys.modules.items()
         if name.partition(".")[0] == "pipeline_lib" and (file := getattr(module, "__file__", None))
     }
     return {
-        name: hashlib.sha256(modules[name].read_bytes()).hexdigest() for name in sorted(modules)
+        name: hashlib.sha256(modules[name].read_bytes()).hexdigest()
+        for name in sorted(modules)
+        if modules[name].exists()
     }
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from pipeline_lib.artifacts import recorded_sha256
-from pipeline_lib.errors import UserError, in_one_line
+from pipeline_lib.errors import UserError, in_one_line, listed
 from pipeline_lib.free_memory import enough_memory
 from pipeline_lib.methods.phases import SEARCH
 from pipeline_lib.training.device import choose_device
@@ -85,6 +85,7 @@ def _train(
         trainer, findings = _run(params, ready, rule, slot, interruption, ranks)
         if first:
             seconds = time.monotonic() - started
+            _refuse_other_code(slot.identity["code"])
             if confirm:
                 confirm()
             ids_N = ready.training.ids_N
@@ -93,6 +94,21 @@ def _train(
             )
             slot.remove()
     return trainer.record
+
+
+def _refuse_other_code(trained: Mapping[str, Any]) -> None:
+    """DVC records the files of the code as they are when a stage ends, as those that ran.
+
+    Raises:
+        UserError: One was edited during training.
+    """
+    now = loaded_code()
+    if changed := [name for name, digest in trained.items() if now.get(name) != digest]:
+        msg = (
+            f"{listed(changed, 3)}: edited during training, and DVC would record that as the code that ran; run dvc repro again, "
+            "which trains with it, or, with the files as they were, goes on from the last saved state"
+        )
+        raise UserError(msg)
 
 
 def course(params: Params, say: Callable[[str], None]) -> list[tuple[Phase, int]]:

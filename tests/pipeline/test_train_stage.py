@@ -309,6 +309,26 @@ def test_params_that_change_during_training_are_not_recorded_as_trained_with(
     assert "resuming after step" in text
 
 
+def test_code_that_is_edited_during_training_is_not_recorded_as_what_ran(
+    trainable: Project,
+) -> None:
+    trainable.set(train=SAVING)
+    code = trainable.root / "pipeline_lib/methods/cr_dpll.py"
+    before = code.read_text()
+    with training(trainable) as process:
+        wait_for_a_state(trainable, process)
+        code.write_text(f"{before}\n# another thought\n")
+        text = said(process)
+    assert process.returncode == 1
+    assert "\npipeline_lib.methods.cr_dpll: edited during training, and DVC would record" in text
+    assert not (trainable.root / "models").exists()
+    code.write_text(before)
+    with training(trainable) as process:
+        text = said(process)
+    assert process.returncode == 0, text
+    assert "resuming after step" in text
+
+
 CR_DPLL = {"lambda_max": 1.0, "ramp_start": "zero", "bn": "per_view"}
 
 
