@@ -21,6 +21,7 @@ SUFFIXES = (
     ".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff",
     ".ppm", ".pgm", ".pbm", ".pnm",
 )  # fmt: skip
+HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"mif1", b"msf1")  # what phones send as .jpg
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
 # Checked before a pixel is decoded: 200 megapixels fit in a file of 24 kB.
 MAX_PIXELS = 64_000_000
@@ -172,6 +173,9 @@ def _refuse_what_is_no_image(encoded: bytes) -> None:
         .startswith((b"<!doctype", b"<html", b"<?xml"))
     ):
         msg = "a web page, not an image; download it again"
+        raise UnreadableImageError(msg)
+    if encoded[4:8] == b"ftyp" and encoded[8:12] in HEIF_BRANDS:
+        msg = "a HEIC photo, whatever its name says; convert it to JPEG or PNG"
         raise UnreadableImageError(msg)
 
 

@@ -192,7 +192,7 @@ def _mistakes(inputs: Inputs, count: int) -> Panel:
     missing = (
         "Left out: report.worst_mistakes is 0."
         if count == 0
-        else "There are none: every test image was recognised."
+        else "No mistakes: every test image was recognised."
     )
     frame = tiles.with_pixels(chosen, inputs.pixels(chosen["id"]))
     return Panel("mistakes", frame, mistakes.draw, missing)

@@ -17,6 +17,7 @@ BAD = {
     "truncated.png": (huge_png(100)[:-20], "damaged image"),
     "empty.png": (b"", "empty file (0 bytes)"),
     "page.jpg": (b"\n<!DOCTYPE html><html>404</html>", "a web page, not an image"),
+    "phone.jpg": (b"\0\0\0\x24ftypheic\0\0\0\0mif1heic", "a HEIC photo, whatever its name says"),
     "text.png": (b"hello", "not an image in one of the formats JPEG, PNG"),
     "bomb.png": (huge_png(15_000), "15000x15000 pixels, the limit is 64000000"),
     "tile.tif": (huge_tile(26_000), "26000x26000 pixels, the limit is 64000000"),

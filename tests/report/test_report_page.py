@@ -316,7 +316,7 @@ def test_nothing_trained_nothing_wrong_nothing_asked_for(make_run):
     assert run.build(grid_images=0) == [
         "No co-occurrence of candidates: every set holds one class or all of them.",
         "Left out: report.grid_images is 0.",
-        "There are none: every test image was recognised.",
+        "No mistakes: every test image was recognised.",
     ]
     text = read(run).text
     assert "the whole set of 2 classes" in text
