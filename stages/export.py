@@ -37,6 +37,20 @@ def export(
     # After the threads are set: it imports torch.
     from pipeline_lib.apply import export as library
 
+    commit = _commit(models)
     chosen = [name for name in library.NAMES if form in {"both", name}]
-    for exported in library.export(models, data, output, chosen):
+    for exported in library.export(models, data, output, chosen, commit):
         print(exported)
+
+
+def _commit(models: Path) -> str | None:
+    """The commit that is checked out where the predictor lies, with `-dirty` if more was changed since."""
+    from pipeline_lib.doctor.commands import git_lines
+
+    options = ("--always", "--dirty", "--abbrev=40", "--exclude=*")  # no names of tags
+    commit = next(iter(git_lines(models.resolve().parent, "describe", *options)), None)
+    if commit and commit.endswith("-dirty"):
+        print(
+            "note: there are changes that are not committed: from the files, nobody will find this run again"
+        )
+    return commit

@@ -32,6 +32,7 @@ def push() -> None:
         raise UserError(msg)
     for finding in remotes.check(root).findings:
         print(f"note: {finding}", flush=True)
+    _say_whose_images(root)
     try:
         dvc("push")
     except UserError as error:
@@ -71,6 +72,18 @@ def pull() -> None:
     if failed:
         raise failed
     dvc("checkout", *targets)
+
+
+def _say_whose_images(root: Path) -> None:
+    """Remind of the terms of the images, which go along with all that was made of them."""
+    from pipeline_lib.card.references import terms
+    from pipeline_lib.doctor import recorded
+
+    name = recorded.params(root, "dvc.yaml", "ingest").get("data", {}).get("name")
+    if name:
+        allowed = terms(name)
+        whose = f"the images of {name} (terms: {allowed})" if allowed else "your own images"
+        print(f"note: with the rest go {whose}", flush=True)
 
 
 def _checkout() -> Path:

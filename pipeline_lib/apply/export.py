@@ -54,7 +54,13 @@ class Exported:
         return f"{self.path}: at most {self.difference:.1g} from the predictor on {self.images}"
 
 
-def export(models: Path, data: Path, out: Path, formats: Sequence[Format]) -> list[Exported]:
+def export(
+    models: Path,
+    data: Path,
+    out: Path,
+    formats: Sequence[Format],
+    commit: str | None = None,
+) -> list[Exported]:
     """Write the predictor in other formats; all of them or none.
 
     Args:
@@ -62,6 +68,7 @@ def export(models: Path, data: Path, out: Path, formats: Sequence[Format]) -> li
         data: holds images.parquet and the split, to compare with; may be missing.
         out: gets the files.
         formats: to write.
+        commit: of Git, which the files are to name.
 
     Raises:
         UserError: A package is missing, or a file gives other probabilities than the predictor.
@@ -71,7 +78,7 @@ def export(models: Path, data: Path, out: Path, formats: Sequence[Format]) -> li
     about, predictor = read_description(models), load_predictor(models)
     images_NCHW, words = _images_to_compare(data, about)
     program = _program(predictor, images_NCHW[:2])
-    metadata = _metadata(about, sha256(models / WEIGHTS))
+    metadata = _metadata(about, sha256(models / WEIGHTS), commit)
     exported = []
     with publish_together(*(out / NAMES[name] for name in formats)) as files:
         for name, file in zip(formats, files, strict=True):
@@ -139,7 +146,7 @@ def _program(predictor: nn.Module, example_BCHW: Tensor) -> ExportedProgram:
         )
 
 
-def _metadata(about: Mapping[str, Any], digest: str) -> dict[str, Any]:
+def _metadata(about: Mapping[str, Any], digest: str, commit: str | None) -> dict[str, Any]:
     """What whoever has the file alone needs to know."""
     network = about["architecture"]
     return {
@@ -150,6 +157,7 @@ def _metadata(about: Mapping[str, Any], digest: str) -> dict[str, Any]:
         "seed": about["seed"],
         "network": network["name"],
         "predictor_sha256": digest,
+        "commit": commit or "",
         "schema_version": SCHEMA_VERSION,
     }
 

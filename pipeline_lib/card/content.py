@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from pipeline_lib.artifacts import recorded_sha256
+from pipeline_lib.card.references import to_cite
 from pipeline_lib.metrics import wilson_95
 from pipeline_lib.models.description import DESCRIPTION, WEIGHTS, read_description
 from pipeline_lib.params.methods import Methods
@@ -66,6 +67,7 @@ def content(inputs: Inputs, data: Path, models: Path) -> dict[str, Any]:
                 },
             },
         },
+        "cite": to_cite(about["method"], inputs.metrics["dataset"]),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from pipeline_lib.doctor import recorded
@@ -13,7 +14,8 @@ from pipeline_lib.errors import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
+
+    from dvc_data.hashfile.db import HashFileDB
 
 DAMAGED = "damaged on the remote"
 NO_REMOTE = (
@@ -84,6 +86,7 @@ def _looked_at(root: Path, objects: Iterable[tuple[str, str]]) -> list[str]:
     with Repo(str(root)) as repo:
         try:
             remote = repo.cloud.get_remote_odb()
+            _check_folder(remote)
             for name, md5 in objects:
                 try:
                     with remote.fs.open(remote.oid_to_path(md5), "rb") as file:
@@ -93,11 +96,30 @@ def _looked_at(root: Path, objects: Iterable[tuple[str, str]]) -> list[str]:
                     continue
                 if digest != md5.removesuffix(LISTING):
                     bad.append(f"{name}: {DAMAGED} ({_short(md5)})")
+        except RemoteError:
+            raise
         except Exception as error:  # whatever the client of this kind of remote raises
             said = str(error).splitlines()[0] if str(error) else type(error).__name__
             msg = f"the remote does not answer as it should ({said})"
             raise RemoteError(msg) from error
     return bad
+
+
+def _check_folder(remote: HashFileDB) -> None:
+    """Refuse a remote whose folder is not there: nothing has to be deleted or made again for that.
+
+    Raises:
+        RemoteError: It is not.
+    """
+    if remote.fs.protocol != "local":
+        return
+    folder = Path(remote.path.removesuffix(OBJECTS.as_posix()))
+    if not folder.is_dir():
+        msg = (
+            f"the remote's folder {folder} is not there; mount it, or say where it is now: "
+            "`dvc remote modify --local NAME url FOLDER` (`dvc remote list` shows the name)"
+        )
+        raise RemoteError(msg)
 
 
 def push_kept_by_git(root: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from pipeline_lib.artifacts import publish_json, publish_table, sha256
 from pipeline_lib.errors import UserError
 from pipeline_lib.models.predictor import Predictor, load_predictor, save_predictor
 from pipeline_lib.params.methods import KINDS as KINDS_OF_LABELS
+from stages.export import _commit
 from stages.export import export as command
 from tests.pipeline.conftest import ROOT, Project
 from tests.toy_predictors import ABOUT, ARCHITECTURE, CLASSES, predictors
@@ -75,7 +77,7 @@ def check_files(out: Path, models: Path, images: torch.Tensor) -> tuple[dict, di
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_predictor_is_exported(kind: str, tmp_path: Path) -> None:
     saved(tmp_path / "models", kind)
-    done = export(tmp_path / "models", tmp_path / "data", tmp_path / "out", BOTH)
+    done = export(tmp_path / "models", tmp_path / "data", tmp_path / "out", BOTH, "0a1b-dirty")
     assert all(one.difference < 1e-4 for one in done)
     said = (
         f"{CHECKED} random images, as {tmp_path}/data/images.parquet holds none for this predictor"
@@ -83,12 +85,34 @@ def test_every_kind_of_predictor_is_exported(kind: str, tmp_path: Path) -> None:
     assert [one.images for one in done] == [said] * 2
     about, props = check_files(tmp_path / "out", tmp_path / "models", random_images(7))
     assert about["classes"] == json.loads(props["classes"]) == CLASSES
+    assert about["commit"] == props["commit"] == "0a1b-dirty"
     digest = sha256(tmp_path / "models/predictor.safetensors")
     assert about["predictor_sha256"] == props["predictor_sha256"] == digest
     for name in ("method", "variant", "dataset", "resize"):
         assert about[name] == props[name] == ABOUT[name]
     sizes = ("image_height", "image_width", "channels", "seed")
     assert [about[name] for name in sizes] == [int(props[name]) for name in sizes] == [8, 8, 1, 1]
+
+
+def test_the_commit_is_that_of_the_checkout_and_changes_are_told(tmp_path: Path, capsys) -> None:
+    def git(*arguments: str) -> str:
+        who = ("-c", "user.name=a", "-c", "user.email=a@localhost")
+        return subprocess.check_output(["git", *who, *arguments], cwd=tmp_path, text=True).strip()
+
+    models = tmp_path / "models"
+    models.mkdir()
+    assert _commit(models) is None
+    git("init", "-q")
+    (tmp_path / "params.yaml").write_text("seed: 1\n")
+    git("add", ".")
+    git("commit", "-q", "-m", "run")
+    git("tag", "-a", "predictor@v1.0.0", "-m", "first")
+    head = git("rev-parse", "HEAD")
+    assert _commit(models) == head
+    assert not capsys.readouterr().out
+    (tmp_path / "params.yaml").write_text("seed: 2\n")
+    assert _commit(models) == f"{head}-dirty"
+    assert "not committed" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

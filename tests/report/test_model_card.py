@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+import subprocess
+from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from pipeline_lib.artifacts import publish_text, sha256
 from pipeline_lib.card.content import _words_of, limits, weakest
+from pipeline_lib.card.references import entries, to_cite
 from pipeline_lib.card.write import as_markdown, plain
 from pipeline_lib.errors import UserError
 from pipeline_lib.metrics import wilson_95
@@ -58,6 +63,70 @@ def test_the_supervision_is_told_in_words_and_numbers(digits_run):
 def test_the_paper_of_the_method_is_named(digits_run):
     assert r"| method | cr\_dpll: Consistency regularization" in text_of(digits_run)
     assert all(_words_of(method).endswith(".") for method in Methods.model_fields)
+
+
+def test_the_commit_that_recorded_the_run_is_found(digits_run):
+    [line] = re.findall(r"^git log .*$", text_of(digits_run), re.MULTILINE)
+    here, clone = digits_run.reports, digits_run.root
+    card = (here / "model_card.md").read_bytes()
+
+    def shell(command: str) -> str:
+        git = "git -c user.name=a -c user.email=a@localhost"
+        script = f"cp {here}/model_card.md . ; {command}".replace("git commit", f"{git} commit")
+        return subprocess.check_output(script, shell=True, cwd=clone, text=True).strip()  # noqa: S602
+
+    shell("git init -q && git commit -q --allow-empty -m start")
+    (clone / "dvc.lock").write_text(f"md5: {hashlib.md5(card).hexdigest()}\n")  # noqa: S324
+    recorded = shell("git add dvc.lock && git commit -q -m run && git rev-parse HEAD")
+    (clone / "dvc.lock").write_text("md5: another run\n")
+    shell("git add dvc.lock && git commit -q -m another")
+    assert shell(line) == recorded
+    shell("git update-ref -d HEAD")  # now it is in no branch
+    assert shell(line) == ""
+    shell(f"git update-ref refs/exps/ab/mine {recorded}")  # as an experiment of DVC is
+    assert shell(line) == recorded
+
+
+def test_the_head_is_what_a_hub_of_models_reads(digits_run):
+    head = YAML(typ="safe").load(text_of(digits_run).split("---\n")[1])
+    accuracy = card_of(digits_run)["metrics"]["test"]["accuracy"]
+    [result] = head["model-index"][0]["results"]
+    assert result["metrics"] == [{"type": "accuracy", "value": accuracy}]
+    assert head["pipeline_tag"] == "image-classification"
+    assert head["tags"] == ["weak-labels", "cr_dpll"]
+
+
+def test_paper_and_dataset_are_to_be_cited(digits_run):
+    assert [entry.partition(",")[0] for entry in card_of(digits_run)["cite"]] == [
+        "@inproceedings{cr_dpll",
+        "@misc{digits",
+    ]
+    text = text_of(digits_run)
+    assert "title     = {Revisiting Consistency Regularization" in text
+    card = card_of(digits_run)
+    card["cite"] = []
+    assert "cite" not in as_markdown(card).lower()
+
+
+def test_what_has_a_paper_can_be_cited():
+    published = {
+        method
+        for method in Methods.model_fields
+        if re.search(r"(?:ICML|ICLR|ICCV|NeurIPS) \d{4}", _words_of(method))
+    }
+    assert len(published) == 10
+    assert published <= entries().keys()
+    assert not set("&<>\"'") & set("".join(entries().values()))  # the card would escape them
+    assert to_cite("pawsb", "image_folder") == to_cite("snn", "mine") == [entries()["paws"]]
+
+
+def test_datasets_have_the_terms_that_their_page_says():
+    page = Path("docs/how-to/datasets.md").read_text().partition("Terms are")[0]
+    rows = re.findall(r"^\| `(\w+)` (?:\|[^|]*){4}\| ([^|]+) \| [^|]+ \|$", page, re.MULTILINE)
+    assert len(rows) == 9
+    for name, terms in rows:
+        [entry] = to_cite("oracle", name)
+        assert f"{{{terms}}}" in entry
 
 
 def test_true_labels_are_not_called_weak(digits_run):

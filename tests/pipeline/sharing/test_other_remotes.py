@@ -94,6 +94,7 @@ def colleagues_have_the_bytes(
     origin: Project, store: Path, damaged: str, keyfile: Path | None = None
 ) -> None:
     """One who pulls computes nothing, and hears of a file that is damaged on the remote."""
+    assert "go the images of digits (terms: CC BY 4.0)" in ok(origin, *APP, "push")
     clone = clone_of(origin, "clone", keyfile)
     ok(clone, *APP, "pull")
     assert "Running stage" not in ok(clone, "dvc", "repro")
@@ -138,3 +139,13 @@ def test_a_folder(project: Project, tmp_path: Path) -> None:
     origin = origin_of(project, tmp_path, commands, None)
     # DVC takes a damaged file out of a folder itself.
     colleagues_have_the_bytes(origin, store, "missing")
+    moved = tmp_path / "archived"
+    store.rename(moved)
+    late = clone_of(origin, "late", None)
+    done = late.run(*APP, "pull")
+    assert done.returncode == 1
+    assert f"the remote's folder {store} is not there" in done.stdout
+    assert "missing on the remote" not in done.stdout
+    ok(late, "dvc", "remote", "modify", "--local", "store", "url", str(moved))
+    ok(late, *APP, "pull")
+    assert late.bytes_of("data", "models") == origin.bytes_of("data", "models")
