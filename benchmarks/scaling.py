@@ -174,7 +174,6 @@ def one(point: Point, seconds: float) -> Point:
         "last",
         per_epoch,
         slot,
-        SEED,
     )
     to_start, at_start = time.perf_counter() - started, peak_mib()
     together = ready.pool.steps_at_once(ready.method.streams)

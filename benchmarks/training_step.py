@@ -89,7 +89,7 @@ def trainer(method: Method, device: torch.device, **changes: object) -> Trainer:
     pool = Pool(images_NCHW, task.candidates_NK, views.__getitem__, SEED, device)
     none = Validation(images_NCHW[:0], task.candidates_NK[:0].float().to(device))
     slot = Slot(Path(tempfile.gettempdir()), {"params": {}})
-    return Trainer(method.train(), pool, none, train, "last", 1000, slot, SEED)
+    return Trainer(method.train(), pool, none, train, "last", 1000, slot)
 
 
 def build_method(

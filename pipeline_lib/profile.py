@@ -135,7 +135,7 @@ def profile(params: Params, steps: int, say: Callable[[str], None]) -> Profile:
     for step in taken:
         batch = batches[step % len(batches)]
         started = _now(device)
-        drawn = draw(method, clock, params.seed, step, device)
+        drawn = draw(method, clock, pool, step)
         output = forward(method, batch, drawn, phase.train)
         times = [started, _now(device)]
         backward(output, optimizer)

@@ -119,4 +119,4 @@ def make_trainer(name: str, folder: Path, **changes: object) -> Trainer:
     few = slice(0, IMAGES, 4)
     validation = Validation(make_images()[few], candidates_NK[few].float())
     slot = Slot(folder, {"params": {}})
-    return Trainer(method, pool, validation, train, "last", STEPS, slot, 1)
+    return Trainer(method, pool, validation, train, "last", STEPS, slot)

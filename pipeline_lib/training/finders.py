@@ -58,7 +58,6 @@ def find(
     method: Method,
     pool: Pool,
     train: Train,
-    seed: int,
     ranks: Ranks | None = None,
     interruption: Interruption | None = None,
 ) -> Findings | None:
@@ -75,17 +74,17 @@ def find(
         return None
     batch_size, why_batch = search.batch_size, GIVEN
     if batch_size is None:
-        batch_size, why_batch = _find_batch_size(method, search, pool, train, seed, ranks)
+        batch_size, why_batch = _find_batch_size(method, search, pool, train, ranks)
     rate, why_rate, curve = search.learning_rate, GIVEN, []
     if rate is None:
-        curve = range_test(method, batch_size, pool, train, seed, ranks, interruption)
+        curve = range_test(method, batch_size, pool, train, ranks, interruption)
         rate, why_rate = choose_rate(curve, train.learning_rate)
     reasons = {"batch_size": why_batch, "learning_rate": why_rate}
     return Findings(Found(batch_size, rate, reasons), curve)
 
 
 def _find_batch_size(
-    method: Method, search: Search, pool: Pool, train: Train, seed: int, ranks: Ranks | None
+    method: Method, search: Search, pool: Pool, train: Train, ranks: Ranks | None
 ) -> tuple[int, str]:
     """Double the batch while a step fits in memory and an epoch of the stream keeps enough steps.
 
@@ -96,14 +95,14 @@ def _find_batch_size(
     enough = batch_for(images, search)
     batch_size = search.smallest_batch
     probed = pool.device.type == "cuda" and ranks is None
-    if probed and not _fits(method, batch_size, pool, train, seed):
+    if probed and not _fits(method, batch_size, pool, train):
         msg = (
             f"train: a step of {batch_size} labeled images does not fit in the memory of the GPU; set "
             f"methods.two_phase.batch_size lower, or take a smaller model or data.image_size"
         )
         raise UserError(msg)
     while 2 * batch_size <= enough:
-        if probed and not _fits(method, 2 * batch_size, pool, train, seed):
+        if probed and not _fits(method, 2 * batch_size, pool, train):
             return batch_size, f"{batch_size}: twice as many do not fit in the memory of the GPU"
         batch_size *= 2
     bound = {
@@ -123,7 +122,7 @@ def batch_for(images: int, search: Search) -> int:
     return min(max(nearest, search.smallest_batch), search.largest_batch)
 
 
-def _fits(method: Method, batch_size: int, pool: Pool, train: Train, seed: int) -> bool:
+def _fits(method: Method, batch_size: int, pool: Pool, train: Train) -> bool:
     """Whether a step of the phase that sees most images fits in the memory of the GPU, and leaves some of it.
 
     Evaluations need memory too, while that of a recorded step stays taken.
@@ -132,7 +131,7 @@ def _fits(method: Method, batch_size: int, pool: Pool, train: Train, seed: int) 
     torch.cuda.reset_peak_memory_stats()
     most = STEP_SHARE * (torch.cuda.mem_get_info()[0] + torch.cuda.memory_allocated())
     try:
-        _try_largest_step(method, batch_size, pool, train, seed)
+        _try_largest_step(method, batch_size, pool, train)
     except torch.OutOfMemoryError:
         return False
     finally:
@@ -140,14 +139,14 @@ def _fits(method: Method, batch_size: int, pool: Pool, train: Train, seed: int) 
     return torch.cuda.max_memory_allocated() <= most
 
 
-def _try_largest_step(method: Method, batch_size: int, pool: Pool, train: Train, seed: int) -> None:
+def _try_largest_step(method: Method, batch_size: int, pool: Pool, train: Train) -> None:
     trial = _copy(method, Found(batch_size, train.learning_rate))
     phase = max(trial.phases(train, 1), key=lambda phase: _views(trial, phase))
     trial.enter(phase)
     optimizer = build_optimizer(phase.train, trial.parameters())
     batch = pool.batch(trial.streams, 0)
-    drawn = draw(trial, Clock(0, 1, 1), seed, 0, pool.device)
-    with seeded_layers(seed, "layers", 0):
+    drawn = draw(trial, Clock(0, 1, 1), pool, 0)
+    with seeded_layers(pool.seed, "layers", 0):
         take_step(trial, batch, drawn, optimizer, train)
 
 
@@ -170,7 +169,6 @@ def range_test(
     batch_size: int,
     pool: Pool,
     train: Train,
-    seed: int,
     ranks: Ranks | None = None,
     interruption: Interruption | None = None,
 ) -> list[dict[str, float]]:
@@ -197,8 +195,8 @@ def range_test(
             raise InterruptedRunError(msg, interruption.by)
         set_learning_rate(optimizer, rate)
         clock = Clock(step, RATES, RATES)
-        drawn = draw(trial, clock, seed, step, pool.device)
-        with seeded_layers(seed, "layers", step):
+        drawn = draw(trial, clock, pool, step)
+        with seeded_layers(pool.seed, "layers", step):
             output = take_step(trial, feed.batch(step), drawn, optimizer, train, ranks)
         loss = float(output.loss.detach())
         if not math.isfinite(loss):

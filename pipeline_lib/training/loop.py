@@ -57,7 +57,6 @@ class Trainer:
         rule: by which the kept epoch is chosen.
         steps_per_epoch: what an epoch is.
         slot: of the resume state.
-        seed: of the layers and of the method's own draws.
         ranks: the processes that train together; None = this one alone.
         interruption: by signals; None = by none.
     """
@@ -71,13 +70,12 @@ class Trainer:
         rule: Rule,
         steps_per_epoch: int,
         slot: Slot,
-        seed: int,
         ranks: Ranks | None = None,
         interruption: Interruption | None = None,
     ) -> None:
         self.method, self.pool, self.validation, self.train = method, pool, validation, train
         self.ranks = ranks
-        self.rule, self.steps_per_epoch, self.slot, self.seed = rule, steps_per_epoch, slot, seed
+        self.rule, self.steps_per_epoch, self.slot = rule, steps_per_epoch, slot
         phases = method.phases(train, steps_per_epoch)
         untrained = (dataclasses.replace(phases[0], steps=0),)
         self.phases = tuple(p for p in phases if p.steps and train.epochs) or untrained
@@ -215,8 +213,8 @@ class Trainer:
         self.rate = self._rate_at(self.clock)
         set_learning_rate(self.optimizer, self.rate)
         batch = self.feed.batch(self.done)
-        drawn = draw(self.method, self.clock, self.seed, self.done, self.pool.device)
-        with seeded_layers(self.seed, "layers", self.done):
+        drawn = draw(self.method, self.clock, self.pool, self.done)
+        with seeded_layers(self.pool.seed, "layers", self.done):
             self.advance(batch, drawn)
         self.clock = dataclasses.replace(self.clock, step=self.clock.step + 1)
 
@@ -233,7 +231,7 @@ class Trainer:
         name, stream = next(iter(self.method.streams.items()))
         steps = range(self.done, self.done + REFRESHING_BATCHES)
         batches = (self.pool.batch({name: stream}, step).views[name][0] for step in steps)
-        with self._averaged(), seeded_layers(self.seed, "statistics", self.done):
+        with self._averaged(), seeded_layers(self.pool.seed, "statistics", self.done):
             refresh_statistics(self.method.model, batches)
 
     @contextlib.contextmanager

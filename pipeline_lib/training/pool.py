@@ -40,7 +40,7 @@ class Pool:
         images_NCHW: uint8, on the device or, mapped from a file, on the CPU (see `memory`).
         candidates_NK: bool.
         view: what a stream's view names mean.
-        seed: of order and augmentation.
+        seed: of order, augmentation, layers, and the method's own draws.
         device: where batches go and are augmented.
     """
 

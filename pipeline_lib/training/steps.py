@@ -15,20 +15,20 @@ if TYPE_CHECKING:
     from pipeline_lib.models.ranks import Ranks
     from pipeline_lib.params.sections import Train
     from pipeline_lib.records import Batch, Clock, Drawn, StepOutput
+    from pipeline_lib.training.pool import Pool
 
 
-def draw(method: Method, clock: Clock, seed: int, number: int, device: torch.device) -> Drawn:
+def draw(method: Method, clock: Clock, pool: Pool, number: int) -> Drawn:
     """What the method needs in a step besides the batch, on the device.
 
     Args:
         method: in a phase.
         clock: of the phase.
-        seed: of the method's own draws.
+        pool: of the images, with the seed and the device of training.
         number: of the step, over all phases.
-        device: of training.
     """
-    drawn = method.draw(clock, StepRng(seed, number))
-    return {name: sent(values, device) for name, values in drawn.items()}
+    drawn = method.draw(clock, StepRng(pool.seed, number))
+    return {name: sent(values, pool.device) for name, values in drawn.items()}
 
 
 def take_step(

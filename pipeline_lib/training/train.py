@@ -125,7 +125,7 @@ def course(params: Params, say: Callable[[str], None]) -> list[tuple[Phase, int]
     """
     ready = prepare(params, say)
     method, pool = ready.method, ready.pool
-    findings = find(method, pool, params.train, params.seed)
+    findings = find(method, pool, params.train)
     if findings:
         method.use(findings.found)
     batch_size = findings.found.batch_size if findings else params.train.batch_size
@@ -154,7 +154,7 @@ def _run(
     findings = (
         Findings.restored(state[1].get("findings"))
         if state
-        else find(method, pool, params.train, params.seed, ranks, interruption)
+        else find(method, pool, params.train, ranks, interruption)
     )
     searched = 1000 * (time.monotonic() - since)
     if findings:
@@ -170,7 +170,6 @@ def _run(
         rule,
         steps_per_epoch,
         slot,
-        params.seed,
         ranks,
         interruption,
     )

@@ -157,10 +157,9 @@ def test_a_step_stays_on_its_device(
         trainer.optimizer = build_optimizer(phase.train, trainer.method.parameters())
         trainer.ema, trainer.meter = Ema(trainer.method, 0.5), Meter(META, 0)
         for step in range(2):  # the optimizer makes its state in the first
-            batch = tree_map(
-                lambda t: t.to(META), vars(trainer.pool.batch(trainer.method.streams, step))
-            )
-            drawn = draw(trainer.method, trainer.clock, 1, step, META)
+            batch = vars(trainer.pool.batch(trainer.method.streams, step))
+            drawn = draw(trainer.method, trainer.clock, trainer.pool, step)
+            batch, drawn = tree_map(lambda t: t.to(META), (batch, drawn))
             with OnOneDevice():
                 trainer._advance(Batch(**batch), drawn)
 

@@ -26,7 +26,7 @@ def scripted_test(monkeypatch: pytest.MonkeyPatch, losses) -> list[dict[str, flo
     method = make_method("two_phase")
     candidates_NK = method.problem.candidates_NK
     pool = Pool(make_images(), candidates_NK, lambda _: PLAIN, 1, torch.device("cpu"))
-    curve = range_test(method, 16, pool, PARAMS.train, 1)
+    curve = range_test(method, 16, pool, PARAMS.train)
     assert rates[: len(curve)] == [row["learning_rate"] for row in curve]
     return curve
 

@@ -64,7 +64,7 @@ def make_trainer(folder: Path, me_max: float, collapse: float = 0.05) -> Trainer
     pool = Pool(problem.images_NCHW, problem.candidates_NK, lambda _: shifted(10), 1, CPU)
     nothing = Validation(problem.images_NCHW[:0], problem.candidates_NK[:0].float())
     slot = Slot(folder, {"params": {}})
-    return Trainer(method, pool, nothing, train, "last", STEPS, slot, 1)
+    return Trainer(method, pool, nothing, train, "last", STEPS, slot)
 
 
 def entropies(trainer: Trainer) -> list[float]:

@@ -34,7 +34,7 @@ def make_pool(method: Method) -> Pool:
 
 
 def findings(method: Method, train: Train = TRAIN) -> finders.Findings:
-    found = find(method, make_pool(method), train, 1)
+    found = find(method, make_pool(method), train)
     assert found is not None
     return found
 
@@ -86,7 +86,7 @@ def test_given_settings_are_not_sought(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_method_without_a_search_is_left_alone() -> None:
     method = make_method("supervised")
-    assert find(method, make_pool(method), TRAIN, 1) is None
+    assert find(method, make_pool(method), TRAIN) is None
 
 
 def test_pinning_what_was_found_gives_the_same_weights(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_pinning_what_was_found_gives_the_same_weights(tmp_path: Path) -> None:
         found = findings(method).found
         method.use(found)
         trainer.__init__(  # type: ignore[misc]  # the phases are those of the settings found
-            method, trainer.pool, trainer.validation, trainer.train, "last", 3, trainer.slot, 1
+            method, trainer.pool, trainer.validation, trainer.train, "last", 3, trainer.slot
         )
         trainer.run(Quiet())
         return trainer.record.kept.weights, found
@@ -150,7 +150,7 @@ class FullGpu:
         method.labeled_N = torch.arange(12).repeat(100)  # 1,200 images: 64 is the nearest
         pool = make_pool(method)
         pool.device = torch.device("cuda")
-        found = find(method, pool, TRAIN, 1)
+        found = find(method, pool, TRAIN)
         assert found is not None
         return found
 

@@ -115,7 +115,7 @@ def make_trainer(
     pool = Pool(bytes_NCHW, candidates, lambda _: shifted(10), 1, CPU)
     validation = Validation(bytes_NCHW[:12], candidates[:12].float())
     slot = Slot(folder, {"params": {}})
-    return Trainer(make_method(kind, problem), pool, validation, train, rule, STEPS, slot, 1)
+    return Trainer(make_method(kind, problem), pool, validation, train, rule, STEPS, slot)
 
 
 def outcome(trainer: Trainer) -> tuple[object, ...]:
