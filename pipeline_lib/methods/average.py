@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pipeline_lib.losses.common import soft_cross_entropy, telling, uniform_targets
 from pipeline_lib.methods.base import SingleView
-from pipeline_lib.records import Batch, Drawn, Problem, StepOutput
-
-if TYPE_CHECKING:
-    from pipeline_lib.models.classifier import Classifier
-    from pipeline_lib.params import methods as params
+from pipeline_lib.records import Batch, Drawn, StepOutput
 
 
 class Average(SingleView):
     """Cross-entropy against the uniform distribution on the candidates."""
-
-    def __init__(self, params: params.Average, problem: Problem, model: Classifier) -> None:
-        super().__init__(params.view, problem, model)
 
     def training_step(self, batch: Batch, drawn: Drawn) -> StepOutput:
         """Mean over the candidates of their cross-entropies; 0 where all classes are some."""

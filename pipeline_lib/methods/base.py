@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from pipeline_lib.methods.phases import Found, Search
     from pipeline_lib.models.classifier import Classifier
+    from pipeline_lib.params import methods as params
     from pipeline_lib.params.sections import Train
     from pipeline_lib.records import Batch, Clock, Drawn, Problem, Role
     from pipeline_lib.rng import StepRng
@@ -133,14 +134,14 @@ class SingleView(Method):
     """Every training image, in one view.
 
     Args:
-        view: its augmentation.
+        params: its augmentation, and what else a subclass has there.
         problem: see `Method`.
         model: see `Method`.
     """
 
-    def __init__(self, view: str, problem: Problem, model: Classifier) -> None:
+    def __init__(self, params: params.SingleView, problem: Problem, model: Classifier) -> None:
         super().__init__(problem, model)
-        self.view = view
+        self.view = params.view
 
     @property
     def streams(self) -> dict[str, Stream]:
@@ -152,15 +153,17 @@ class LabeledMethod(Method):
     """Cross-entropy on the labeled images, whatever they are called.
 
     Args:
-        view: augmentation of the single view.
+        params: augmentation of the single view.
         problem: see `Method`.
         model: see `Method`.
         name: of the method, for its messages.
     """
 
-    def __init__(self, view: str, problem: Problem, model: Classifier, name: str) -> None:
+    def __init__(
+        self, params: params.SingleView, problem: Problem, model: Classifier, name: str
+    ) -> None:
         super().__init__(problem, model)
-        self.view = view
+        self.view = params.view
         self.pool_N = labeled_images(problem, name)
 
     @property

@@ -5,22 +5,13 @@ Feng, Lv, Han, Xu, Niu, Geng, An, Sugiyama: Provably Consistent Partial-Label Le
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pipeline_lib.losses.partial import candidate_nll
 from pipeline_lib.methods.base import SingleView
-from pipeline_lib.records import Batch, Drawn, Problem, StepOutput
-
-if TYPE_CHECKING:
-    from pipeline_lib.models.classifier import Classifier
-    from pipeline_lib.params import methods as params
+from pipeline_lib.records import Batch, Drawn, StepOutput
 
 
 class Cc(SingleView):
     """Minimise `-log sum_{j in Y} p_j`: an image of which nothing is known adds nothing."""
-
-    def __init__(self, params: params.Cc, problem: Problem, model: Classifier) -> None:
-        super().__init__(params.view, problem, model)
 
     def training_step(self, batch: Batch, drawn: Drawn) -> StepOutput:
         """Negative log-likelihood of the candidate sets of the batch."""

@@ -34,7 +34,7 @@ class Lws(SingleView):
     outside_NK: Tensor
 
     def __init__(self, params: params.Lws, problem: Problem, model: Classifier) -> None:
-        super().__init__(params.view, problem, model)
+        super().__init__(params, problem, model)
         self.params = params
         self.register_buffer("inside_NK", uniform_targets(problem.candidates_NK))
         # Where every class is a candidate the others are none, and their weights stay 0.

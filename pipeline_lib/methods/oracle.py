@@ -20,4 +20,4 @@ class Oracle(LabeledMethod):
     """Cross-entropy on the true labels."""
 
     def __init__(self, params: params.Oracle, problem: Problem, model: Classifier) -> None:
-        super().__init__(params.view, problem, model, "oracle")
+        super().__init__(params, problem, model, "oracle")

@@ -26,7 +26,7 @@ class Proden(SingleView):
     targets_NK: Tensor
 
     def __init__(self, params: params.Proden, problem: Problem, model: Classifier) -> None:
-        super().__init__(params.view, problem, model)
+        super().__init__(params, problem, model)
         self.register_buffer("targets_NK", uniform_targets(problem.candidates_NK))
 
     def training_step(self, batch: Batch, drawn: Drawn) -> StepOutput:

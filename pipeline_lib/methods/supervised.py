@@ -16,4 +16,4 @@ class Supervised(LabeledMethod):
     """Cross-entropy on the labeled images."""
 
     def __init__(self, params: params.Supervised, problem: Problem, model: Classifier) -> None:
-        super().__init__(params.view, problem, model, "supervised")
+        super().__init__(params, problem, model, "supervised")

@@ -14,6 +14,13 @@ from pipeline_lib.params.sections import Section
 from pipeline_lib.records import Kind
 
 
+class SingleView(Section):
+    """What methods have that look at every image in one view."""
+
+    view: Literal["weak", "strong"]
+    """Augmentation of the single view."""
+
+
 class CrDpll(Section):
     """Consistency regularization for deep partial-label learning (Wu, Wang, Zhang; ICML 2022)."""
 
@@ -28,28 +35,22 @@ class CrDpll(Section):
     """Batch statistics of each of the three views (official code), or of all of them together."""
 
 
-class Proden(Section):
+class Proden(SingleView):
     """Progressive identification of true labels (Lv et al.; ICML 2020)."""
 
     KIND: ClassVar[Kind] = "partial"
-    view: Literal["weak", "strong"]
-    """Augmentation of the single view."""
 
 
-class Average(Section):
+class Average(SingleView):
     """Mean over the candidates: cross-entropy against the uniform distribution on them."""
 
     KIND: ClassVar[Kind] = "partial"
-    view: Literal["weak", "strong"]
-    """Augmentation of the single view."""
 
 
-class Supervised(Section):
+class Supervised(SingleView):
     """Cross-entropy on the labeled images only; the others are never looked at."""
 
     KIND: ClassVar[Kind] = "few_shot"
-    view: Literal["weak", "strong"]
-    """Augmentation of the single view."""
 
 
 class MixMatch(Section):
@@ -211,22 +212,18 @@ class TwoPhase(Section):
     """noisy_student: the student starts as its teacher, or (that paper) from the untrained weights."""
 
 
-class Cc(Section):
+class Cc(SingleView):
     """Class-consistent: maximum likelihood of the candidate set (Feng et al.; NeurIPS 2020)."""
 
     KIND: ClassVar[Kind] = "partial"
-    view: Literal["weak", "strong"]
-    """Augmentation of the single view."""
 
 
-class Lws(Section):
+class Lws(SingleView):
     """Leveraged weighted loss: candidates against the others, class by class (Wen et al.; ICML 2021)."""
 
     KIND: ClassVar[Kind] = "partial"
     beta: float = Field(ge=0)
     """Weight of the non-candidates (paper: 1 or 2)."""
-    view: Literal["weak", "strong"]
-    """Augmentation of the single view."""
 
 
 class Pico(Section):
@@ -253,12 +250,10 @@ class Pico(Section):
     """0-based epoch from which prototypes guide labels and positives (paper: 1)."""
 
 
-class Oracle(Section):
+class Oracle(SingleView):
     """The baseline of all labels: cross-entropy on the true label of every training image."""
 
     KIND: ClassVar[Kind] = "clean"
-    view: Literal["weak", "strong"]
-    """Augmentation of the single view."""
 
 
 class Methods(Section):
