@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from pipeline_lib.artifacts import read_json
 from pipeline_lib.errors import UserError, in_one_line
-from pipeline_lib.params.model_names import check_model_name
-from pipeline_lib.params.sections import Section
+from pipeline_lib.params.sections import Model, Section
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,26 +25,15 @@ Name = Annotated[str, StringConstraints(pattern="^[a-z]+-[A-Za-z0-9_-]+$", max_l
 Numbers = Annotated[tuple[float, ...], Field(strict=False)]  # JSON has lists only
 
 
-class Stored(Section):
+class Stored(Model):
     """The fields of an `Architecture`, with their bounds."""
 
-    name: str
-    width: int = Field(ge=1, le=4096)
-    alpha: float = Field(gt=0, le=4)
-    dropout: float = Field(ge=0, lt=1)
-    stem: Literal["auto", "small", "original"]
-    bn_momentum: float = Field(gt=0, le=1)
     channels: Literal[1, 3]
     image_height: int = Field(ge=1, le=SIDE)
     image_width: int = Field(ge=1, le=SIDE)
     num_classes: int = Field(ge=1, le=MOST_CLASSES)
     mean: Numbers
     std: Numbers
-
-    @field_validator("name")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        return check_model_name(name)
 
     @model_validator(mode="after")
     def _one_of_each_per_channel(self) -> Self:
