@@ -17,10 +17,9 @@ import traceback
 import uuid
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from pipeline_lib.errors import InterruptedRunError, UserError, in_one_line
 from pipeline_lib.parent import end_with_parent
+from pipeline_lib.progress import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -167,7 +166,7 @@ def _meet() -> None:
         _wait_for_first(address.strip("[]"), int(port))
         return
     _refuse_loopback(address)
-    _say("waiting for the other machines")
+    say("waiting for the other machines")
 
 
 def _wait_for_first(address: str, port: int) -> None:
@@ -186,7 +185,7 @@ def _wait_for_first(address: str, port: int) -> None:
                 raise UserError(msg) from error
             if silent:
                 silent = False
-                _say(f"waiting for {place}")
+                say(f"waiting for {place}")
             time.sleep(1)
         else:
             return
@@ -207,11 +206,6 @@ def _refuse_loopback(address: str) -> None:
     if ipaddress.ip_address(str(found).partition("%")[0]).is_loopback and not meant:
         msg = f"{ADDRESS}: {address} is {found} on this machine itself; give its address in the network (`ip address`)"
         raise UserError(msg)
-
-
-def _say(line: str) -> None:
-    """Print a line."""
-    Console(highlight=False, soft_wrap=True).print(line, markup=False)
 
 
 def _failure(error: Exception) -> UserError:
