@@ -164,8 +164,6 @@ COMPARISONS = {
 def _compared(results: Results, budget: str, first: str, second: str) -> Comparison:
     of_first, of_second = results.of(first, budget), results.of(second, budget)
     return compare(
-        [p.right_N.mean() for p in of_first],
-        [p.right_N.mean() for p in of_second],
         [p.right_N for p in of_first],
         [p.right_N for p in of_second],
         [p.id_N for p in of_first],

@@ -224,10 +224,8 @@ def image_interval(
 
 
 def compare(
-    first_S: Sequence[float] | NDArray[np.float64],
-    second_S: Sequence[float] | NDArray[np.float64],
-    first_correct: Sequence[NDArray[np.bool_]],
-    second_correct: Sequence[NDArray[np.bool_]],
+    first: Sequence[NDArray[np.bool_]],
+    second: Sequence[NDArray[np.bool_]],
     ids: Sequence[NDArray[np.int64]],
     generator: np.random.Generator,
 ) -> Comparison:
@@ -238,11 +236,9 @@ def compare(
     Choosing by the p-values would find differences that are not there.
 
     Args:
-        first_S: accuracy of the first method for each seed.
-        second_S: accuracy of the second method for the same seeds, in the same order.
-        first_correct: which test images the first method gets right, one array per seed.
-        second_correct: the same of the second method, on the same images.
-        ids: of these images, one array per seed.
+        first: correct_N of the first method, one array per seed.
+        second: the same of the second method, with the same seeds, on the same images.
+        ids: of these images, ids_N, likewise.
         generator: what draws the bootstrap samples.
 
     Returns:
@@ -251,19 +247,21 @@ def compare(
     Raises:
         ValueError: The seeds or images of the two methods do not pair up, or there are none.
     """
-    S = len(first_S)
-    if not S or {len(second_S), len(first_correct), len(second_correct)} != {S}:
+    S = len(first)
+    if not S or len(second) != S:
         msg = "the methods need the same seeds, at least one"
         raise ValueError(msg)
-    difference_S = np.asarray(first_S, np.float64) - np.asarray(second_S, np.float64)
+    difference_S = np.array(
+        [a_N.mean() - b_N.mean() for a_N, b_N in zip(first, second, strict=True)]
+    )
     reason = refusal(difference_S)
-    if S >= FEWEST_SEEDS and all(map(np.array_equal, first_correct, second_correct)):
+    if S >= FEWEST_SEEDS and all(map(np.array_equal, first, second)):
         reason = (
             f"right on the very same images with each of {S} seeds: what sets the two apart changed nothing here, "
             "and more seeds or images are not likely to show a difference"
         )
     p_t = paired_t(difference_S)
-    p_crossed = None if p_t is None else crossed(first_correct, second_correct, ids)
+    p_crossed = None if p_t is None else crossed(first, second, ids)
     sd = None if S == 1 else float(difference_S.std(ddof=1))
     if S > 1 and spread_is_zero(difference_S):
         sd = 0.0
@@ -272,13 +270,13 @@ def compare(
         seeds=S,
         difference=mean,
         interval=t_interval(difference_S),
-        image_interval=image_interval(first_correct, second_correct, ids, generator),
+        image_interval=image_interval(first, second, ids, generator),
         sd=sd,
         effect_size=mean / sd if sd else None,
         p_t=p_t,
         p_crossed=p_crossed,
         p_wilcoxon=wilcoxon(difference_S),
-        p_mcnemar=mcnemar_exact(first_correct[0], second_correct[0]) if S == 1 else None,
+        p_mcnemar=mcnemar_exact(first[0], second[0]) if S == 1 else None,
         p=None if p_t is None or p_crossed is None else max(p_t, p_crossed),
         p_holm=None,
         refused=reason,

@@ -76,8 +76,6 @@ def test_the_simulated_rules_are_those_of_the_library(seeds, images) -> None:
         correct = [[answers[n] for n in np.round(a_S * images)] for a_S in accuracies_SM.T]
         family = [
             paired.compare(
-                accuracies_SM[:, a],
-                accuracies_SM[:, b],
                 correct[a],
                 correct[b],
                 [np.arange(images) + images * s for s in range(seeds)],
@@ -213,7 +211,7 @@ def test_seeds_that_redraw_parts_of_one_pool_do_not_make_equal_methods_different
         means_2S = np.array([[right_N.mean() for right_N in right] for right in (first, second)])
         if p_values(means_2S[0] - means_2S[1]) > ALPHA:
             continue
-        (one,) = paired.adjusted([paired.compare(*means_2S, first, second, ids, generator)])
+        (one,) = paired.adjusted([paired.compare(first, second, ids, generator)])
         assert one.p_t <= ALPHA
         by_t += 1
         found += one.significant

@@ -41,7 +41,7 @@ def compare(first_S, second_S, images=1000):
     second = [right(round(a * images), images, s + 99) for s, a in enumerate(second_S)]
     generator = np.random.default_rng(7)
     ids = numbered(first, same_images=False)
-    return paired.compare(first_S, second_S, first, second, ids, generator)
+    return paired.compare(first, second, ids, generator)
 
 
 def test_students_own_example() -> None:
@@ -239,9 +239,7 @@ def test_wilcoxon_is_scipys_up_to_the_seeds_that_are_gone_through_and_beyond(S) 
 
 def test_one_seed_gives_mcnemar_of_this_pair_of_models_and_no_p_value() -> None:
     first_N, second_N = right(900, 1000, 1), right(870, 1000, 2)
-    found = paired.compare(
-        [0.9], [0.87], [first_N], [second_N], [np.arange(1000)], np.random.default_rng(0)
-    )
+    found = paired.compare([first_N], [second_N], [np.arange(1000)], np.random.default_rng(0))
     b, c = int(np.sum(first_N & ~second_N)), int(np.sum(~first_N & second_N))
     assert found.p_mcnemar == pytest.approx(stats.binomtest(b, b + c).pvalue)
     assert found.p is found.p_t is found.p_crossed is found.interval is found.effect_size is None
@@ -277,10 +275,8 @@ def test_differences_without_spread_are_refused_and_say_so() -> None:
     assert equal.refused is not None
     assert equal.refused.startswith("identical accuracies with each of 3 seeds")
     of_copies = [np.array([True, False]), np.array([False, True]), np.array([True, True])]
-    ids, accuracies = numbered(of_copies, same_images=True), [0.5, 0.5, 1.0]
-    copies = paired.compare(
-        accuracies, accuracies, of_copies, of_copies, ids, np.random.default_rng(7)
-    )
+    ids = numbered(of_copies, same_images=True)
+    copies = paired.compare(of_copies, of_copies, ids, np.random.default_rng(7))
     assert copies.refused is not None
     assert copies.refused.startswith("right on the very same images with each of 3 seeds")
     assert constant.refused is not None
@@ -343,9 +339,9 @@ def test_test_sets_of_different_sizes_may_differ_between_seeds_only() -> None:
     with pytest.raises(ValueError, match="same test images"):
         paired.image_interval(sets, sets[::-1], ids, generator)
     with pytest.raises(ValueError, match="same seeds"):
-        paired.compare([0.5], [0.5, 0.6], sets[:1], sets[:1], ids[:1], generator)
+        paired.compare(sets[:1], sets, ids, generator)
     with pytest.raises(ValueError, match="same seeds"):
-        paired.compare([], [], [], [], [], generator)
+        paired.compare([], [], [], generator)
 
 
 def test_holm_by_hand() -> None:
