@@ -10,6 +10,7 @@ tests at alpha / m: give that.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 
 from scipy import stats
 from scipy.optimize import brentq
@@ -90,16 +91,9 @@ def seeds_needed(
     if sd_of_difference <= 0:
         return None
     effect_size = difference / sd_of_difference
-    if power_of(effect_size, MOST_SEEDS, alpha) < power:
-        return None
-    low, high = FEWEST_SEEDS - 1, MOST_SEEDS  # `high` suffices, `low` does not or is not allowed
-    while high - low > 1:
-        middle = (low + high) // 2
-        if power_of(effect_size, middle, alpha) < power:
-            low = middle
-        else:
-            high = middle
-    return high
+    tried = range(FEWEST_SEEDS, MOST_SEEDS + 1)
+    at = bisect_left(tried, power, key=lambda seeds: power_of(effect_size, seeds, alpha))
+    return tried[at] if at < len(tried) else None
 
 
 def detectable(
