@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     import numpy as np
     import pyarrow as pa
+    import pyarrow.parquet as pq
     from numpy.typing import NDArray
 
 # Part of the bytes of every Parquet file: changing one of them changes every hash in dvc.lock.
@@ -311,17 +312,8 @@ def read_table(path: Path) -> pa.Table:
     Raises:
         UserError: See `verify`; or the file holds something else.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    verify(path)
-    try:
-        with pq.ParquetFile(
-            path
-        ) as file:  # `pq.read_table` would import pyarrow.dataset: 0.3 seconds
-            return file.read()
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise _unusable(path, f"no Parquet ({error})") from error
+    with _verified_parquet(path) as file:
+        return file.read()
 
 
 def read_row_groups(path: Path) -> Iterator[pa.Table]:
@@ -333,16 +325,23 @@ def read_row_groups(path: Path) -> Iterator[pa.Table]:
     Raises:
         UserError: See `read_table`.
     """
+    with _verified_parquet(path) as file:
+        for group in range(file.num_row_groups):
+            yield file.read_row_group(group)
+        if not file.num_row_groups:
+            yield file.schema_arrow.empty_table()
+
+
+@contextlib.contextmanager
+def _verified_parquet(path: Path) -> Iterator[pq.ParquetFile]:
+    """Hold a file open whose sha256 fits; `pq.read_table` would import pyarrow.dataset: 0.3 seconds."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     verify(path)
     try:
         with pq.ParquetFile(path) as file:
-            for group in range(file.num_row_groups):
-                yield file.read_row_group(group)
-            if not file.num_row_groups:
-                yield file.schema_arrow.empty_table()
+            yield file
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _unusable(path, f"no Parquet ({error})") from error
 
