@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import json
-import signal
 import subprocess
 import time
 from pathlib import Path
@@ -42,11 +41,10 @@ def compare(jobs: Jobs = 1) -> None:
             if left.keys:
                 _run_cells(children, left, jobs)
             _dvc(children, "repro", FILE)
-        except KeyboardInterrupt as error:
+        except Ended as error:
             print("ending: trainings under way save their state first", flush=True)
             children.end()
-            number = error.number if isinstance(error, Ended) else signal.SIGINT
-            raise InterruptedRunError(left.told(), number) from None
+            raise InterruptedRunError(left.told(), error.number) from None
         except BaseException:  # of ours: what still runs would be left alone
             children.end()
             raise

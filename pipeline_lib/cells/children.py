@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import FrameType
 
-ENDS = (signal.SIGTERM, signal.SIGHUP)  # a scheduler that takes the machine; a terminal that closes
+# Ctrl-C; a scheduler that takes the machine; a terminal that closes.
+ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LOOK_SECONDS = 0.2
 
 
 class Ended(KeyboardInterrupt):
-    """A signal to end, raised where Ctrl-C raises KeyboardInterrupt.
+    """A signal to end; what catches a Ctrl-C catches any.
 
     Args:
         number: of the signal.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -66,11 +65,10 @@ def sweep(
             with contextlib.closing(changes):
                 for change in changes:
                     _take(change, states, show, settle)
-    except KeyboardInterrupt as error:
-        number = error.number if isinstance(error, Ended) else signal.SIGINT
+    except Ended as error:
         left = states.left()
         msg = f"interrupted; {len(left)} jobs are left: {listed(left)}; trainings kept their states; {AGAIN}"
-        raise InterruptedRunError(msg, number) from None
+        raise InterruptedRunError(msg, error.number) from None
     if failed := states.failed():
         each = listed(f"{row.name}: {in_one_line(row.why, LONGEST)}" for row in failed)
         msg = f"{len(failed)} of {len(jobs)} jobs failed: {each}; {AGAIN}, and only these are run"
