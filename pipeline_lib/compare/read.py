@@ -92,12 +92,20 @@ def read_results(compare: Compare, classes: Path, folder: Path = CELLS) -> Resul
             different images or labels.
     """
     listed_cells = list(cells(compare))
-    _refuse_other_cells(folder, {cell.key for cell in listed_cells})
+    keys = [cell.key for cell in listed_cells]
+    _refuse_other_cells(folder, set(keys))
     _refuse_unequal(folder, listed_cells)
     names = display_names(compare)
-    keys = [cell.key for cell in listed_cells]
     phases = {key: read_json(folder / key / "reports/train/phases.json") for key in keys}
-    courses = _courses(folder, listed_cells, phases, compare)
+    courses = {
+        cell.key: course(
+            folder / cell.key / "reports",
+            _named(cell, names),
+            phases[cell.key],
+            compare.ms_per_step.get(cell.contender, {}),
+        )
+        for cell in listed_cells
+    }
     return Results(
         compare=compare,
         names=names,
@@ -115,25 +123,6 @@ def read_results(compare: Compare, classes: Path, folder: Path = CELLS) -> Resul
         phases=phases,
         params={key: read_json(folder / key / "cell.json")["params"] for key in keys},
     )
-
-
-def _courses(
-    folder: Path,
-    listed_cells: Iterable[Cell],
-    phases: Mapping[str, Mapping[str, Any]],
-    compare: Compare,
-) -> dict[str, pl.DataFrame]:
-    """The course of every training, by key."""
-    names = display_names(compare)
-    return {
-        cell.key: course(
-            folder / cell.key / "reports",
-            _named(cell, names),
-            phases[cell.key],
-            compare.ms_per_step.get(cell.contender, {}),
-        )
-        for cell in listed_cells
-    }
 
 
 def display_names(compare: Compare) -> dict[str, str]:
