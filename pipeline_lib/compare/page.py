@@ -169,7 +169,7 @@ def _reports(results: Results) -> Callable[[str, str], list[tuple[int, str]]]:
     """The reports of a contender with a budget: seed and key of each training."""
     own = {name: contender for contender, name in results.names.items()}
     seeds = results.compare.seeds
-    return lambda name, budget: [(seed, f"{own[name]}-{budget}-{seed}") for seed in seeds]
+    return lambda name, budget: list(zip(seeds, results.keys(own[name], budget), strict=True))
 
 
 def _facts(results: Results, found: Tables) -> list[tuple[str, str]]:

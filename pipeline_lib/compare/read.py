@@ -73,10 +73,13 @@ class Results:
     phases: dict[str, dict[str, Any]]
     params: dict[str, dict[str, Any]]
 
+    def keys(self, contender: str, budget: str) -> list[str]:
+        """The cells of a contender, by seed in the order of params.yaml."""
+        return [f"{contender}-{budget}-{seed}" for seed in self.compare.seeds]
+
     def of(self, contender: str, budget: str) -> list[Predictions]:
-        """The predictions of a contender, by seed in the order of params.yaml."""
-        prefix = f"{contender}-{budget}"
-        return [self.predictions[f"{prefix}-{seed}"] for seed in self.compare.seeds]
+        """The predictions of these cells."""
+        return [self.predictions[key] for key in self.keys(contender, budget)]
 
 
 def read_results(compare: Compare, classes: Path, folder: Path = CELLS) -> Results:

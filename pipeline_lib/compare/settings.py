@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pipeline_lib.cells.cell import Cell
 from pipeline_lib.compare.words import joined
 from pipeline_lib.methods.phases import GIVEN
 from pipeline_lib.overlay import flatten, overlay
@@ -90,9 +89,9 @@ def _note(results: Results, name: str, section: str) -> Note:
 
 def _by_contender(results: Results, section: str) -> dict[str, dict[str, Any]]:
     """A section of what trained, by name; a budget or a seed changes nothing in it."""
-    budget, seed = next(iter(results.compare.budgets)), results.compare.seeds[0]
+    budget = next(iter(results.compare.budgets))
     return {
-        name: dict(flatten(results.params[f"{contender}-{budget}-{seed}"][section]))
+        name: dict(flatten(results.params[results.keys(contender, budget)[0]][section]))
         for contender, name in results.names.items()
     }
 
@@ -116,7 +115,11 @@ def _sought(results: Results) -> str:
     searchers = [
         name
         for contender, name in results.names.items()
-        if any(_searched(results.phases[key]) for key in _keys(results, contender))
+        if any(
+            _searched(results.phases[key])
+            for budget in results.compare.budgets
+            for key in results.keys(contender, budget)
+        )
     ]
     if not searchers:
         return ""
@@ -127,12 +130,3 @@ def _searched(phases: Mapping[str, Any]) -> bool:
     """Whether a setting was not given."""
     reasons = phases.get("found", {}).get("reasons", {})
     return any(why != GIVEN for why in reasons.values())
-
-
-def _keys(results: Results, contender: str) -> list[str]:
-    method, variant = contender.split("-")
-    return [
-        Cell(method, variant, budget, seed).key
-        for budget in results.compare.budgets
-        for seed in results.compare.seeds
-    ]
