@@ -125,11 +125,7 @@ def course(params: Params, say: Callable[[str], None]) -> list[tuple[Phase, int]
     """
     ready = prepare(params, say)
     method, pool = ready.method, ready.pool
-    findings = find(method, pool, params.train)
-    if findings:
-        method.use(findings.found)
-    batch_size = findings.found.batch_size if findings else params.train.batch_size
-    steps_per_epoch = _steps_per_epoch(params, len(pool.images_NCHW), batch_size)
+    steps_per_epoch = _settled(params, ready, find(method, pool, params.train))
     planned = []
     for phase in method.phases(params.train, steps_per_epoch):
         method.enter(phase)
@@ -157,11 +153,9 @@ def _run(
         else find(method, pool, params.train, ranks, interruption)
     )
     searched = 1000 * (time.monotonic() - since)
+    steps_per_epoch = _settled(params, ready, findings)
     if findings:
-        method.use(findings.found)
         notes += [f"{name}: {why}" for name, why in findings.found.reasons.items()]
-    batch_size = findings.found.batch_size if findings else params.train.batch_size
-    steps_per_epoch = _steps_per_epoch(params, len(pool.images_NCHW), batch_size)
     trainer = Trainer(
         method,
         pool,
@@ -222,10 +216,12 @@ def _repetitions(method: Method) -> list[str]:
     ]
 
 
-def _steps_per_epoch(params: Params, images: int, batch_size: int) -> int:
-    if images == 0:
-        msg = f"{TRAIN}: holds no image; look at the split section of params.yaml"
-        raise UserError(msg)
+def _settled(params: Params, ready: Prepared, findings: Findings | None) -> int:
+    """Let the method use what was found, if anything was sought; gives the steps of an epoch."""
+    images, batch_size = len(ready.pool.images_NCHW), params.train.batch_size
+    if findings:
+        ready.method.use(findings.found)
+        batch_size = findings.found.batch_size
     return params.train.steps_per_epoch or max(images // batch_size, 1)
 
 
