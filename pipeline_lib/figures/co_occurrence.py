@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from pipeline_lib.figures import style
 from pipeline_lib.figures.cells import NAMES_UP_TO, Cells, draw_cells
 
 if TYPE_CHECKING:
@@ -15,6 +14,8 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
+
+    from pipeline_lib.figures.style import Theme
 
 CLASSES = 100  # of more, those that share most sets with another
 CHUNK = 8192  # images; sums of so many ones are exact in float32
@@ -63,13 +64,8 @@ def data(labels: pl.DataFrame, truth: pl.DataFrame, classes: Sequence[str]) -> p
     return frame if together else frame.clear()
 
 
-def draw(frame: pl.DataFrame, theme: style.Theme) -> Figure:
-    """A square of cells: the class itself in one hue, the others in another; percent where they fit.
-
-    Raises:
-        ValueError: `frame` is empty.
-    """
-    style.require_rows(frame, "co-occurrence")
+def draw(frame: pl.DataFrame, theme: Theme) -> Figure:
+    """A square of cells: the class itself in one hue, the others in another; percent where they fit."""
     return draw_cells(as_cells(frame), theme)
 
 

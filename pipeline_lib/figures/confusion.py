@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from pipeline_lib.figures import style
 from pipeline_lib.figures.cells import Cells, draw_cells
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from matplotlib.figure import Figure
+
+    from pipeline_lib.figures.style import Theme
 
 
 def data(predictions: pl.DataFrame, classes: Sequence[str]) -> pl.DataFrame:
@@ -44,13 +45,8 @@ def data(predictions: pl.DataFrame, classes: Sequence[str]) -> pl.DataFrame:
     return frame.clear() if predictions.is_empty() else frame
 
 
-def draw(frame: pl.DataFrame, theme: style.Theme) -> Figure:
-    """A square of cells: hits on the diagonal in one hue, mistakes in another.
-
-    Raises:
-        ValueError: `frame` is empty.
-    """
-    style.require_rows(frame, "confusion")
+def draw(frame: pl.DataFrame, theme: Theme) -> Figure:
+    """A square of cells: hits on the diagonal in one hue, mistakes in another."""
     size = round(len(frame) ** 0.5)
     cells = Cells(
         shares_KK=frame["share"].fill_null(0.0).to_numpy().reshape(size, size),

@@ -57,12 +57,7 @@ def data(embedding: pl.DataFrame) -> pl.DataFrame:
 
 
 def draw(frame: pl.DataFrame, theme: style.Theme) -> Figure:
-    """Dots where test images are recognised, crosses where they are not, diamonds for the support.
-
-    Raises:
-        ValueError: `frame` is empty.
-    """
-    style.require_rows(frame, "embedding")
+    """Dots where test images are recognised, crosses where they are not, diamonds for the support."""
     looks: dict[str, dict[str, Any]] = {
         "right": {"color": theme.series[0], "marker": "o", "markersize": 3, "alpha": 0.45},
         "wrong": {"color": theme.series[1], "marker": "x", "markersize": 5},

@@ -91,11 +91,7 @@ def draw_lines(
         theme: the colours.
         what: says what is on the vertical axis.
         percent: values are shares, shown in percent.
-
-    Raises:
-        ValueError: `frame` is empty.
     """
-    style.require_rows(frame, what)
     with style.applied(theme):
         figure, axes = style.new_figure()
         for number, name in enumerate(frame["series"].unique(maintain_order=True).to_list()):

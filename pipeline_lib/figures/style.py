@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import Any
 
-    import polars as pl
     from matplotlib.axes import Axes
 
 # Inches. At 100 % an SVG chart is 422 CSS pixels wide; a phone shows it at four fifths of that.
@@ -260,14 +259,3 @@ def _contrast(one: Sequence[float], other: Sequence[float]) -> float:
 def _luminance(colour: Sequence[float]) -> float:
     red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour)
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-
-def require_rows(frame: pl.DataFrame, what: str) -> None:
-    """Refuse to draw nothing.
-
-    Raises:
-        ValueError: `frame` is empty; the report leaves such a figure out and says why.
-    """
-    if frame.is_empty():
-        msg = f"{what}: no rows to draw"
-        raise ValueError(msg)

@@ -55,12 +55,7 @@ def choose(
 
 
 def draw(frame: pl.DataFrame, theme: Theme) -> Figure:
-    """A grid: beneath each image the chosen label with its mark, then the candidates.
-
-    Raises:
-        ValueError: `frame` is empty.
-    """
-    style.require_rows(frame, "training images")
+    """A grid: beneath each image the chosen label with its mark, then the candidates."""
     return tiles.draw_tiles([_tile(row) for row in frame.iter_rows(named=True)], theme)
 
 

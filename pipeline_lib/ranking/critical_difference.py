@@ -55,12 +55,7 @@ def data(ranking: Ranking, names: Sequence[str]) -> pl.DataFrame:
 
 
 def draw(frame: pl.DataFrame, theme: style.Theme) -> Figure:
-    """Ranks on an axis with the best on the left; a bar joins methods that were not told apart.
-
-    Raises:
-        ValueError: `frame` is empty.
-    """
-    style.require_rows(frame, "ranks")
+    """Ranks on an axis with the best on the left; a bar joins methods that were not told apart."""
     methods = len(frame)
     cliques = sorted({number for numbers in frame["cliques"] for number in numbers})
     left = -(-methods // 2)

@@ -3,7 +3,6 @@
 import itertools
 import math
 import xml.etree.ElementTree as ET
-from functools import partial
 
 import numpy as np
 import polars as pl
@@ -12,7 +11,6 @@ import pytest
 from pipeline_lib.compare.build import tables
 from pipeline_lib.compare.figures import (
     accuracy,
-    agreement,
     amounts,
     bands,
     classes,
@@ -227,37 +225,6 @@ def test_logs_of_accuracy_have_room_for_every_contender():
     for axes in figure.axes:
         low, high = axes.get_ylim()
         assert low <= 0.1 < 0.9 <= high <= 1
-
-
-EMPTY = {
-    "accuracy": (
-        partial(accuracy.draw, contenders=[], between=(0, 1)),
-        accuracy.SCHEMA.to_frame(),
-    ),
-    "bands": (
-        partial(curves.draw, cost="steps", measure="coverage", contenders=[]),
-        bands.SCHEMA.to_frame(),
-    ),
-    "classes": (partial(classes.draw, contenders=[]), pl.DataFrame({"class": []})),
-    "agreement": (partial(agreement.draw, contenders=[]), pl.DataFrame({"first": []})),
-    "logs": (partial(logs.draw, measure="loss", contenders=[]), pl.DataFrame({"seed": []})),
-    "phases": (phases.draw, phases.SCHEMA.to_frame()),
-    "range_tests": (
-        partial(range_tests.draw, contenders=[]),
-        range_tests.SCHEMA.to_frame(),
-    ),
-    "critical_difference": (
-        critical_difference.draw,
-        pl.DataFrame(schema=critical_difference.SCHEMA),
-    ),
-}
-
-
-@pytest.mark.parametrize("name", EMPTY)
-def test_nothing_is_not_drawn(name):
-    draw, frame = EMPTY[name]
-    with pytest.raises(ValueError, match="no rows"):
-        draw(frame, style.LIGHT)
 
 
 @pytest.mark.parametrize("theme", style.THEMES, ids=lambda theme: theme.name)

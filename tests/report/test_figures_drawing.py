@@ -12,20 +12,16 @@ from matplotlib.colors import to_hex, to_rgb
 from PIL import Image
 
 from pipeline_lib.figures import (
-    accuracy,
     annotators,
     bars,
     candidates,
     cells,
     co_occurrence,
     confusion,
-    disambiguation,
     embedding,
     lines,
     loss,
-    mistakes,
     per_class,
-    pseudo_labels,
     range_test,
     reliability,
     style,
@@ -35,32 +31,10 @@ from pipeline_lib.figures import (
 from pipeline_lib.report import numbers
 
 SVG = "{http://www.w3.org/2000/svg}"
-EMPTY = {
-    loss: lines.SCHEMA.to_frame(),
-    accuracy: lines.SCHEMA.to_frame(),
-    disambiguation: lines.SCHEMA.to_frame(),
-    pseudo_labels: lines.SCHEMA.to_frame(),
-    range_test: range_test.SCHEMA.to_frame(),
-    embedding: embedding.SCHEMA.to_frame(),
-    confusion: pl.DataFrame({"actual": [], "predicted": [], "images": [], "share": []}),
-    reliability: pl.DataFrame(schema=reliability.COLUMNS),
-    per_class: pl.DataFrame({"class": [], "images": [], "accuracy": []}),
-    candidates: pl.DataFrame({"candidates": [], "kind": [], "images": [], "share": []}),
-    co_occurrence: pl.DataFrame({"class": [], "candidate": [], "sets": [], "share": []}),
-    annotators: annotators.SCHEMA.to_frame(),
-    mistakes: pl.DataFrame({"id": []}),
-    training_images: pl.DataFrame({"id": []}),
-}
 
 
 def module_name(module):
     return module.__name__.rsplit(".", 1)[-1]
-
-
-@pytest.mark.parametrize("module", EMPTY, ids=module_name)
-def test_nothing_is_not_drawn(module):
-    with pytest.raises(ValueError, match="no rows"):
-        module.draw(EMPTY[module], style.LIGHT)
 
 
 def confusions(size, names=None):

@@ -101,11 +101,7 @@ def draw(
         theme: the colours.
         contenders: all of the comparison, so that each has its colour in every figure.
         between: of `limits`.
-
-    Raises:
-        ValueError: `frame` is empty.
     """
-    style.require_rows(frame, "accuracy")
     means = frame.filter(pl.col("what") == "mean")
     places = {name: place for place, name in enumerate(means["contender"].to_list())}
     brackets = frame.filter(pl.col("what") == "bracket")

@@ -87,11 +87,7 @@ def draw_bands(
         theme: the colours.
         axis: what the axes say.
         contenders: all of the comparison, so that each has its colour in every figure.
-
-    Raises:
-        ValueError: `frame` is empty.
     """
-    style.require_rows(frame, axis.y)
     budgets = frame["budget"].unique(maintain_order=True).to_list()
     shown = [name for name in contenders if name in set(frame["contender"])]
     columns = _columns(shown)

@@ -38,12 +38,7 @@ def data(per_class: pl.DataFrame, budget: str) -> pl.DataFrame:
 
 
 def draw(frame: pl.DataFrame, theme: style.Theme, *, contenders: Sequence[str]) -> Figure:
-    """A row per class, a column per contender; of many classes those where contenders differ most.
-
-    Raises:
-        ValueError: `frame` is empty.
-    """
-    style.require_rows(frame, "classes")
+    """A row per class, a column per contender; of many classes those where contenders differ most."""
     classes = shown_classes(frame)
     found = {(c, name): value for c, name, _, value in frame.rows()}
     difference_RC = np.array(
