@@ -24,8 +24,8 @@ def doctor(*, fix: Fix = False) -> None:
     from pipeline_lib.doctor.finding import counted
 
     problems = fixed = 0
-    for checked in examine(Path.cwd()):
-        _show(checked.area, checked.summary)
+    for area, checked in examine(Path.cwd()):
+        _print(f"{area}: {checked.summary}", "bold", area)
         for finding in checked.findings:
             done = finding.repair() if fix and finding.repair else None
             _tell(finding, done)
@@ -35,10 +35,6 @@ def doctor(*, fix: Fix = False) -> None:
     print(f"{fixed} fixed, {left} left" if fixed else left)
     if problems:
         raise typer.Exit(1)
-
-
-def _show(area: str, summary: str) -> None:
-    _print(f"{area}: {summary}", "bold", area)
 
 
 def _tell(finding: Finding, done: str | None) -> None:

@@ -32,7 +32,7 @@ def check(root: Path) -> Checked:
     damaged = [path for path, fine in zip(objects, intact, strict=True) if not fine]
     size = human(sum(path.stat().st_size for path in objects if path.exists()))
     findings = (*(_damage(path) for path in damaged), *_leftovers(others), *_shared_links(root))
-    return Checked("cache", f"{counted(len(objects), 'object')}, {size}, in {folder}", findings)
+    return Checked(f"{counted(len(objects), 'object')}, {size}, in {folder}", findings)
 
 
 def _shared_links(root: Path) -> Iterator[Finding]:

@@ -20,7 +20,7 @@ def check(root: Path) -> Checked:
     commits = git_lines(root, "rev-list", "--count", "HEAD")
     number = int(commits[0]) if commits else 0
     findings = (*_history(root, number), *_config(root), *_identity(root), *_place(root))
-    return Checked("checkout", counted(number, "commit"), findings)
+    return Checked(counted(number, "commit"), findings)
 
 
 def _history(root: Path, commits: int) -> Iterator[Finding]:

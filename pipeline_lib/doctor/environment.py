@@ -51,7 +51,7 @@ def check(root: Path) -> Checked:
         f"{human(shutil.disk_usage(root).free)} free"
     )
     findings = (*_python(root), *_packages(pins), *_disks(root), *_writable(root), *_params(gpus))
-    return Checked("environment", summary, findings)
+    return Checked(summary, findings)
 
 
 def cuda_devices() -> int:

@@ -37,10 +37,10 @@ CHECKS = {
 }
 
 
-def examine(root: Path) -> Iterator[Checked]:
-    """Look at the checkout `root`, area by area."""
+def examine(root: Path) -> Iterator[tuple[str, Checked]]:
+    """Look at the checkout `root`; gives the name of each area, and what there is to say of it."""
     for area, check in CHECKS.items():
-        yield _examined(area, check, root)
+        yield area, _examined(area, check, root)
 
 
 def _examined(area: str, check: Callable[[Path], Checked], root: Path) -> Checked:
@@ -48,7 +48,7 @@ def _examined(area: str, check: Callable[[Path], Checked], root: Path) -> Checke
         return check(root)
     except UserError as error:
         what, _, todo = str(error).partition("; ")
-        return Checked(area, "not looked at", (Finding(area, what, todo),))
+        return Checked("not looked at", (Finding(area, what, todo),))
     except Exception as error:  # noqa: BLE001 - a broken checkout is what this is for; the other areas count
         what = f"could not be looked at ({type(error).__name__}: {error})".replace("\n", " ")
-        return Checked(area, "not looked at", (Finding(area, what, "see what it names"),))
+        return Checked("not looked at", (Finding(area, what, "see what it names"),))

@@ -28,7 +28,7 @@ def check(root: Path) -> Checked:
     findings = [*_of_tasks(tasks, working), *_leaked(root)]
     left = sum(task["status"] in WAITING for task in tasks)
     summary = f"{counted(left, 'task')} in the queue, {counted(working, 'worker')}"
-    return Checked("experiments", summary, tuple(findings))
+    return Checked(summary, tuple(findings))
 
 
 def _tasks(root: Path) -> list[dict[str, Any]]:

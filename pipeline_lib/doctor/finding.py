@@ -38,12 +38,10 @@ class Checked:
     """An area that was looked at.
 
     Attributes:
-        area: its name.
         summary: what was looked at, in one line.
         findings: what is not as it should be.
     """
 
-    area: str
     summary: str
     findings: tuple[Finding, ...] = ()
 

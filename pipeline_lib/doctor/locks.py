@@ -27,7 +27,7 @@ def check(root: Path) -> Checked:
     findings += _of_git(root)
     running = sum(runs_dvc(process) for process in working_in(root))
     summary = f"locks of DVC, {counted(running, 'DVC', 'DVC')} running here"
-    return Checked("locks", summary, tuple(findings))
+    return Checked(summary, tuple(findings))
 
 
 def _of_paths(root: Path, name: Path) -> Iterator[Finding]:

@@ -44,7 +44,6 @@ def check(root: Path) -> Checked:
     found = working_in(root)
     orphans = [p for p in found if _stage(p) and _started_by_dvc(p) and not _has_dvc_above(p)]
     return Checked(
-        "processes",
         f"{counted(len(found), 'process', 'processes')} of DVC and the stages at work here",
         tuple(
             Finding(

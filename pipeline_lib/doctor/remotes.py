@@ -52,7 +52,7 @@ def check(root: Path) -> Checked:
         findings.append(
             Finding(LOCAL, what, "name /config.local in .dvc/.gitignore; `git rm --cached` it")
         )
-    return Checked("remotes", ", ".join(remotes) or "none", tuple(findings))
+    return Checked(", ".join(remotes) or "none", tuple(findings))
 
 
 def _logs_in(url: str) -> bool:

@@ -78,7 +78,7 @@ def check(root: Path) -> Checked:
     found = states(resume_root())
     damaged = [finding for state in found if state.user is None for finding in _damaged(state)]
     size = human(sum(state.size for state in found))
-    return Checked("resume", f"{counted(len(found), 'resume state')}, {size}", tuple(damaged))
+    return Checked(f"{counted(len(found), 'resume state')}, {size}", tuple(damaged))
 
 
 def _state(folder: Path) -> State | None:

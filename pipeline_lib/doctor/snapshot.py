@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from pipeline_lib.params.sections import Data
 
-AREA = "snapshot"
 RAW = Path("data/raw")
 Marks: TypeAlias = Mapping[str, int | str]  # by name of a file: its size, or its sha256
 
@@ -39,11 +38,11 @@ def check(root: Path) -> Checked:
     try:
         data = load(root / PARAMS).data
     except UserError:  # which `environment` tells
-        return Checked(AREA, "not compared, as params.yaml cannot be used")
+        return Checked("not compared, as params.yaml cannot be used")
     if data.name not in OWN_IMAGES:
-        return Checked(AREA, f"none needed of {data.name}")
+        return Checked(f"none needed of {data.name}")
     if not _is_of(data, root):
-        return Checked(AREA, f"none of what params.yaml names so far; {_to_take(data)}")
+        return Checked(f"none of what params.yaml names so far; {_to_take(data)}")
     compared = list(_compared(data, root / RAW))
     findings = tuple(
         Finding(
@@ -60,7 +59,7 @@ def check(root: Path) -> Checked:
         if compared
         else "nothing, as its source is not here"
     )
-    return Checked(AREA, f"compared with {how}", findings)
+    return Checked(f"compared with {how}", findings)
 
 
 def changed_table(root: Path) -> str | None:

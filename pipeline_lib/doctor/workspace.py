@@ -51,7 +51,7 @@ def check(root: Path) -> Checked:
     summary = f"{counted(len(files), 'file')} compared with the sha256 beside them"
     absent = _absent(root, made.difference(path.relative_to(root) for path in files))
     found = (*unread, *absent, *damaged, *_half_written(root), *_untracked(root))
-    return Checked("workspace", summary, found)
+    return Checked(summary, found)
 
 
 def _recorded(root: Path) -> tuple[set[Path], list[Finding]]:

@@ -596,7 +596,7 @@ def test_a_folder_that_may_only_be_read_is_named(toy: Toy, monkeypatch) -> None:
 
 
 def test_outside_of_a_repository_an_area_says_so_without_names_of_classes(tmp_path: Path) -> None:
-    (finding,) = {str(c.findings[0]) for c in examine(tmp_path) if c.area == "cache"}
+    (finding,) = {str(c.findings[0]) for area, c in examine(tmp_path) if area == "cache"}
     assert finding.startswith("cache: run it in a Git repository with DVC, such as a clone")
     assert not finding.endswith("; see what it names")
 
