@@ -272,9 +272,9 @@ def _ends_of_row_groups(sizes_N: NDArray[np.int64], most: int, *, last: bool) ->
         start = stop
 
 
-def publish_table(path: Path, table: pa.Table, *, sidecar: bool = True) -> None:
+def publish_table(path: Path, table: pa.Table) -> None:
     """Write `table` as Parquet (see `write_table` and `publish`)."""
-    with publish(path, sidecar=sidecar) as temporary:
+    with publish(path) as temporary:
         write_table(temporary, table)
 
 

@@ -222,11 +222,11 @@ def _copies(device: torch.device) -> float:
     return 2 * values.numel() / _timed(lambda: other.copy_(values), device) * 1000
 
 
-def _timed(function: Callable[[], object], device: torch.device, repeat: int = 5) -> float:
+def _timed(function: Callable[[], object], device: torch.device) -> float:
     """Milliseconds, the median after a first time."""
     function()
     times = []
-    for _ in range(repeat):
+    for _ in range(5):
         started = _now(device)
         function()
         times.append(1000 * (_now(device) - started))

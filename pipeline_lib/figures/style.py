@@ -133,9 +133,9 @@ def _only_bundled_fonts() -> None:
     fonts.ttflist = [font for font in fonts.ttflist if font.fname.startswith(bundled)]
 
 
-def new_figure(width: float = WIDTH, height: float = HEIGHT) -> tuple[Figure, Axes]:
+def new_figure(height: float = HEIGHT) -> tuple[Figure, Axes]:
     """A figure with one pair of axes, sized in inches, that belongs to no global state."""
-    figure = plain_figure(width, height)
+    figure = plain_figure(WIDTH, height)
     figure.set_layout_engine("constrained")
     return figure, figure.subplots()
 

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from pipeline_lib.report.panels import Panel
 
 TEMPLATES = Path(__file__).parent
-NAME_LIMIT = 48  # characters of a class name on the page; the rest is in its tooltip
 PAIRS = 2  # of candidates, named beside their chart
 ROWS_OPEN = 20  # a per-class table of more rows starts folded
 
@@ -102,7 +101,7 @@ def environment(loader: BaseLoader) -> Environment:
     return made
 
 
-def class_name(name: str, limit: int = NAME_LIMIT) -> Markup:
+def class_name(name: str, limit: int) -> Markup:
     """A class name: escaped, cut to a length that fits, and apart from the direction of its text."""
     whole = style.printable(name)
     short = style.shortened(whole, limit)

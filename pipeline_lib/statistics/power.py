@@ -52,7 +52,7 @@ def power_of(effect_size: float, seeds: int, alpha: float = ALPHA) -> float:
     return 1.0 if math.isnan(power) else power
 
 
-def hidden_by_images(low: float, high: float, power: float = POWER, alpha: float = ALPHA) -> float:
+def hidden_by_images(low: float, high: float, alpha: float = ALPHA) -> float:
     """Upper bound of the true difference that the test images alone hide too often, however many seeds there are.
 
     The interval is of so many trainings: with more of them the answers to an image are averaged, and it may shrink.
@@ -60,11 +60,10 @@ def hidden_by_images(low: float, high: float, power: float = POWER, alpha: float
     Args:
         low: lower bound of the 95 % interval of the difference over test images.
         high: upper bound.
-        power: probability of finding a difference that is not hidden.
         alpha: two-sided level.
     """
     standard_error = (high - low) / 2 / stats.norm.isf(ALPHA / 2)
-    return float(standard_error * (stats.norm.isf(alpha / 2) + stats.norm.ppf(power)))
+    return float(standard_error * (stats.norm.isf(alpha / 2) + stats.norm.ppf(POWER)))
 
 
 def seeds_needed(
@@ -96,15 +95,12 @@ def seeds_needed(
     return tried[at] if at < len(tried) else None
 
 
-def detectable(
-    sd_of_difference: float, seeds: int, power: float = POWER, alpha: float = ALPHA
-) -> float | None:
+def detectable(sd_of_difference: float, seeds: int, alpha: float = ALPHA) -> float | None:
     """Smallest true difference that the paired t-test finds often enough.
 
     Args:
         sd_of_difference: standard deviation of the differences within seeds.
         seeds: how many there are.
-        power: probability of finding it.
         alpha: two-sided level.
 
     Returns:
@@ -114,7 +110,7 @@ def detectable(
     if seeds < FEWEST_SEEDS or sd_of_difference <= 0:
         return None
     high = 1.0
-    while power_of(high, seeds, alpha) < power:
+    while power_of(high, seeds, alpha) < POWER:
         high *= 2
-    effect_size = brentq(lambda effect: power_of(effect, seeds, alpha) - power, 0, high)
+    effect_size = brentq(lambda effect: power_of(effect, seeds, alpha) - POWER, 0, high)
     return float(effect_size) * sd_of_difference
