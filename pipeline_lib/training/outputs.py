@@ -66,14 +66,14 @@ def publish_training(
     publish_table(LABEL_STATE, _label_state(ids_N, labels_NK))
     publish_table(LABEL_HISTORY, _label_history(record))
     publish_text(HISTORY, history_csv(record.rows, PLOTTED))
-    made_with = _made_with(params, trainer)
-    course = {
+    course: dict[str, Any] = {
         "phases": record.phases,
         "unfinished": unfinished(params, trainer, _as_they_ran(trainer)),
     }
-    publish_json(PHASES, {**course, **_found(findings), "made_with": made_with})
     if findings:
+        course["found"] = asdict(findings.found)
         publish_text(HISTORY.with_name("range_test.csv"), history_csv(findings.curve))
+    publish_json(PHASES, course | {"made_with": _made_with(params, trainer)})
     kept = record.kept
     about = {
         "method": params.method,
@@ -109,10 +109,6 @@ def _made_with(params: Params, trainer: Trainer) -> dict[str, Any]:
         "threads": params.train.threads,
         "reproducible": params.train.reproducible,
     }
-
-
-def _found(findings: Findings | None) -> dict[str, Any]:
-    return {"found": asdict(findings.found)} if findings else {}
 
 
 def _publish_snapshots(record: Record) -> dict[str, Any]:
