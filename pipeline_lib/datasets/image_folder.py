@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pipeline_lib.artifacts import verify
 from pipeline_lib.datasets.files import archives, fetch, user_table
+from pipeline_lib.datasets.files.class_names import plain
 from pipeline_lib.datasets.files.layout import (
     arrange,
     check_folders,
@@ -20,7 +21,7 @@ from pipeline_lib.datasets.files.layout import (
     is_unlabeled,
     split_of,
 )
-from pipeline_lib.datasets.files.sheet import brief
+from pipeline_lib.datasets.files.sheet import brief, quoted
 from pipeline_lib.errors import UserError, listed
 from pipeline_lib.own_data import reading_snapshot
 from pipeline_lib.progress import say
@@ -69,6 +70,7 @@ def read(raw: Path, data: Data) -> Iterator[Row]:
         if not data.table:
             _check_classes(places, shown)
         _tell_of_parts(places, shown)
+        _tell_of_alike(places, shown)
         _tell_of_strays(places, given, shown)
         for place in places:
             image = archive.read(place.member)
@@ -97,6 +99,19 @@ def _tell_of_parts(places: Sequence[Place], shown: str) -> None:
         say(
             f"warning: {shown}: {listed(map(brief, parts))}: taken for a class, like the folders beside it; for parts of the "
             f"data arrange all as <split>/<class>/<file>"
+        )
+
+
+def _tell_of_alike(places: Sequence[Place], shown: str) -> None:
+    """Mention folders Cat and cat: two classes, as some systems allow, or one that was written in two ways."""
+    spellings: dict[str, list[str]] = {}
+    for name in sorted({place.label for place in places if place.label is not None}):
+        spellings.setdefault(plain(name), []).append(name)
+    alike = [" and ".join(map(quoted, names)) for names in spellings.values() if len(names) > 1]
+    if alike:
+        say(
+            f"warning: {shown}: {listed(alike, 3)} are classes of their own, by folders that differ in capitals or spaces "
+            f"only; put the files into one folder if one class is meant"
         )
 
 

@@ -319,6 +319,21 @@ def test_a_class_that_is_named_like_a_part_of_the_data_is_told(workspace, capsys
     assert {row["split"] for row in workspace.read("labels.parquet")} == {None}
 
 
+def test_folders_that_differ_in_capitals_only_are_classes_of_their_own_and_told(workspace, capsys):
+    told = "classes of their own, by folders that differ in capitals or spaces only"
+    for number, folder in enumerate(["train/cat", "train/dog", "train/eel", "test/dog"]):
+        workspace.add(f"{folder}/{number}.png", number)
+    workspace.run("download", "ingest")
+    assert told not in capsys.readouterr().out
+    for number, folder in enumerate(["test/Cat", "train/Eel", "train/EEL"]):
+        workspace.add(f"{folder}/{number}.png", 10 + number)
+    workspace.run("download", "ingest")
+    advice = "put the files into one folder if one class is meant"
+    warning = f"warning: photos: 'Cat' and 'cat', 'EEL' and 'Eel' and 'eel' are {told}; {advice}"
+    assert warning in capsys.readouterr().out.splitlines()
+    assert {row["true_label"] for row in workspace.read("labels.parquet")} == set(range(6))
+
+
 def test_a_folder_for_testing_may_stand_beside_folders_that_are_no_classes(workspace, capsys):
     for number, folder in enumerate(["", "2024/", "2025/", "test/"]):
         workspace.add(f"{folder}{number}.png", number)

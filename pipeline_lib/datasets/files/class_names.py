@@ -59,7 +59,7 @@ def names_none_of(path: Path, shown: str, folders: Collection[str]) -> bool:
     sheet = read_sheet(path, shown)
     if style_of(sheet) == "names":
         return False
-    known = set(map(_plain, folders))
+    known = set(map(plain, folders))
     names: set[str] = set()
     for _, _, name in _named(sheet):  # most tables name a folder in their first row
         if name in names or name.casefold() in forms.BLANKS:
@@ -67,7 +67,7 @@ def names_none_of(path: Path, shown: str, folders: Collection[str]) -> bool:
         names.add(name)
         if len(names) > MOST_COMPARED:
             break
-        parts = [_plain(part) for part in (name, *_parts(name, SEPARATORS))]
+        parts = [plain(part) for part in (name, *_parts(name, SEPARATORS))]
         if any(difflib.get_close_matches(part[:200], known, 1, NEARLY) for part in parts):
             return False
     return len(names) > 1 and not all(map(_is_number, names))  # numbers may be the folders, counted
@@ -127,7 +127,7 @@ def _check_alike(sheet: Sheet, classes: Iterable[str]) -> None:
     """Refuse Cat beside cat where no folder says that these are two classes."""
     spellings: dict[str, set[str]] = {}
     for name in classes:
-        spellings.setdefault(_plain(name), set()).add(name)
+        spellings.setdefault(plain(name), set()).add(name)
     alike = next((names for names in spellings.values() if len(names) > 1), None)
     if alike is None:
         return
@@ -194,6 +194,6 @@ def _apart(column: str, cell: Cell) -> Sequence[str]:
     return cell or ()
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     """Write a name without what people do not see as a difference: capitals, and how wide a space is."""
     return " ".join(name.casefold().split())
