@@ -6,12 +6,14 @@ Every conversion is defined (see `load` and `fit`), so that no file is clipped, 
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
 Channels: TypeAlias = Literal["rgb", "gray"]
@@ -39,10 +41,28 @@ TO_UPRIGHT = {
 }
 # Tags of TIFF
 BITS_PER_SAMPLE, PHOTOMETRIC_INTERPRETATION, WHITE_IS_ZERO = 258, 262, 0
+SAMPLE_FORMAT, SIGNED = 339, 2
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+BAND = 1 << 20  # pixels that are converted at a time, where that takes copies
+FEW_LEVELS = 64  # of the 256, between the darkest and the brightest hundredth of the pixels
 
 
 class UnreadableImageError(Exception):
     """Why one file cannot be read as an image; the caller knows which file it is."""
+
+
+class Loaded(NamedTuple):
+    """An image, and what its pixels no longer tell.
+
+    Attributes:
+        image: of mode L or RGB.
+        few_levels: it was gray of 16 bits, of which it used fewer than FEW_LEVELS high bytes.
+        several: the file has other pages or frames behind this one.
+    """
+
+    image: Image.Image
+    few_levels: bool = False
+    several: bool = False
 
 
 def decode(
@@ -62,10 +82,10 @@ def decode(
     Raises:
         UnreadableImageError: The file is empty, damaged, too large, or no image.
     """
-    return fit(load(encoded), channels, size, resize)
+    return fit(load(encoded).image, channels, size, resize)
 
 
-def load(encoded: bytes) -> Image.Image:
+def load(encoded: bytes) -> Loaded:
     """Read one image file as 8 bits of gray (L) or colour (RGB), upright and without transparency.
 
     - The camera's rotation (EXIF orientation 1 to 8) is applied.
@@ -86,16 +106,17 @@ def load(encoded: bytes) -> Image.Image:
     try:
         with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
             _refuse_what_is_too_large(image)
+            several = _has_more(image)  # now, since a GIF that looks ahead forgets its pixels
             _scale_transparent_colour(image)
             image.load()  # some formats tell the orientation behind the pixels
             turn = TO_UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-            plain = _to_eight_bits(image)
-            return plain if turn is None else plain.transpose(turn)
+            plain, few_levels = _to_eight_bits(image)
+            upright = plain if turn is None else plain.transpose(turn)
+            return Loaded(upright, few_levels, several)
     except UnreadableImageError:
         raise
     except UnidentifiedImageError as error:
-        msg = f"not an image in one of the formats {', '.join(FORMATS)}"
-        raise UnreadableImageError(msg) from error
+        raise UnreadableImageError(_what_it_may_be(encoded)) from error
     except Exception as error:  # Pillow stumbles over broken files in ways without number
         msg = f"damaged image: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
         raise UnreadableImageError(msg) from error
@@ -119,7 +140,7 @@ def convert(
 
 
 def from_array(pixels_HWC: NDArray[np.uint8]) -> Image.Image:
-    """Turn raw pixels, one channel or three, into what `load` gives."""
+    """Turn raw pixels, one channel or three, into an image as `load` gives it."""
     return Image.fromarray(pixels_HWC[:, :, 0] if pixels_HWC.shape[2] == 1 else pixels_HWC)
 
 
@@ -179,6 +200,23 @@ def _refuse_what_is_no_image(encoded: bytes) -> None:
         raise UnreadableImageError(msg)
 
 
+def _what_it_may_be(encoded: bytes) -> str:
+    """Say of a file that Pillow does not know what can be done with it."""
+    if encoded.startswith(TIFF_STARTS):
+        return "a TIFF that is damaged, or of a kind that is not read; save it as gray or RGB with 8 or 16 bits"
+    if encoded[128:132] == b"DICM":
+        return "a DICOM file, whatever its name says; export it as PNG"
+    return f"not an image in one of the formats {', '.join(FORMATS)}"
+
+
+def _has_more(image: Image.Image) -> bool:
+    """Whether pages or frames follow; what phones put behind a JPEG (MPO), a preview or depths, is none."""
+    try:
+        return image.format != "MPO" and getattr(image, "is_animated", False)
+    except Exception:  # noqa: BLE001 - damaged there, which the first one does not suffer from
+        return False
+
+
 def _refuse_what_is_too_large(image: Image.Image) -> None:
     tags = getattr(image, "tag_v2", {})
     tile = tuple(tags.get(tag, 0) for tag in (TILE_WIDTH, TILE_LENGTH))
@@ -200,33 +238,60 @@ def _scale_transparent_colour(image: Image.Image) -> None:
         image.info["transparency"] = tuple(value >> 8 for value in transparent)
 
 
-def _to_eight_bits(image: Image.Image) -> Image.Image:
-    """Bring any mode to L or RGB, without transparency."""
+def _to_eight_bits(image: Image.Image) -> tuple[Image.Image, bool]:
+    """Bring any mode to L or RGB, without transparency; also tells of few levels (see `Loaded`)."""
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
         return _high_bytes(image)
-    if image.mode in {"I", "F"}:
+    signed = SIGNED in getattr(image, "tag_v2", {}).get(SAMPLE_FORMAT, ())
+    if signed or image.mode in {"I", "F"}:
         msg = (
             f"pixels of mode {image.mode} (32 bits, or signed) have no defined range; "
             f"save it with 8 or 16 bits"
         )
         raise UnreadableImageError(msg)
     if image.has_transparency_data:
-        layer = image.convert("LA" if image.mode == "La" else "RGBA").convert("RGBA")
-        paper = Image.new("RGBA", layer.size, "white")
-        return Image.alpha_composite(paper, layer).convert("RGB")
+        return _on_white(image), False
     if image.mode in {"L", "RGB"}:
-        return image
-    return image.convert("L" if image.mode == "1" else "RGB")
+        return image, False
+    return image.convert("L" if image.mode == "1" else "RGB"), False
 
 
-def _high_bytes(image: Image.Image) -> Image.Image:
+def _bands(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """Give the image in parts, each with the row at which it starts: copies of all of it would take much memory."""
+    rows = max(1, BAND // image.width)
+    for top in range(0, image.height, rows):
+        yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    opaque = Image.new("RGB", image.size)
+    for top, band in _bands(image):
+        layer = band.convert("LA" if band.mode == "La" else "RGBA").convert("RGBA")
+        paper = Image.new("RGBA", layer.size, "white")
+        opaque.paste(Image.alpha_composite(paper, layer).convert("RGB"), (0, top))
+    return opaque
+
+
+def _high_bytes(image: Image.Image) -> tuple[Image.Image, bool]:
     """Scale gray of 16 bits to 8; Pillow's own conversion clips at 255."""
-    values_HW = np.asarray(image).astype(np.uint32)
     tags = getattr(image, "tag_v2", {})  # a TIFF's, which Pillow leaves to its reader
     bits = tags.get(BITS_PER_SAMPLE, (16,))[0]
-    shades_HW = (values_HW >> (bits - 8)).astype(np.uint8)
-    if tags.get(PHOTOMETRIC_INTERPRETATION) == WHITE_IS_ZERO:
-        shades_HW = 255 - shades_HW
-    if isinstance(transparent := image.info.get("transparency"), int):
-        shades_HW[values_HW == transparent] = 255
-    return Image.fromarray(shades_HW)
+    transparent = image.info.get("transparency")
+    shades_HW = np.empty((image.height, image.width), np.uint8)
+    for top, band in _bands(image):
+        values_HW = np.asarray(band)
+        part_HW = shades_HW[top : top + band.height]
+        part_HW[...] = values_HW >> (bits - 8)
+        if tags.get(PHOTOMETRIC_INTERPRETATION) == WHITE_IS_ZERO:
+            np.subtract(255, part_HW, out=part_HW)
+        if isinstance(transparent, int):
+            part_HW[values_HW == transparent] = 255
+    shades = Image.fromarray(shades_HW)
+    return shades, bits == 16 and _uses_few_levels(shades)
+
+
+def _uses_few_levels(shades: Image.Image) -> bool:
+    """Whether nearly all pixels lie close together; a mark that was burnt in does not count."""
+    counts = np.cumsum(shades.histogram())
+    darkest, brightest = np.searchsorted(counts, [0.01 * counts[-1], 0.99 * counts[-1]])
+    return bool(brightest - darkest < FEW_LEVELS)

@@ -18,8 +18,9 @@ import numpy as np
 from pipeline_lib.apply.table import PREDICTIONS, Top, likeliest, predictions
 from pipeline_lib.artifacts import publish_rows
 from pipeline_lib.datasets.decoding import MAX_SIDE, decoding
+from pipeline_lib.datasets.oddities import Oddities
 from pipeline_lib.errors import UserError
-from pipeline_lib.progress import progress
+from pipeline_lib.progress import progress, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -76,6 +77,8 @@ class Batch:
 def predict(images: Images, model: Model, settings: Settings, output: Path) -> Counts:
     """Write what the predictor says of each image to a Parquet table (see `table.PREDICTIONS`).
 
+    Images that may be of no use are counted in a line, as `ingest` does.
+
     Args:
         images: any number of them.
         model: to apply.
@@ -86,7 +89,7 @@ def predict(images: Images, model: Model, settings: Settings, output: Path) -> C
         UserError: The model cannot be loaded or cannot answer, a probability is NaN, or `output` cannot be
             written.
     """
-    counts = Counts()
+    counts, oddities = Counts(), Oddities()
     top = min(settings.top_k, len(model.classes))
     with (
         publish_rows(output, PREDICTIONS, sidecar=False) as write,
@@ -95,7 +98,8 @@ def predict(images: Images, model: Model, settings: Settings, output: Path) -> C
     ):
         loaded = model.load()  # while the first images are decoded
         ask = partial(_answer, loaded.answer, model.shape, top)
-        batches = _batches(chunks, model.shape, settings.batch_size or loaded.batch_size)
+        size = settings.batch_size or loaded.batch_size
+        batches = _batches(_noting(oddities, chunks), model.shape, size)
         for batch, answer in _answered(batches, ask, loaded.at_once):
             table = predictions(
                 batch.sources, batch.problems, answer, model.classes, settings.abstain_below
@@ -106,7 +110,17 @@ def predict(images: Images, model: Model, settings: Settings, output: Path) -> C
             counts.abstained += table["label"].null_count
             advance(table.num_rows)
     counts.abstained -= counts.unreadable
+    if warning := oddities.warning():
+        say(warning)
     return counts
+
+
+def _noting(
+    oddities: Oddities, chunks: Iterable[tuple[list[Given], Decoded]]
+) -> Iterator[tuple[list[Given], Decoded]]:
+    for rows, decoded in chunks:
+        oddities.add(decoded.odd, [row.source for row in rows])
+        yield rows, decoded
 
 
 def _batches(

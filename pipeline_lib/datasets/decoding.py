@@ -24,14 +24,21 @@ import numpy as np
 
 from pipeline_lib.control_groups import cores
 from pipeline_lib.errors import UserError
-from pipeline_lib.images import Channels, Resize, UnreadableImageError, fit, from_array, load
+from pipeline_lib.images import (
+    Channels,
+    Loaded,
+    Resize,
+    UnreadableImageError,
+    fit,
+    from_array,
+    load,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from concurrent.futures import Future
 
     from numpy.typing import NDArray
-    from PIL import Image
 
 CHUNK_IMAGES = 256
 CHUNK_BYTES = 1 << 20
@@ -44,6 +51,13 @@ PIXELS_UP_TO = 96  # a side, for `data.store: auto`
 STRIP = 20  # longer side over shorter
 ENLARGED = 4
 DARK = 16  # of 255: what is left of 12 bits in a file of 16
+# What is odd about images that may be of no use.
+LONG = f"longer than {STRIP}:1"
+SMALL = f"enlarged over {ENLARGED} times"
+BLACK = f"nearly black (none of 255 above {DARK - 1}), as 12 bits stored in 16 are"
+FEW = "of 16 bits that use few of the 256 levels that are kept: rescale them first"
+SEVERAL = "with several pages or frames: the first is taken"
+ODDITIES = (LONG, SMALL, BLACK, FEW, SEVERAL)
 
 Shape: TypeAlias = tuple[int, int, int]
 Encoded: TypeAlias = "bytes | NDArray[np.uint8]"
@@ -84,18 +98,14 @@ class Decoded:
         shapes: (height, width, channels).
         digests: sha256 of the pixels, 32 bytes each.
         pixels: one image after the other, without those whose file is kept.
-        strips: positions of images longer than STRIP : 1 that were resized.
-        specks: positions of images that were enlarged more than ENLARGED times.
-        dark: positions of images without a pixel of DARK or more.
+        odd: positions of images that may be of no use, by which of the ODDITIES they have.
     """
 
     reasons: dict[int, str] = field(default_factory=dict)
     shapes: list[Shape] = field(default_factory=list)
     digests: bytes = b""
     pixels: bytes = b""
-    strips: list[int] = field(default_factory=list)
-    specks: list[int] = field(default_factory=list)
-    dark: list[int] = field(default_factory=list)
+    odd: dict[str, list[int]] = field(default_factory=dict)
 
 
 @contextlib.contextmanager
@@ -153,14 +163,13 @@ def decode_chunk(images: Sequence[Encoded], target: Target) -> Decoded:
     digests, pixels = [], []
     for position, encoded in enumerate(images):
         try:
-            image = load(encoded) if isinstance(encoded, bytes) else from_array(encoded)
+            loaded = load(encoded) if isinstance(encoded, bytes) else Loaded(from_array(encoded))
         except UnreadableImageError as error:
             chunk.reasons[position] = str(error)
             continue
-        _note_oddities(image, position, target, chunk)
-        pixels_HWC = fit(image, target.channels, target.size, target.resize)
-        if pixels_HWC.max() < DARK:
-            chunk.dark.append(position)
+        pixels_HWC = fit(loaded.image, target.channels, target.size, target.resize)
+        for what in _oddities(loaded, pixels_HWC, target.size):
+            chunk.odd.setdefault(what, []).append(position)
         height, width, channels = pixels_HWC.shape
         shape = (height, width, channels)
         raw = pixels_HWC.tobytes()
@@ -172,14 +181,19 @@ def decode_chunk(images: Sequence[Encoded], target: Target) -> Decoded:
     return chunk
 
 
-def _note_oddities(image: Image.Image, position: int, target: Target, chunk: Decoded) -> None:
-    shorter, longer = sorted(image.size)
-    if target.size is None:
-        return
-    if longer > STRIP * shorter:
-        chunk.strips.append(position)
-    if longer * ENLARGED < target.size:
-        chunk.specks.append(position)
+def _oddities(loaded: Loaded, pixels_HWC: NDArray[np.uint8], size: int | None) -> Iterator[str]:
+    """What resizing, few bits or a format of several images may have spoilt."""
+    shorter, longer = sorted(loaded.image.size)
+    if size is not None and longer > STRIP * shorter:
+        yield LONG
+    if size is not None and longer * ENLARGED < size:
+        yield SMALL
+    if pixels_HWC.max() < DARK:
+        yield BLACK
+    elif loaded.few_levels:
+        yield FEW
+    if loaded.several:
+        yield SEVERAL
 
 
 def _images(rows: Sequence[Pictured]) -> list[Encoded]:

@@ -13,17 +13,10 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline_lib.artifacts import publish, publish_json, write_rows
-from pipeline_lib.datasets.decoding import (
-    DARK,
-    ENLARGED,
-    MAX_SIDE,
-    STRIP,
-    Decoded,
-    Target,
-    decoding,
-)
+from pipeline_lib.datasets.decoding import MAX_SIDE, Decoded, Target, decoding
 from pipeline_lib.datasets.files.sheet import brief
 from pipeline_lib.datasets.load import load_dataset
+from pipeline_lib.datasets.oddities import Oddities
 from pipeline_lib.datasets.sayings import DIGEST_BYTES, LABELS, Sayings
 from pipeline_lib.errors import UserError, listed
 from pipeline_lib.own_data import reading_snapshot
@@ -62,7 +55,7 @@ class Intake:
         self.store = "pixels"
         self._first = ""
         self._complaints: list[str] = []
-        self._odd: dict[str, tuple[int, str]] = {}
+        self.oddities = Oddities()
 
     def take(self, rows: Sequence[Row], decoded: Decoded) -> tuple[pa.Table, pa.Table]:
         """Number the images of a chunk that were decoded.
@@ -78,12 +71,7 @@ class Intake:
         for position in decoded.reasons:
             self.sayings.mention(rows[position])
         self._complain(bad, list(decoded.reasons.values()))
-        self._notice(f"longer than {STRIP}:1", [rows[i].source_id for i in decoded.strips])
-        self._notice(f"enlarged over {ENLARGED} times", [rows[i].source_id for i in decoded.specks])
-        self._notice(
-            f"nearly black (none of 255 above {DARK - 1}), as 12 bits stored in 16 are",
-            [rows[i].source_id for i in decoded.dark],
-        )
+        self.oddities.add(decoded.odd, [row.source_id for row in rows])
         for row, shape in zip(good, decoded.shapes, strict=True):
             self._check_shape(row, shape)
         images = self._images(good, decoded)
@@ -134,18 +122,6 @@ class Intake:
                 for source, reason in zip(sources, reasons, strict=True)
             ]
             self._complaints = [*self._complaints, *lines][:10]
-
-    def _notice(self, what: str, sources: Sequence[str]) -> None:
-        if sources:
-            count, first = self._odd.get(what, (0, sources[0]))
-            self._odd[what] = (count + len(sources), first)
-
-    def warning(self) -> str | None:
-        """Count, in one line, the images that resizing or few bits may have spoilt."""
-        parts = [
-            f"{count} {what} ({brief(first, 200)})" for what, (count, first) in self._odd.items()
-        ]
-        return f"images that may be of no use: {', '.join(parts)}" if parts else None
 
     def check(self, on_bad_image: str) -> None:
         """Refuse unreadable images, unless they are to be skipped and others are left.
@@ -212,7 +188,7 @@ def ingest(raw: Path, data: Data, out: Path, workers: int | None = None) -> str:
                 write_labels(table)
         described = _describe(intake, data, dataset.POLICY, getattr(dataset, "SUPERCLASSES", None))
         publish_json(out / "classes.json", described)
-    if warning := intake.warning():
+    if warning := intake.oddities.warning():
         say(warning)
     height, width, depth = intake.shape or (0, 0, 0)
     counts = [_counted(described[kind], kind) for kind in ("classes", "annotators")]

@@ -103,6 +103,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return project
 
 
+def test_images_that_may_be_of_no_use_are_counted_as_ingest_counts_them(tmp_path: Path, capsys):
+    paths = [shade(tmp_path / f"{n}.png", 15 * n, (2 + 60 * (n == 3), 2)) for n in range(4)]
+    applied(*paths, model=shades(side=16, shape=(16, 16, 1)))
+    assert capsys.readouterr().out == (
+        f"images that may be of no use: 1 longer than 20:1 ({paths[3]}), 3 enlarged over 4 times ({paths[0]}), "
+        f"2 nearly black (none of 255 above 15), as 12 bits stored in 16 are ({paths[0]})\n"
+    )
+
+
 def test_raw_files_get_the_probabilities_that_evaluate_found(trained: Project) -> None:
     photos = trained.root.parent / "photos"
     found = applied(photos, model=of(trained.root / "models"))

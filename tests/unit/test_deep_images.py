@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline_lib.images import UnreadableImageError, decode
+from pipeline_lib.images import UnreadableImageError, decode, load
 
 GRAY, COLOUR, GRAY_ALPHA, COLOUR_ALPHA = 0, 2, 4, 6  # colour types of PNG
 VALUES = [0, 255, 256, 40_000, 65_535]
@@ -41,7 +41,14 @@ def png(bits: int, kind: int, width: int, row: bytes, transparent: bytes) -> byt
 
 
 def tiff(
-    width: int, bits: int, content: bytes, order: str = "<", *, channels=1, white_is_zero=False
+    width: int,
+    bits: int,
+    content: bytes,
+    order: str = "<",
+    *,
+    channels=1,
+    white_is_zero=False,
+    form=None,
 ):
     """A TIFF of one row, without compression."""
     photometric = 2 if channels == 3 else 0 if white_is_zero else 1
@@ -56,14 +63,15 @@ def tiff(
         (277, short, channels),
         (278, long, 1),
         (279, long, len(content)),
+        *([(339, short, form)] if form else []),
     ]
     head = (b"II" if order == "<" else b"MM") + struct.pack(order + "HIH", 42, 8, len(tags))
     for tag, kind, value in tags:
         if tag == 258 and channels == 3:
             head += struct.pack(order + "HHII", tag, kind, 3, 180)
             continue
-        form = "HHIHxx" if kind == short else "HHII"
-        head += struct.pack(order + form, tag, kind, 1, value)
+        layout = "HHIHxx" if kind == short else "HHII"
+        head += struct.pack(order + layout, tag, kind, 1, value)
     head = (head + bytes(4)).ljust(180, b"\0") + struct.pack(order + "HHH", bits, bits, bits)
     return head.ljust(200, b"\0") + content
 
@@ -151,3 +159,64 @@ def test_one_transparent_shade_of_few_bits_is_white(bits: int, step: int, transp
 def test_32_bits_are_refused(values: np.ndarray):
     with pytest.raises(UnreadableImageError, match="save it with 8 or 16 bits"):
         decode(saved(Image.fromarray(values), "TIFF"), "rgb")
+
+
+def test_a_signed_tiff_is_refused():
+    content = np.array([-128, 0, 127], np.int8).tobytes()
+    for bits, width in ((8, 3), (16, 1)):
+        with pytest.raises(UnreadableImageError, match=r"or signed\) have no defined range; save"):
+            decode(tiff(width, bits, content, form=2), "gray")
+    assert decode(tiff(3, 8, content, form=1), "gray")[0, :, 0].tolist() == [128, 0, 127]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        tiff(2, 16, bytes(4), form=3),
+        tiff(2, 64, bytes(16), form=3),
+        tiff(2, 32, bytes(24), channels=3, form=3),
+        tiff(2, 12, bytes(3), white_is_zero=True),
+        tiff(2, 16, bytes(4), ">", white_is_zero=True),
+        tiff(2, 16, bytes(4))[:9],
+    ],
+    ids=["float16", "float64", "RGB of float32", "12 bits", "big-endian", "cut off"],
+)
+@pytest.mark.filterwarnings("ignore:.*:UserWarning:PIL")
+def test_a_tiff_that_is_not_read_is_called_one(content: bytes):
+    with pytest.raises(
+        UnreadableImageError, match=r"^a TIFF that is damaged, or of a kind that is"
+    ):
+        decode(content, "rgb")
+
+
+def test_a_dicom_file_is_called_one():
+    with pytest.raises(
+        UnreadableImageError, match=r"^a DICOM file, whatever its name says; export"
+    ):
+        decode(bytes(128) + b"DICM" + bytes(99), "rgb")
+
+
+RAMP = np.arange(10_000).reshape(100, 100)
+
+
+@pytest.mark.parametrize(
+    ("values", "few"),
+    [
+        (RAMP * 65_535 // 9_999, False),
+        (RAMP * 16_383 // 9_999, True),
+        (RAMP * 32_767 // 9_999, False),
+        (32_768 - 1_000 + RAMP // 5, True),
+        (np.where(RAMP < 50, 65_535, RAMP * 4_095 // 9_999), True),
+    ],
+    ids=["all of them", "14 bits", "15 bits", "an offset", "12 bits with a mark"],
+)
+@pytest.mark.parametrize("form", ["PNG", "TIFF", "PPM"])
+def test_16_bits_that_use_few_levels_are_noted(values: np.ndarray, few: bool, form: str):
+    found = load(saved(Image.fromarray(values.astype(np.uint16)), form))
+    assert found.few_levels is few
+    assert np.array_equal(np.asarray(found.image), values >> 8)
+
+
+def test_8_bits_and_12_bits_of_few_levels_are_meant_so():
+    assert not load(saved(Image.new("L", (9, 9), 7), "PNG")).few_levels
+    assert not load(tiff(4, 12, bytes(6))).few_levels

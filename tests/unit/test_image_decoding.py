@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline_lib.images import UnreadableImageError, decode
+from pipeline_lib import images
+from pipeline_lib.images import UnreadableImageError, decode, load
 
 RED, GREEN, BLUE, WHITE = [255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255]
 
@@ -198,6 +199,11 @@ def test_an_animation_is_its_first_frame(form: str):
     options = {"lossless": True} if form == "WEBP" else {}
     content = saved(frames[0], form, save_all=True, append_images=frames[1:], **options)
     assert decode(content, "rgb")[0, 0].tolist() == RED
+    assert load(content).several
+    shades = [Image.new("L", (4, 4), 50 * n) for n in (1, 2, 3)]
+    content = saved(shades[0], form, save_all=True, append_images=shades[1:], **options)
+    assert decode(content, "rgb")[0, 0].tolist() == [50] * 3
+    assert not load(saved(frames[0], form, **options)).several
 
 
 def test_several_pages_are_the_first():
@@ -205,6 +211,35 @@ def test_several_pages_are_the_first():
     for form in ("TIFF", "MPO"):  # MPO: the JPEG of phones and cameras with more pictures behind
         content = saved(pages[0], form, save_all=True, append_images=pages[1:])
         assert np.abs(decode(content, "rgb").astype(int) - RED).max() <= 2
+        assert load(content).several == (form == "TIFF"), "previews are no pages"
+    assert not load(saved(pages[0], "TIFF")).several
+
+
+def test_damage_behind_the_first_frame_does_not_count():
+    frames = [Image.new("RGB", (4, 4), tuple(colour)) for colour in (RED, GREEN)]
+    content = saved(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    for end in range(len(saved(frames[0], "GIF")), len(content)):
+        assert decode(content[:end], "rgb")[0, 0].tolist() == RED
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])
+@pytest.mark.parametrize(("channels", "kind"), [(0, np.uint16), (2, np.uint8), (4, np.uint8)])
+def test_pixels_do_not_depend_on_how_many_are_converted_at_a_time(
+    monkeypatch, channels: int, kind: type, form: str
+):
+    shape = (13, 7, channels) if channels else (13, 7)
+    drawn = np.random.default_rng(0).integers(0, np.iinfo(kind).max + 1, shape, kind)
+    content = saved(Image.fromarray(drawn), form)
+    whole = decode(content, "rgb")
+    for pixels in (1, 21, 100):
+        monkeypatch.setattr(images, "BAND", pixels)
+        assert np.array_equal(decode(content, "rgb"), whole)
+    if not channels:
+        expected = drawn >> 8
+    else:
+        gray_HWC, share_HW1 = drawn[..., :-1].astype(int), drawn[..., -1:] / 255
+        expected = 255 - (255 - gray_HWC) * share_HW1
+    assert np.abs(whole - expected.reshape(13, 7, -1)).max() <= (1 if channels else 0)
 
 
 def test_a_format_that_is_not_listed_is_refused():

@@ -177,10 +177,18 @@ def test_oddly_resized_images_are_counted_in_one_line(take, capsys):
     file = io.BytesIO()
     of_12_bits.save(file, "TIFF")
     rows += [Row("dark", file.getvalue(), label="1")]
+    rows += [Row("faint", encoded(np.full((9, 9), 16_383, np.uint16), "TIFF"), label="1")]
+    file = io.BytesIO()
+    Image.new("L", (9, 9), 99).save(
+        file, "TIFF", save_all=True, append_images=[Image.new("L", (9, 9))]
+    )
+    rows += [Row("pages", file.getvalue(), label="1")]
     take(rows, image_size=16)
     assert capsys.readouterr().out == (
         "images that may be of no use: 4 longer than 20:1 (strip 0), "
-        "2 enlarged over 4 times (speck 0), 1 nearly black (none of 255 above 15), as 12 bits stored in 16 are (dark)\n"
+        "2 enlarged over 4 times (speck 0), 1 nearly black (none of 255 above 15), as 12 bits stored in 16 are (dark), "
+        "1 of 16 bits that use few of the 256 levels that are kept: rescale them first (faint), "
+        "1 with several pages or frames: the first is taken (pages)\n"
     )
     take(rows[:3])
     assert capsys.readouterr().out == ""
