@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import shutil
 import time
 from dataclasses import dataclass
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 DAY = 24 * 60 * 60
+OUT_OF_MEMORY = (
+    "`dvc repro` goes on from what is saved (`python -m stages.app resume clean` forgets it); where it said `exited with "
+    "-9`, memory ran out: first lower train.memory_budget (same result), or train.batch_size or data.image_size"
+)
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,7 @@ class State:
         saved: when that was, or when the training began, in seconds since 1970.
         size: of all its files, in bytes.
         user: the process that trains it now.
+        killed: the last process that trained it ended neither by itself nor when it was asked to.
     """
 
     folder: Path
@@ -49,6 +55,7 @@ class State:
     saved: float
     size: int
     user: str | None
+    killed: bool
 
     @property
     def days(self) -> float:
@@ -73,17 +80,20 @@ def remove(state: State) -> bool:
 
 
 def check(root: Path) -> Checked:
-    """Find saved states whose bytes have changed."""
+    """Find saved states whose bytes have changed, and trainings that were killed."""
     del root  # they may live elsewhere
     found = states(resume_root())
     damaged = [finding for state in found if state.user is None for finding in _damaged(state)]
+    killed = [_killed(state) for state in found if state.killed]
     size = human(sum(state.size for state in found))
-    return Checked(f"{counted(len(found), 'resume state')}, {size}", tuple(damaged))
+    counts = f"{counted(len(found), 'resume state')}, {size}"
+    return Checked(counts, (*damaged, *killed))
 
 
 def _state(folder: Path) -> State | None:
     """None if it is none, or gone meanwhile, as that of a training that has ended."""
-    files = files_of(folder)
+    with claimed(folder, fcntl.LOCK_SH) as user:
+        files = files_of(folder)
     steps = steps_in(files)
     if not steps and files.keys().isdisjoint((DESCRIPTION, LOCK)):
         return None
@@ -93,7 +103,8 @@ def _state(folder: Path) -> State | None:
         step=int(steps[-1].removeprefix("step-").partition(".")[0]) if steps else None,
         saved=max(files[name].st_mtime for name in steps[-1:] or files),
         size=sum(stat.st_size for stat in files.values()),
-        user=user_of(folder),
+        user=user,
+        killed=user is None and LOCK in files and files[LOCK].st_size > 0,
     )
 
 
@@ -116,6 +127,12 @@ def _here(inputs: Iterable[tuple[str, str]]) -> bool:
         except UserError:
             return False
     return True
+
+
+def _killed(state: State) -> Finding:
+    when = "before its first save" if state.step is None else f"after step {state.step} was saved"
+    what = f"a training ({state.what}) did not end by itself, but was killed {when}"
+    return Finding(str(state.folder), what, OUT_OF_MEMORY, problem=False)
 
 
 def _damaged(state: State) -> Iterator[Finding]:

@@ -95,7 +95,10 @@ class Slot:
             lock.write(str(os.getpid()))
             lock.flush()
             publish_json(self.folder / DESCRIPTION, self.identity)
-            yield
+            try:
+                yield
+            finally:  # a number that stays tells of a process that was killed
+                lock.truncate(0)
 
     def _awaited(self, say: Callable[[str], None]) -> TextIO:
         """The locked file, once no other process has it."""

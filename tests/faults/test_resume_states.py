@@ -166,6 +166,32 @@ def test_a_damaged_state_is_found_and_the_one_before_it_serves(root: Path) -> No
     assert loaded[1]["step"] == 6
 
 
+def test_a_training_that_was_killed_is_told_until_it_ends_otherwise(root: Path) -> None:
+    slot = Slot(root, identity(1))
+    if not (child := os.fork()):
+        with slot.held():
+            slot.save(3, {"w": torch.zeros(1)}, {})
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    (finding,) = resume_states.check(root).findings
+    assert not finding.problem
+    assert str(finding).startswith(
+        f"{slot.folder}: a training (paws, lenet, seed 1, another split) did not end by itself, but was killed "
+        "after step 3 was saved; `dvc repro` goes on from what is saved (`python -m stages.app resume clean` "
+    )
+    assert "`exited with -9`, memory ran out: first lower train.memory_budget" in finding.todo
+
+    def interrupted() -> None:
+        with slot.held():
+            assert resume_states.check(root).findings == (), "it goes on"
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert resume_states.check(root).findings == (), "it was asked to end"
+    assert slot.load(print) is not None
+
+
 def test_after_damaged_states_new_ones_are_kept(root: Path) -> None:
     slot = saved(root, 1, step=100)
     for path in slot.folder.glob("step-*.safetensors"):
