@@ -32,11 +32,15 @@ if TYPE_CHECKING:
     from pipeline_lib.pixels import Stored
 
 
+ASIDE = 2 * GIB  # for the rest of a training, which shares the host's memory with the images
+
+
 class ImageMemory:
     """Takes images in: on the device as long as the budget lasts, in files after that.
 
     Args:
-        budget: `train.memory_budget`: GiB, or None for half of what is free.
+        budget: `train.memory_budget`: GiB, or None for half of what is free; of the host's memory, `ASIDE` is left
+            out first.
         device: where images live that fit.
         folder: for the others. A file there has no name, so that nothing is left of it however the process
             ends.
@@ -50,7 +54,7 @@ class ImageMemory:
         folder: Path,
         say: Callable[[str], None] | None,
     ) -> None:
-        self.room = free_bytes(device) / 2 if budget is None else budget * GIB
+        self.room = _half_of_what_is_free(device) if budget is None else budget * GIB
         self.device, self.folder, self.say = device, folder, say
 
     def load(self, path: Path, ids_N: NDArray[np.integer], stored: Stored, what: str) -> Tensor:
@@ -106,6 +110,11 @@ class ImageMemory:
         if self.say:
             self.say(f"{images} are read from a temporary file in {self.folder}: {left}")
         return torch.from_numpy(pixels_NCHW)
+
+
+def _half_of_what_is_free(device: torch.device) -> float:
+    aside = 0 if device.type == "cuda" else ASIDE
+    return max(free_bytes(device) - aside, 0) / 2
 
 
 def _reserve(descriptor: int, size: int, free: int) -> None:

@@ -91,8 +91,14 @@ def test_one_process_of_several_tells_how_far_it_is(
 
 
 def test_without_a_budget_half_of_what_is_free_is_taken(monkeypatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(memory, "free_bytes", lambda device: 1000)
-    assert ImageMemory(None, CPU, tmp_path, print).room == 500
+    free = {"cpu": 2 * GIB + 1000, "cuda": 1000}
+    monkeypatch.setattr(memory, "free_bytes", lambda device: free[device.type])
+    assert ImageMemory(None, CPU, tmp_path, print).room == 500, (
+        "the training itself needs some, too"
+    )
+    assert ImageMemory(None, torch.device("cuda"), tmp_path, print).room == 500
+    free["cpu"] = 2 * GIB - 1
+    assert ImageMemory(None, CPU, tmp_path, print).room == 0
 
 
 @pytest.mark.parametrize(
