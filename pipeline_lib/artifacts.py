@@ -14,8 +14,8 @@ import functools
 import hashlib
 import json
 import os
+import secrets
 import struct
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,21 +85,23 @@ def publish_together(*paths: Path, sidecar: bool = True) -> Iterator[list[Path]]
             raise
         raise _unwritable(paths, error) from error
     finally:
-        for temporary in ready:
-            temporary.unlink(missing_ok=True)
         locks.close()
 
 
 def _temporary(path: Path, locks: contextlib.ExitStack) -> Path:
-    """Make an empty file beside `path`, and the folder if need be; as long as `locks` is open, it is locked."""
+    """Make an empty file beside `path`, and the folder if need be; as long as `locks` is open, it is there and locked."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path)
     while True:
-        handle, name = tempfile.mkstemp(prefix=f"{TEMPORARY_PREFIX}{path.name}.", dir=path.parent)
+        temporary = path.with_name(f"{TEMPORARY_PREFIX}{path.name}.{secrets.token_hex(4)}")
+        locks.callback(
+            temporary.unlink, missing_ok=True
+        )  # before it is there: signals come any time
+        handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         locks.callback(os.close, handle)
         ours = _lock(handle) and os.fstat(handle).st_nlink
         if ours:  # else another process has just taken it for a stale one
-            return Path(name)
+            return temporary
 
 
 def _lock(handle: int) -> bool:

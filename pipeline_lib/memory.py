@@ -113,8 +113,10 @@ class ImageMemory:
 
 
 def _half_of_what_is_free(device: torch.device) -> float:
-    aside = 0 if device.type == "cuda" else ASIDE
-    return max(free_bytes(device) - aside, 0) / 2
+    free = free_bytes(device)
+    if device.type == "cuda":
+        return free / 2
+    return max((free - ASIDE) / 2, free / 8)  # where little is free, small datasets stay in memory
 
 
 def _reserve(descriptor: int, size: int, free: int) -> None:

@@ -242,7 +242,7 @@ class Train(Section):
     """Steps between saves of the resume state, besides; null = none."""
     memory_budget: float | None = Field(gt=0)
     """GiB of images that may be kept in memory, on the device too; more are read from a file beside the resume
-    state. null = half of what is free; of the host's memory, 2 GiB are left out first."""
+    state. null = half of what is free; of the host's memory, 2 GiB are left out first, or an eighth is taken."""
 
     @field_validator("weak_augment", "strong_augment", "global_augment")
     @classmethod

@@ -387,15 +387,26 @@ def test_locks_are_asked_for_as_network_file_systems_give_them(tmp_path, monkeyp
 
 
 def test_a_file_that_was_taken_for_a_stale_one_at_its_birth_is_made_anew(tmp_path, monkeypatch):
-    made, mkstemp = [], artifacts.tempfile.mkstemp
+    made, lock = [], artifacts._lock
 
-    def taken(**settings):
-        made.append(mkstemp(**settings))
+    def taken(handle):
+        made.extend(tmp_path.glob(".tmp-*"))
         if len(made) == 1:
-            Path(made[0][1]).unlink()
-        return made[-1]
+            made[0].unlink()
+        return lock(handle)
 
-    monkeypatch.setattr(artifacts.tempfile, "mkstemp", taken)
+    monkeypatch.setattr(artifacts, "_lock", taken)
     publish_bytes(tmp_path / "file.bin", NEW, sidecar=False)
-    assert len(made) == 2
-    assert (tmp_path / "file.bin").read_bytes() == NEW
+    assert len(set(made)) == 2
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [NEW]
+
+
+def test_a_signal_at_the_birth_of_a_file_leaves_nothing(tmp_path, monkeypatch):
+    def interrupted(handle):
+        assert list(tmp_path.iterdir())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(artifacts, "_lock", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        publish_bytes(tmp_path / "file.bin", NEW)
+    assert list(tmp_path.iterdir()) == []
