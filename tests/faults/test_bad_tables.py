@@ -34,6 +34,9 @@ BAD = {
     "splits beside labels": ("file,label,split\ncat/00.png,cat,train\n", "labels.csv: `label` stands alone beside `file`; remove the columns split, and put the files into folders train and test"),
     "probabilities": ("file,cat,dog,true_label\ncat/00.png,0.75,.25,cat\ncat/01.png,,,\n", "labels.csv: the columns cat, dog hold probabilities, which are not read; write the names of the classes in a column `label` or `candidates`"),
     "a column per class": ("file,cat,dog,eel\ncat/00.png,1,0,0\ncat/01.png,,,\ndog/00.png,0,1,0\n", "labels.csv: the columns cat, dog, eel hold a 1 or a 0 for each class, which are not read"),
+    "a column per class, with several 1s": ("file,cat,dog\ncat/00.png,1,1\ndog/00.png,0,1\n", "labels.csv: the columns cat, dog hold a 1 or a 0 for each class, which are not read; write the names of the classes in a column `label` or `candidates`, cat|dog"),
+    "a column per class, under other names": ("file,is_cat,is_dog,is_eel\ncat/00.png,1,1,0\ndog/00.png,0,1,1\n", "labels.csv: the columns is_cat, is_dog, is_eel hold a 1 or a 0 for each class"),
+    "a column per class, as pandas writes what is so": ("file,cat,dog\ncat/00.png,True,True\ndog/00.png,False,True\n", "labels.csv: the columns cat, dog hold a 1 or a 0 for each class"),
     "nothing": ("", "labels.csv:1: no column `file` (it is empty)"),
     "no rows": ("file,label\n", "labels.csv: no rows"),
     "only files": ("file\ncat/00.png\n", "labels.csv: only a column `file`"),
@@ -575,6 +578,34 @@ def test_annotators_may_call_two_classes_0_and_1(workspace, rows: str):
     workspace.table(f"file,ann,bob,eve\n0.png,{rows}\n")
     workspace.run("download", "ingest")
     assert json.loads((workspace.root / "data/classes.json").read_text())["classes"] == ["0", "1"]
+
+
+@pytest.mark.parametrize("truth", ["of folders", "of the table", "of nobody"])
+def test_a_column_per_class_with_several_1s_is_no_annotators(workspace, truth: str):
+    """Of classes called 0 to 9, ten annotators may say 0 or 1."""
+    rows = []
+    for number in range(10):
+        folder = f"{number}/" if truth == "of folders" else ""
+        workspace.add(f"{folder}{number}.png", number)
+        sets = [str(int(k in {number, 3, 7})) for k in range(10)]
+        told = f",{number}" if truth == "of the table" else ""
+        rows.append(f"{folder}{number}.png,{','.join(sets)}{told}")
+    told = ",true_label" if truth == "of the table" else ""
+    workspace.table("\n".join([f"file,{','.join('0123456789')}{told}", *rows, ""]))
+    assert workspace.refused("ingest", "download").startswith(
+        "labels.csv: the columns 0, 1, 2, 3 and 6 more hold a 1 or a 0 for each class, which are not read; write the "
+        "names of the classes in a column `label` or `candidates`, 0|1 (of annotators: in rows of file, annotator, label)"
+    )
+
+
+@pytest.mark.parametrize("people", ["anna,bert,carl", "1,2,3"])
+def test_annotators_say_0_and_1_of_folders_called_so(workspace, people: str):
+    for number in range(4):
+        workspace.add(f"{number % 2}/{number}.png", number)
+    workspace.table(f"file,{people}\n0.png,0,0,1\n1.png,1,1,1\n2.png,0,0,\n")
+    workspace.run("download", "ingest")
+    rows = {row["source"]: row["annotations"] for row in workspace.read("labels.parquet")}
+    assert rows["0/0.png"] == [0, 0, 1]
 
 
 def test_files_in_train_and_test_take_their_classes_from_a_table(workspace):

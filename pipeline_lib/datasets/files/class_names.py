@@ -8,7 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from pipeline_lib.datasets.files import forms
-from pipeline_lib.datasets.files.forms import SEPARATOR, style_of
+from pipeline_lib.datasets.files.forms import SEPARATOR
 from pipeline_lib.datasets.files.sheet import FILE, brief, quoted
 from pipeline_lib.datasets.files.tables import read_sheet
 from pipeline_lib.errors import UserError
@@ -57,9 +57,11 @@ def names_none_of(path: Path, shown: str, folders: Collection[str]) -> bool:
         UserError: It is no table.
     """
     sheet = read_sheet(path, shown)
-    if style_of(sheet) == "names":
+    if sheet.form == "names":
         return False
     known = set(map(plain, folders))
+    if not known.isdisjoint(map(plain, forms.saying(sheet))):  # a column per class
+        return False
     names: set[str] = set()
     for _, _, name in _named(sheet):  # most tables name a folder in their first row
         if name in names or name.casefold() in forms.BLANKS:

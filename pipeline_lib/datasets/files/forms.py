@@ -11,7 +11,7 @@ from pipeline_lib.datasets.files.sheet import FILE, Cell, Sheet, brief, quoted
 from pipeline_lib.errors import UserError, listed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Sequence, Set
 
 SEPARATOR = "|"
 TOLERANCE = 0.02  # of a sum of probabilities
@@ -56,8 +56,12 @@ class Supervision:
         return [name for name in names if name is not None]
 
 
-def style_of(sheet: Sheet) -> Style:
+def style_of(sheet: Sheet, classes: Set[str]) -> Style:
     """Tell which form a table has.
+
+    Args:
+        sheet: the table.
+        classes: those that folders name.
 
     Raises:
         UserError: Its columns belong to none, or to several, or hold a number for each class.
@@ -84,7 +88,7 @@ def style_of(sheet: Sheet) -> Style:
             return "label" if style == LABEL else "candidates"
     _check_annotators(others, sheet)
     if len(others) > 1:
-        _check_no_shares(others, sheet)
+        _check_no_classes(others, sheet, classes)
     return "annotators"
 
 
@@ -156,37 +160,48 @@ def _on_splits(columns: Sequence[str]) -> str:
     return ", and put the files into folders train and test: these tell what is for testing"
 
 
-def _check_no_shares(columns: Sequence[str], sheet: Sheet) -> None:
-    """Refuse a column per class: with probabilities, or with a 1 in one of three or more, and 0 in the others.
+def _check_no_classes(columns: Sequence[str], sheet: Sheet, classes: Set[str]) -> None:
+    """Refuse a column per class: with probabilities, or with 0 and 1, of which each row may have several.
 
     Probabilities of an image sum to 1, and annotators' grades do not. Annotators may say 0 and 1 where these are two
-    classes: then some row has no 1, or several.
+    classes: then most columns are not named after classes, and some row has no 1, or several.
     """
-    has_fractions, is_one_hot, is_blank = False, len(columns) > 2, True
-    for _, _, values, _ in rows(sheet):
+    said: set[str] = set()
+    truths: set[Cell] = set()
+    sums_to_1, is_one_hot = True, len(columns) > 2
+    for _, _, values, truth in rows(sheet):
         shares = [_share(cell) for cell in values if cell]
         if None in shares:
             return
+        truths.add(truth)
+        said.update(f"{share:g}" for share in shares)
         if shares:
-            if abs(sum(filter(None, shares)) - 1) > TOLERANCE:
-                return
-            is_blank = False
-            has_fractions |= not {0, 1}.issuperset(shares)
+            sums_to_1 &= abs(sum(filter(None, shares)) - 1) <= TOLERANCE
             is_one_hot &= len(shares) == len(values) and shares.count(1) == 1
-    if has_fractions or (is_one_hot and not is_blank):
+    has_fractions = not said <= {"0", "1"}
+    known = {name for name in (*classes, *truths) if isinstance(name, str) and name}
+    # where nobody says which classes there are, they may be counted, from 0 or 1
+    likely = known or set(map(str, range(len(columns) + 1)))
+    are_named = 2 * sum(name in likely for name in columns) > len(columns)
+    are_others = bool(known) and known.isdisjoint(said)
+    are_shares = sums_to_1 and (has_fractions or is_one_hot)
+    if said and (are_shares or are_named or are_others):
         found = "probabilities" if has_fractions else "a 1 or a 0 for each class"
         named = listed(map(brief, columns), 4)
+        example = SEPARATOR.join(map(brief, columns[:2]))
         msg = (
-            f"{sheet.shown}: the columns {named} hold {found}, which are not read; write the names of "
-            f"the classes in a column `{LABEL}` or `{CANDIDATES}` (of annotators: in rows of {FILE}, {ANNOTATOR}, {LABEL})"
+            f"{sheet.shown}: the columns {named} hold {found}, which are not read; write the names of the classes in a "
+            f"column `{LABEL}` or `{CANDIDATES}`, {example} (of annotators: in rows of {FILE}, {ANNOTATOR}, {LABEL})"
         )
         raise UserError(msg)
 
 
 def _share(cell: Cell) -> float | None:
-    """Read a number from 0 to 1."""
+    """Read a number from 0 to 1, or whether something is so."""
+    if not isinstance(cell, str):
+        return None
     try:
-        number = float(cell) if isinstance(cell, str) else -1
+        number = float({"true": "1", "false": "0"}.get(cell.casefold(), cell))
     except ValueError:
         return None
     return number if 0 <= number <= 1 else None

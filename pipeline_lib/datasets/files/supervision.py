@@ -56,7 +56,7 @@ def read_supervision(
     names = Names(places, folder)
     sheet = read_sheet(path, shown)
     truths = Truths(sheet, places)
-    style = style_of(sheet)
+    style = style_of(sheet, truths.classes)
     if style == "names":
         said = _rest_unlabeled(sheet, names, places)
     elif style == "long":
