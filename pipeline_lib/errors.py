@@ -65,12 +65,32 @@ def without_secrets(text: str) -> str:
 
 
 def closest(given: str, names: Iterable[str], most: int = 1) -> list[str]:
-    """The names that a misspelt one is like, whatever its capitals; or else those that it is a part of."""
+    """The names that one may stand for, whatever its capitals: it has few letters wrong, or is a part, or has one as such."""
     plain = {name.casefold(): name for name in names}
-    close = difflib.get_close_matches(given.casefold(), plain, most, 0.5)  # `nb` is half of `bn`
-    if not close and len(given) > 2:
-        close = [name for name in plain if given.casefold() in name][:most]
+    written = given.casefold()
+    most_slips = max(2, len(written) // 5)
+    mistyped = [name for name in plain if _slips(written, name, most_slips) <= most_slips]
+    close = difflib.get_close_matches(written, mistyped, most, 0.5)  # `nb` is half of `bn`
+    if not close and len(written) > 2:
+        close = [name for name in plain if written in name][:most]
+    if not close:
+        close = [name for name in plain if name in written and 2 * len(name) >= len(written)][:most]
     return [plain[name] for name in close]
+
+
+def _slips(written: str, meant: str, most: int) -> int:
+    """How many letters are lost, added, replaced, or swapped with the next, if it can be at `most` so many."""
+    if abs(len(written) - len(meant)) > most:
+        return most + 1
+    before, above = [0], list(range(len(meant) + 1))
+    for i, letter in enumerate(written, 1):
+        row = [i]
+        for j, other in enumerate(meant, 1):
+            row.append(min(above[j] + 1, row[-1] + 1, above[j - 1] + (letter != other)))
+            if i > 1 and j > 1 and (letter, other) == (meant[j - 2], written[i - 2]):
+                row[j] = min(row[j], before[j - 2] + 1)
+        before, above = above, row
+    return above[-1]
 
 
 def did_you_mean(given: str, names: Iterable[str], most: int = 1) -> str:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from pipeline_lib.errors import did_you_mean
-from pipeline_lib.params.methods import KINDS
+from pipeline_lib.params.methods import KINDS, why_no_method
 from pipeline_lib.params.sections import Section
 
 if TYPE_CHECKING:
@@ -91,8 +90,7 @@ class Compare(Section):
     def _methods_are_known(self) -> Self:
         for name in self.methods:
             if name not in KINDS:
-                hint = did_you_mean(name, KINDS)
-                msg = f"compare.methods.{name}: is not one of {', '.join(KINDS)}{hint}"
+                msg = f"compare.methods.{name}: {why_no_method(name)}"
                 raise ValueError(msg)
             for other in self.methods[name].params.get("methods") or {}:
                 if other != name:

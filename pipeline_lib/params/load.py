@@ -11,9 +11,9 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from pipeline_lib.errors import UserError, closest, did_you_mean, in_one_line
+from pipeline_lib.errors import UserError, closest, did_you_mean, in_one_line, listed
 from pipeline_lib.params.compare import Compare
-from pipeline_lib.params.methods import Methods
+from pipeline_lib.params.methods import KINDS, Methods, why_no_method
 from pipeline_lib.params.sections import Data, Evaluate, Model, Report, Section, Train
 from pipeline_lib.params.split import Split
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 PARAMS = Path("params.yaml")
 CONFLICT = "<<<<<<< "  # of Git, above the two sides
 LONGEST = 900  # characters of a line on a mistake
+MOST_KEYS = 15  # of a section that a line lists
 # What YAML raises besides errors of its own: a date that is none, 5,000 digits, 2,000 brackets.
 _UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 # Protocols that leave no image unlabeled, and hardly one labeled.
@@ -52,9 +53,8 @@ class Params(Section):
     @field_validator("method")
     @classmethod
     def _known(cls, name: str) -> str:
-        names = list(Methods.model_fields)
-        if name not in names:
-            msg = f"{name!r} is not one of {', '.join(names)}{did_you_mean(name, names)}"
+        if name not in KINDS:
+            msg = f"{name!r} {why_no_method(name)}"
             raise ValueError(msg)
         return name
 
@@ -200,7 +200,10 @@ def _explain(details: ErrorDetails, errors: list[ErrorDetails]) -> str:
     key = ".".join(map(str, details["loc"])).removesuffix(".[key]")
     kind, given = details["type"], details["input"]
     if kind == "extra_forbidden":
-        meant = _meant(details, errors)
+        meant, names = _meant(details, errors), _names_beside(details["loc"])
+        if not meant and names:
+            section = key.rpartition(".")[0] or "the file"
+            return f"{key}: unknown key; {section} has {listed(names, MOST_KEYS)}"
         return f"{key}: unknown key" + (f" (did you mean {meant!r}?)" if meant else "")
     if kind == "missing":
         return f"{key}: missing; params.yaml names every knob"

@@ -10,8 +10,17 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from pipeline_lib.errors import did_you_mean
 from pipeline_lib.params.sections import Section
 from pipeline_lib.records import Kind
+
+# Published methods, in small letters without marks between: none of these is another one mistyped.
+NOT_OFFERED = {
+    *("adamatch", "comatch", "crmatch", "dash", "flexmatch", "meanteacher", "pimodel", "pseudolabel"),
+    *("refixmatch", "remixmatch", "sequencematch", "simmatch", "solar", "uda", "vat"),
+    *("absgce", "absmae", "cavl", "crosel", "dirk", "fredis", "idgp", "papi", "pop", "rc", "valen"),
+}  # fmt: skip
+ELSEWHERE = {"fullysupervised": "oracle", "plcr": "cr_dpll"}  # what USB and PLENCH call those here
 
 
 class SingleView(Section):
@@ -281,3 +290,11 @@ KINDS: dict[str, Kind] = {
     name: field.annotation.KIND  # type: ignore[union-attr]  # every field's annotation is a Section
     for name, field in Methods.model_fields.items()
 }
+
+
+def why_no_method(name: str) -> str:
+    """Say what is wrong with a name that is none of `KINDS`."""
+    names, plain = ", ".join(KINDS), name.casefold().replace("-", "").replace("_", "")
+    if plain in NOT_OFFERED:
+        return f"is not offered; methods are {names}"
+    return f"is not one of {names}{did_you_mean(ELSEWHERE.get(plain, name), KINDS)}"

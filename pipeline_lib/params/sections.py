@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import reprlib
-from typing import Annotated, Literal, Self
+from types import NoneType
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -37,6 +38,16 @@ class Section(BaseModel):
         use_attribute_docstrings=True,
         protected_namespaces=(),
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _an_empty_value_is_null(cls, content: object) -> object:
+        """Take the empty text that `-S data.table=` leaves for the null that an empty value is."""
+        if not isinstance(content, dict):
+            return content
+        fields = cls.model_fields
+        nullable = {key for key in fields if NoneType in get_args(fields[key].annotation)}
+        return {k: None if v == "" and k in nullable else v for k, v in content.items()}
 
 
 def _devices(given: object) -> object:

@@ -105,6 +105,56 @@ def test_row_1_a_mistyped_key_is_named_with_the_right_one(refuse, key, place, sl
 
 
 @pytest.mark.parametrize(
+    ("key", "has"),
+    [
+        ("methods.fixmatch.p_cutoff", "methods.fixmatch has unlabeled_ratio, threshold, lambda_u"),
+        ("split.num_labels", "split has protocol, test_fraction, "),
+        ("train.amp", "train has epochs, steps_per_epoch, "),
+        ("data.dataset", "data has name, path, "),
+        ("algorithm", "the file has seed, method, data, "),
+    ],
+)
+def test_row_1_a_key_of_another_codebase_is_answered_with_those_there_are(refuse, key, has):
+    section, _, name = key.rpartition(".")
+    lines = TEXT.splitlines()
+    at = KEYS[section] + 1 if section else 0
+    lines.insert(at, f"{' ' * 2 * len(section.split('.')) if section else ''}{name}: 1")
+    message = refuse("\n".join(lines))
+    assert message.startswith(f"params.yaml: {key}: unknown key; {has}")
+    assert "\n" not in message
+
+
+def test_row_1_a_key_that_another_is_a_part_of(refuse):
+    text = TEXT.replace("    labels: 100 ", "    num_labels: 100 ", 1)
+    message = refuse(text)
+    assert message == "params.yaml: split.few_shot.num_labels: unknown key (did you mean 'labels'?)"
+
+
+@pytest.mark.parametrize(
+    ("key", "also"),
+    [
+        ("data.table", {}),
+        ("data.sha256", {}),
+        ("data.image_size", {}),
+        ("split.few_shot.labels", {"split__few_shot__labels_per_class": "10"}),
+        ("split.class_dependent.matrix", {}),
+    ],
+)
+def test_row_2_an_empty_text_is_null_where_that_is_allowed(params, key, also):
+    """As `-S data.table=` writes it."""
+    params.write_text(with_value(key, "''", with_values(**also)))
+    found = load(params)
+    for name in key.split("."):
+        found = getattr(found, name)
+    assert found is None
+
+
+@pytest.mark.parametrize("key", ["seed", "data.name", "train.epochs"])
+def test_row_2_an_empty_text_is_no_null_elsewhere(refuse, key):
+    assert refuse(with_value(key, "''")).startswith(f"params.yaml: {key}: '': input should be")
+
+
+@pytest.mark.parametrize(
     ("value", "shown"),
     [
         ('"0.1"', "'0.1'"),
@@ -156,6 +206,29 @@ def test_row_3_an_unknown_method(refuse, given_, meant):
     assert message == (
         f"params.yaml: method: {given_!r} is not one of {', '.join(KINDS)} "
         f"(did you mean {meant!r}?)"
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["flexmatch", "ReMixMatch", "Mean-Teacher", "uda", "abs_mae", "rc"]
+)
+def test_row_3_a_published_method_that_is_not_offered(refuse, name):
+    """Not answered with another one that is called nearly so."""
+    expected = f"is not offered; methods are {', '.join(KINDS)}"
+    assert refuse(with_value("method", name)) == f"params.yaml: method: {name!r} {expected}"
+    plain = name.casefold().replace("-", "")
+    compared = TEXT.replace("    supervised: {tried: 0", f"    {plain}: {{tried: 0", 1)
+    assert refuse(compared) == f"params.yaml: compare.methods.{plain}: {expected}"
+
+
+@pytest.mark.parametrize(
+    ("name", "here"), [("fullysupervised", "oracle"), ("PLCR", "cr_dpll"), ("VATT", None)]
+)
+def test_row_3_what_a_method_is_called_elsewhere(refuse, name, here):
+    message = refuse(with_value("method", name))
+    assert message == (
+        f"params.yaml: method: {name!r} is not one of {', '.join(KINDS)}"
+        f"{f' (did you mean {here!r}?)' if here else ''}"
     )
 
 
