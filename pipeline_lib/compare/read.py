@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 SPLIT = "data/split"
 # The upper bound learns from every true label, and is validated with them.
 OTHER_LABELS = "oracle"
-MAY_LACK = ("candidate_rate", "val_accuracy", "disambiguation_accuracy", "seconds")
+# Measures of the test that metrics.json has only where snapshots were kept, or where there are more than five classes.
+AT_TIMES = ("median_accuracy", "top5_accuracy")
+MAY_LACK = (*AT_TIMES, "candidate_rate", "val_accuracy", "disambiguation_accuracy", "seconds")
 
 
 @dataclass(frozen=True)
@@ -216,6 +218,7 @@ def _row(
             name: test[name]
             for name in ("accuracy", "balanced_accuracy", "macro_f1", "nll", "brier", "ece")
         },
+        **{name: test.get(name) for name in AT_TIMES},
         "test_images": test["images"],
         "val_accuracy": metrics["val"]["accuracy"],
         "val_images": metrics["val"]["images"],

@@ -27,9 +27,13 @@ if TYPE_CHECKING:
 POINT = 0.01  # of accuracy: the difference that seeds are counted for
 MEASURES = (
     *("labeled", "partial", "candidate_rate", "val_accuracy", "balanced_accuracy"),
-    *("steps", "views", "seconds"),
+    *("macro_f1", "median_accuracy", "steps", "views", "seconds"),
 )
-MAY_LACK = ("sd", "low", "high", "candidate_rate", "val_accuracy", "seconds")
+SPREADS = {f"{name}_sd": name for name in ("balanced_accuracy", "macro_f1", "median_accuracy")}
+MAY_LACK = (
+    *("sd", "low", "high", "candidate_rate", "val_accuracy", "median_accuracy", "seconds"),
+    *SPREADS,
+)
 
 
 def groups(results: Results) -> pl.DataFrame:
@@ -38,7 +42,8 @@ def groups(results: Results) -> pl.DataFrame:
     Returns:
         contender, budget, seeds, mean, sd (over seeds; null for one), low and high (95 % t-interval over
         seeds), image_low and image_high (95 % interval over test images, see `bootstrap_interval`), commonest (share of
-        the most frequent class of the test images, mean over seeds), classes (how many they have), and means of `MEASURES`.
+        the most frequent class of the test images, mean over seeds), classes (how many they have), means of `MEASURES`, and standard
+        deviations over seeds of `SPREADS`.
     """
     rows = []
     for contender, name in results.names.items():
@@ -60,6 +65,7 @@ def groups(results: Results) -> pl.DataFrame:
                     "image_high": image_high,
                     **_test_classes(results.of(contender, budget)),
                     **{measure: cells[measure].mean() for measure in MEASURES},
+                    **{spread: cells[measure].std() for spread, measure in SPREADS.items()},
                 }
             )
     return pl.DataFrame(

@@ -184,6 +184,8 @@ def _row(
         "accuracy": round(accuracy, 6),
         "balanced_accuracy": round(accuracy - 0.002, 6),
         "macro_f1": round(accuracy - 0.004, 6),
+        "median_accuracy": round(accuracy - 0.003, 6),
+        "top5_accuracy": 0.999,
         "nll": round(1.2 * (1 - accuracy) + 0.1, 6),
         "brier": round(1 - accuracy, 6),
         "ece": 0.03,

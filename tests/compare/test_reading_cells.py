@@ -75,7 +75,11 @@ def write_metrics(folder, cell, truth_N, predicted_N):
         "method": cell.method,
         "dataset": "toy",
         "protocol": "few_shot",
-        "test": {**dict.fromkeys(names, round(right, 6)), "images": TEST},
+        "test": {
+            **dict.fromkeys(names, round(right, 6)),
+            **({} if cell.budget == "few" else {"median_accuracy": right / 2, "median_of": 20}),
+            "images": TEST,
+        },
         "val": {"accuracy": 0.7, "images": 50},
         "train": {"disambiguation_accuracy": None},
     }
@@ -155,6 +159,23 @@ def test_means_are_those_of_the_predictions(written):
         assert row["labeled"] == {"few": 20, "many": 100}[budget]
         assert (row["steps"], row["views"]) == (100, 60 * 10 + 40 * 30)
         assert row["seconds"] == pytest.approx(SECONDS[method])
+
+
+def test_the_other_measures_have_means_and_spreads_too(written):
+    """Blank where metrics.json has none: the budget `few` kept no snapshots, and three classes have no top five."""
+    folder, section = written
+    found = tables(read(folder, section))
+    assert found.cells["top5_accuracy"].is_null().all()
+    for row in found.groups.rows(named=True):
+        own = found.cells.filter(contender=row["contender"], budget=row["budget"])
+        for measure in ("balanced_accuracy", "macro_f1", "median_accuracy"):
+            mean, sd = row[measure], row[f"{measure}_sd"]
+            if (measure, row["budget"]) == ("median_accuracy", "few"):
+                assert (mean, sd, own[measure].null_count()) == (None, None, 4)
+                continue
+            share = 0.5 if measure == "median_accuracy" else 1
+            assert own[measure].to_list() == pytest.approx(own["accuracy"] * share, abs=1e-6)
+            assert (mean, sd) == pytest.approx((row["mean"] * share, row["sd"] * share), abs=2e-6)
 
 
 def test_intervals_over_images_are_those_of_a_bootstrap(written):
