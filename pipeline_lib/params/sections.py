@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import reprlib
+from pathlib import PurePath
 from types import NoneType
 from typing import Annotated, Literal, Self, get_args
 
@@ -64,6 +65,7 @@ Devices = Annotated[
 ]
 # Datasets that come from data.path: nobody has published which of their images train and which test.
 OWN_IMAGES = ("image_folder", "image_parquet", "imagenet")
+ARRAYS = (".mat", ".npy", ".npz", ".pickle", ".pkl")  # in which others publish labels
 Selection = Literal["auto", "val_accuracy", "covering_rate", "approximated_accuracy", "last"]
 
 
@@ -114,15 +116,28 @@ class Data(Section):
     """Train on so many images only, drawn evenly over the classes; null = all."""
 
     @model_validator(mode="after")
-    def _own_images_have_a_place(self) -> Self:
-        if self.name in OWN_IMAGES and not self.path:
-            msg = f"data.path: {self.name} needs the folder, archive or URL of the images"
-            raise ValueError(msg)
+    def _a_table_is_for_own_images(self) -> Self:
         if self.table and self.name == "image_parquet":
             msg = "data.table: image_parquet has its labels beside its images; set it to null"
             raise ValueError(msg)
         if self.table and self.name not in OWN_IMAGES:
-            msg = f"data.table: {self.name} has labels of its own; set it to null"
+            msg = (
+                f"data.table: {self.name} has labels of its own; set it to null, or give its images others as "
+                f"docs/how-to/datasets.md#other-labels-for-these-images says"
+            )
+            raise ValueError(msg)
+        if self.table and (ending := PurePath(self.table).suffix.lower()) in ARRAYS:
+            msg = (
+                f"data.table: {self.table}: {ending} is not read; write a table of `file,candidates` "
+                f"(docs/how-to/own-data.md#several-candidates)"
+            )
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _own_images_have_a_place(self) -> Self:
+        if self.name in OWN_IMAGES and not self.path:
+            msg = f"data.path: {self.name} needs the folder, archive or URL of the images"
             raise ValueError(msg)
         if self.name == "imagenet" and self.image_size is None:
             msg = (

@@ -222,7 +222,7 @@ def test_row_3_a_published_method_that_is_not_offered(refuse, name):
 
 
 @pytest.mark.parametrize(
-    ("name", "here"), [("fullysupervised", "oracle"), ("PLCR", "cr_dpll"), ("VATT", None)]
+    ("name", "here"), [("fullysupervised", "oracle"), ("CRDPLL", "cr_dpll"), ("VATT", None)]
 )
 def test_row_3_what_a_method_is_called_elsewhere(refuse, name, here):
     message = refuse(with_value("method", name))
@@ -362,6 +362,18 @@ def test_no_file(tmp_path):
                 "method": "fixmatch",
             },
             "data.fold: chooses the labels, and split.protocol few_shot would weaken all of them; set",
+        ),
+        (
+            {"data__name": "image_folder", "data__path": "photos", "data__table": "partialY.npy"},
+            "data.table: partialY.npy: .npy is not read; write a table of `file,candidates` (docs/",
+        ),
+        (
+            {"data__name": "image_folder", "data__path": "photos", "data__table": "../Lost.MAT"},
+            "data.table: ../Lost.MAT: .mat is not read; write a table of `file,candidates` (docs/",
+        ),
+        (
+            {"data__table": "labels.csv"},
+            "data.table: digits has labels of its own; set it to null, or",
         ),
         ({"train__momentum": "0.0"}, "train.nesterov: needs a momentum above 0"),
         (
