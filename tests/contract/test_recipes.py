@@ -244,6 +244,28 @@ def test_the_example_of_the_how_to_page_works(tmp_path: Path, content) -> None:
     assert str(caught.value) in page
 
 
+def test_what_keys_of_other_codebases_are_called_here_exists(content) -> None:
+    page = (ROOT / "docs/how-to/recipes.md").read_text("utf-8")
+    table = page.split("| theirs | here |\n|---|---|\n")[1].split("\n\n")[0]
+    here = [
+        name for row in table.splitlines() for name in re.findall("`(.*?)`", row.split(" | ")[1])
+    ]
+    keys = [
+        name
+        for name in here
+        if name == "method" or re.match(r"(data|split|model|train|methods)\.", name)
+    ]
+    assert len(keys) > 30
+    for key, _, value in (name.partition("=") for name in keys):
+        *sections, last = key.split(".")
+        change = {last: YAML(typ="safe").load(value)} if value else {}
+        for section in reversed(sections):
+            change = {section: change}
+        found = check(recipes.overlay(content, change), Path("params.yaml"))
+        for name in (*sections, last):
+            found = getattr(found, name)
+
+
 def test_names_come_in_the_order_of_their_numbers() -> None:
     assert recipes._in_order("a_40") < recipes._in_order("a_250") < recipes._in_order("a_4000")
     assert recipes._in_order("a_q005") < recipes._in_order("a_q01") < recipes._in_order("a_q05")
