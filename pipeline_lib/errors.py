@@ -65,10 +65,10 @@ def without_secrets(text: str) -> str:
 
 
 def closest(given: str, names: Iterable[str], most: int = 1) -> list[str]:
-    """The names that one may stand for, whatever its capitals: it has few letters wrong, or is a part, or has one as such."""
+    """The names that one may stand for, whatever its capitals: mistyped, or else a part of them, or with one in it."""
     plain = {name.casefold(): name for name in names}
     written = given.casefold()
-    most_slips = max(2, len(written) // 5)
+    most_slips = max(2, len(written) // 5)  # three in the long names of recipes
     mistyped = [name for name in plain if _slips(written, name, most_slips) <= most_slips]
     close = difflib.get_close_matches(written, mistyped, most, 0.5)  # `nb` is half of `bn`
     if not close and len(written) > 2:
