@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.nn.functional import conv2d
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
@@ -25,6 +26,7 @@ from pipeline_lib.training.steps import backward, draw, forward, move
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from torch import Tensor
     from torch._ops import OpOverload
 
     from pipeline_lib.params.load import Params
@@ -47,7 +49,7 @@ class Profile:
         views: images that a step makes.
         flop: of convolutions and matrix products, forward and backward.
         bytes: that these read and write.
-        flop_per_second: of a large matrix product in the precision of training.
+        flop_per_second: of a large matrix product or a convolution in the precision of training.
         bytes_per_second: of a copy, read and written.
     """
 
@@ -155,7 +157,7 @@ def profile(params: Params, steps: int, say: Callable[[str], None]) -> Profile:
         views=sum(stream.batch_size * len(stream.views) for stream in streams),
         flop=flop.get_total_flops(),
         bytes=traffic.bytes,
-        flop_per_second=_products(device, phase.train),
+        flop_per_second=_arithmetic(device, phase.train),
         bytes_per_second=_copies(device),
     )
 
@@ -205,12 +207,26 @@ def _making(pool: Pool, ready: Prepared, together: int) -> float:
     return milliseconds / together
 
 
-def _products(device: torch.device, train: Train) -> float:
-    """FLOP per second of a large matrix product."""
+def _arithmetic(device: torch.device, train: Train) -> float:
+    """FLOP per second at the device's best: of a large matrix product, or of a convolution.
+
+    On a processor `reproducible: any_cpu` slows products by MKL, and leaves convolutions (oneDNN's) as they are.
+    """
     side = SIDES.get(device.type, OTHER_SIDE)
     dtype = torch.bfloat16 if train.precision == "bf16" else torch.float32
-    left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    return 2 * side**3 / _timed(lambda: left @ right, device) * 1000
+
+    def numbers(*shape: int) -> Tensor:
+        return torch.randn(*shape, device=device).to(dtype)
+
+    left, right = numbers(side, side), numbers(side, side)
+    images, channels, rows = 64, 64, 32
+    maps = numbers(images, channels, rows, rows).to(memory_format=torch.channels_last)
+    kernel = numbers(channels, channels, 3, 3).to(memory_format=torch.channels_last)
+    flop = 2 * images * (rows * channels * 3) ** 2
+    return 1000 * max(
+        2 * side**3 / _timed(lambda: left @ right, device, min),
+        flop / _timed(lambda: conv2d(maps, kernel, padding=1), device, min),
+    )
 
 
 def _copies(device: torch.device) -> float:
@@ -219,18 +235,22 @@ def _copies(device: torch.device) -> float:
         1 << (30 if device.type == "cuda" else 28), dtype=torch.uint8, device=device
     )
     other = torch.empty_like(values)
-    return 2 * values.numel() / _timed(lambda: other.copy_(values), device) * 1000
+    return 2 * values.numel() / _timed(lambda: other.copy_(values), device, min) * 1000
 
 
-def _timed(function: Callable[[], object], device: torch.device) -> float:
-    """Milliseconds, the median after a first time."""
+def _timed(
+    function: Callable[[], object],
+    device: torch.device,
+    of: Callable[[list[float]], float] = statistics.median,
+) -> float:
+    """Milliseconds, the median (or `of`) after a first time."""
     function()
     times = []
     for _ in range(5):
         started = _now(device)
         function()
         times.append(1000 * (_now(device) - started))
-    return statistics.median(times)
+    return of(times)
 
 
 def _now(device: torch.device) -> float:
