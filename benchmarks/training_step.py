@@ -4,8 +4,9 @@
 
 From decoded images in memory to moved weights and averages: WRN-28-2, CIFAR-10's size, one thread, the processor's
 own instructions (those of an older one with `ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2` before the command). The
-other side is `plain.py`: float32, loader in the same process (no worker: there is one core), a forward pass per view. They
-take turns; a ratio is that of two steps next to each other.
+other side is `plain.py`: float32, loader in the same process (no worker: there is one core), a forward pass per view; also with the
+two lines that everybody may add, weights in channels_last and (where the processor has it) autocast to bfloat16. All take
+turns; a ratio is that of two steps next to each other.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 # A step in bf16 takes a minute on a processor that has no instructions for it.
 CAPABILITY = torch.backends.cpu.get_cpu_capability()
 HALF = CAPABILITY.startswith("AVX512") and torch.cpu._is_avx512_bf16_supported()
+PLAIN_WAY = "plain"
 PRECISIONS = ("fp32", "bf16") if HALF else ("fp32",)
 CLASSES, LABELED, SEED = 10, 500, 1
 # Smaller than the papers' where a step of one core would take too long.
@@ -122,16 +124,25 @@ def endless(training: Trainer) -> Iterator[None]:
 
 
 def sides(name: str, images_NHWC: NDArray[np.uint8]) -> dict[str, Iterator[object]]:
-    """Both ways, and ours in half precision."""
+    """The straightforward way, that in channels_last and half precision, and ours."""
     task, cpu = problem(name, images_NHWC, BATCH[name], LABELED), torch.device("cpu")
     changes = CHANGES.get(name, {})
-    own, section = build_method(name, task, cpu, **changes)
-    plain = plain_model(own, section)
     images = [Image.fromarray(image) for image in images_NHWC]
-    optimizer = torch.optim.SGD(plain.parameters(), lr=0.03, momentum=0.9, foreach=False)
-    ways: dict[str, Iterator[object]] = {
-        "plain": steps(plain, loaders(images, own.streams, workers=0), optimizer)
+
+    def plain(*, channels_last: bool, half: bool) -> Iterator[object]:
+        own, section = build_method(name, task, cpu, **changes)
+        model = plain_model(own, section)
+        if channels_last:
+            model.to(memory_format=torch.channels_last)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.03, momentum=0.9, foreach=False)
+        return steps(model, loaders(images, own.streams, workers=0), optimizer, half=half)
+
+    ways = {
+        PLAIN_WAY: plain(channels_last=False, half=False),
+        "plain channels_last": plain(channels_last=True, half=False),
     }
+    if HALF:
+        ways["plain channels_last bf16"] = plain(channels_last=True, half=True)
     for precision in PRECISIONS:
         method, _ = build_method(name, task, cpu, **changes)
         ways[precision] = endless(trainer(method, cpu, precision=precision, optimizer="sgd"))
@@ -146,7 +157,7 @@ def timed(step: Callable[[], object]) -> float:
 
 
 def compared(name: str, images_NHWC: NDArray[np.uint8], rounds: int) -> dict[str, Any]:
-    """One row: milliseconds per step each way, and how many times faster ours is."""
+    """One row: milliseconds per step each way, and how many times faster than the straightforward one it is."""
     ways = sides(name, images_NHWC)
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     for number in range(rounds + 1):
@@ -156,8 +167,8 @@ def compared(name: str, images_NHWC: NDArray[np.uint8], rounds: int) -> dict[str
                 seconds[way].append(taken)
     row: dict[str, Any] = {"method": name, "batch size": BATCH[name]}
     row |= {f"{way} ms": round(1000 * statistics.median(taken)) for way, taken in seconds.items()}
-    for way in PRECISIONS:
-        ratios = [a / b for a, b in zip(seconds["plain"], seconds[way], strict=True)]
+    for way in list(ways)[1:]:
+        ratios = [a / b for a, b in zip(seconds[PLAIN_WAY], seconds[way], strict=True)]
         row[f"{way} times faster"] = round(statistics.median(ratios), 2)
         row[f"{way} least"], row[f"{way} most"] = round(min(ratios), 2), round(max(ratios), 2)
     return row
