@@ -56,7 +56,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--archive", type=Path, required=True, help="CIFAR-10 as image files")
     parser.add_argument("--table", type=Path, required=True, help="what annotators said")
-    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         found = {
@@ -68,7 +68,8 @@ def main() -> None:
         print(*rows, sep="\n")
     said = f"python -m benchmarks.candidates --archive {options.archive.name} --table {options.table.name}"
     content = {"command": said, **environment(), **found}
-    write(options.output, content)
+    if options.output:
+        write(options.output, content)
 
 
 def rules(workspace: Path, archive: Path, table: Path) -> list[dict[str, Any]]:

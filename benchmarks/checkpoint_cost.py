@@ -42,7 +42,8 @@ def main() -> None:
             runs.append(measured(name, images_NHWC, Path(folder) / name, options.repeat))
             print(*(f"{key} {value}" for key, value in runs[-1].items()), flush=True)
     if options.output:
-        said = f"python -m benchmarks.checkpoint_cost --repeat {options.repeat}"
+        archive = f"--archive {options.archive.name}"
+        said = f"python -m benchmarks.checkpoint_cost {archive} --repeat {options.repeat}"
         content = {"command": said, **environment(), "runs": runs}
         write(options.output, content)
 

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 from ruamel.yaml import YAML
 
 from benchmarks.accuracy import CELL_STAGES, DATA_STAGES, ROOT, environment
-from benchmarks.record import write
+from benchmarks.record import command, write
 from pipeline_lib import recipes
 from pipeline_lib.params.load import read_yaml
 from pipeline_lib.params.methods import KINDS
@@ -113,10 +113,8 @@ class Report:
     def __init__(self, options: argparse.Namespace) -> None:
         self.path: Path = options.output
         self.started, self.lock = time.monotonic(), threading.Lock()
-        # No place on the machine: the file is published.
-        words = [Path(word).name if word.startswith("/") else word for word in sys.argv[1:]]
         self.content: dict[str, Any] = {
-            "command": " ".join(["python", "-m", "benchmarks.gpu_checks", *words]),
+            "command": command("gpu_checks"),
             **environment(),
             "torchvision": version("torchvision"),
             "seed": options.seed,

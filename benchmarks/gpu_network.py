@@ -18,7 +18,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.accuracy import environment
-from benchmarks.record import write
+from benchmarks.record import command, write
 from pipeline_lib.models.build import Architecture, build
 from pipeline_lib.training.determinism import deterministic_torch, pin_processor
 
@@ -144,7 +144,7 @@ def measured(name: str, batch: int, way: str) -> dict[str, Any]:
 def main() -> None:
     """Measure case by case, and write down what there is so far."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("-o", "--output", type=Path)
     parser.add_argument("--seconds", type=float, default=300)
     parser.add_argument("--ways", default=",,".join(WAYS), help="by two commas")
     parser.add_argument("--commit")
@@ -153,7 +153,7 @@ def main() -> None:
     deterministic_torch(1)
     started = time.monotonic()
     content: dict[str, Any] = {
-        "command": "python -m benchmarks.gpu_network",
+        "command": command("gpu_network"),
         **environment(),
         "commit": options.commit,
         "torch": torch.__version__,
@@ -170,8 +170,9 @@ def main() -> None:
             content["runs"].append(row)
             content["seconds"] = round(time.monotonic() - started, 1)
             print({key: value for key, value in row.items() if key != "kernels"}, flush=True)
-            options.output.parent.mkdir(parents=True, exist_ok=True)
-            write(options.output, content)
+            if options.output:
+                options.output.parent.mkdir(parents=True, exist_ok=True)
+                write(options.output, content)
 
 
 if __name__ == "__main__":

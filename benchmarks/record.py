@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import subprocess
+import sys
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +21,12 @@ LIBRARIES = ("numpy", "pillow", "pyarrow")
 def write(path: Path, content: dict[str, Any]) -> None:
     """Write what was found."""
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def command(program: str) -> str:
+    """What was called, with files of other places by their names alone: results are published."""
+    words = [Path(word).name if word.startswith("/") else word for word in sys.argv[1:]]
+    return shlex.join(["python", "-m", f"benchmarks.{program}", *words])
 
 
 def environment() -> dict[str, Any]:

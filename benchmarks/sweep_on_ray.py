@@ -146,13 +146,14 @@ def main() -> None:
     """Run the trial, on HEAD or on the project that is given."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--project", type=Path, help="a checkout whose HEAD is used; not changed")
-    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="sweep-on-ray-"))
     try:
         row, said = trial(clone_without_remote(options.project or ROOT, folder / "project"))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+    print(*(f"{name} {value}" for name, value in row.items()))
     content = {
         "command": "python -m benchmarks.sweep_on_ray",
         "settings": [*SETTINGS, *LENGTH],
@@ -160,7 +161,8 @@ def main() -> None:
         "runs": [row],
         "said": said,
     }
-    write(options.output, content)
+    if options.output:
+        write(options.output, content)
 
 
 def clone_without_remote(of: Path, to: Path) -> Path:
