@@ -60,8 +60,8 @@ class Images(Dataset[tuple["int", tuple["Tensor", ...]]]):
 def loaders(
     images: Sequence[Image.Image], streams: Mapping[str, Stream], workers: int
 ) -> dict[str, Iterator[Any]]:
-    """Endless batches of each stream; the workers are shared out among them."""
-    each = workers // len(streams)
+    """Endless batches of each stream."""
+    workers_of = shared(workers, streams)
     weak = transforms.Compose(augmentation.weak(SIDE))
     _, randaugment = augmentation.randaugment(SIDE)
     _, autoaugment, _ = augmentation.autoaugment(SIDE)
@@ -75,13 +75,20 @@ def loaders(
                 stream.batch_size,
                 shuffle=True,
                 drop_last=True,
-                num_workers=each,
-                persistent_workers=each > 0,
+                num_workers=workers_of[name],
+                persistent_workers=workers > 0,
                 pin_memory=torch.cuda.is_available(),
             )
         )
         for name, stream in streams.items()
     }
+
+
+def shared(workers: int, streams: Mapping[str, Stream]) -> dict[str, int]:
+    """Workers of each stream, in proportion to the views that it makes in a step, and one at least; 0 of 0."""
+    views = {name: stream.batch_size * len(stream.views) for name, stream in streams.items()}
+    each = workers / sum(views.values())
+    return {name: max(min(workers, 1), round(each * number)) for name, number in views.items()}
 
 
 def _endless(loader: DataLoader[Any]) -> Iterator[Any]:
