@@ -10,6 +10,7 @@ import pytest
 from dvc.utils.hydra import apply_overrides, to_hydra_overrides
 from ruamel.yaml import YAML
 
+from benchmarks import gpu_steps
 from pipeline_lib import recipes
 from pipeline_lib.cells.cell import cells
 from pipeline_lib.cells.plan import plans
@@ -216,6 +217,26 @@ def test_each_headline_has_a_budget_version_that_says_what_is_measured(method: s
     assert read_yaml(FOLDER / f"{name}.yaml")["based_on"] == name.removesuffix("_budget")
     assert "estimated, not measured" in recipe.cost or "measured on" in recipe.cost
     assert recipe.target.startswith("none published")
+
+
+# Images of a step of the full recipe that PASSES counts.
+BATCHES = {"cr_dpll": 64, "mixmatch": 64, "fixmatch": 64, "paws": 256}
+
+
+@pytest.mark.parametrize("method", BATCHES)
+def test_the_cost_of_a_budget_is_that_of_its_passes_and_holds(method: str) -> None:
+    (name,) = [n for n in NAMES if n.startswith(method) and n.endswith("_budget")]
+    train = RECIPES[name].params["train"]
+    per_epoch = train["steps_per_epoch"] or 50_000 // train["batch_size"]
+    passes = zip(gpu_steps.PASSES[method], gpu_steps.FLOP, strict=True)
+    step = sum(n * gflop for n, gflop in passes) * 1e9 * train["batch_size"] / BATCHES[method]
+    flop = train["epochs"] * per_epoch * step
+    said = re.match(
+        r"([\d.]+) EFLOP .* below an hour on a GPU .* (\d+) TFLOP/s", RECIPES[name].cost
+    )
+    assert said
+    assert float(said[1]) == pytest.approx(flop / 1e18, rel=0.02)
+    assert flop / (int(said[2]) * 1e12) < 3600
 
 
 def test_the_page_is_current() -> None:
