@@ -35,46 +35,74 @@ def small_gpus() -> list[str]:
     rows = []
     launches = model.launching("wrn_28_2", 32)
     for method in MEASURED:
-        run = model.fastest(method)
-        whole, views = run["ms"] / 1000, run["views ms"] / 1000
+        share = f"{100 * model.views_ms(method) / model.fastest(method)['ms']:.0f} %"
         for floor, name in (
             (0.0, "bound of ADR 26"),
             (launches, f"and launches of {1000 * launches:.0f} ms"),
         ):
-            cells = [amount(model.speed_up(whole - views, views, floor, n)) for n in GPUS[1:]]
-            rows.append([f"`{method}`", name, f"{100 * views / whole:.0f} %", *cells])
+            cells = [amount(small_ratio(method, n, floor)) for n in GPUS[1:]]
+            rows.append([f"`{method}`", name, share, *cells])
     return table(["method", "", "views' share", *(f"{n} GPUs" for n in GPUS[1:])], rows)
+
+
+def small_ratio(method: str, gpus: int, launches: float) -> float:
+    """How many times faster than one so many GPUs are with small images."""
+    whole, views = model.fastest(method)["ms"] / 1000, model.views_ms(method) / 1000
+    return model.speed_up(whole - views, views, launches, gpus)
+
+
+def views() -> list[str]:
+    """Where the time of a step of small images goes, and what is taken for its views."""
+    rows = []
+    for method in MEASURED:
+        run = model.fastest(method)
+        names = ("ms", "views ms", "of it drawn ahead ms")
+        times = (*(run[name] for name in names), model.network_ms(method), model.views_ms(method))
+        rests = [
+            other["views ms"] - other["of it drawn ahead ms"]
+            for other in model.steps(method).values()
+            if "views ms" in other
+        ]
+        spread = f"{amount(min(rests))} to {amount(max(rests))}"
+        rows.append([f"`{method}`", run["way"], *(amount(ms) for ms in times), spread])
+    head = ["method", "way", "step, ms", "views timed alone", "of it drawn ahead"]
+    last = ["network, timed alone", "taken for views", "views less draws, beside any way"]
+    return table([*head, *last], rows)
 
 
 def photo_gpus() -> list[str]:
     """Of photos, by the number of classes."""
     rows = []
-    net = model.network("resnet50", model.PHOTO_SIDE)
-    launches = model.launching("resnet50", model.PHOTO_SIDE)
     for method in MEASURED:
         for k in CLASSES:
-            through, views = (model.PHOTO_BATCH * s for s in model.photo_seconds(method))
-            head = model.head_seconds(photo_rows(method), net.features, k)
-            whole = through + views + head
-            cells = [amount(model.speed_up(through, views + head, launches, n)) for n in GPUS[1:]]
-            share = f"{100 * views / whole:.0f} % + {100 * head / whole:.2f} %"
+            parts = photo_step(method, k)
+            cells = [amount(photo_ratio(method, n, k)) for n in GPUS[1:]]
+            _, views, head = (100 * seconds / sum(parts) for seconds in parts)
+            share = f"{views:.0f} % + {head:.2f} %"
             rows.append([f"`{method}`", f"{k:,}", share, *cells])
     head_row = ["method", "classes", "share of views + of head and loss"]
     return table([*head_row, *(f"{n} GPUs" for n in GPUS[1:])], rows)
 
 
-def photo_ratio(method: str, gpus: int) -> float:
-    """How many times faster than one so many GPUs are with photos, of few classes."""
+def photo_step(method: str, classes: int) -> tuple[float, float, float]:
+    """Seconds of a step of photos on one GPU: through the network, making views, head and loss."""
     through, views = (model.PHOTO_BATCH * seconds for seconds in model.photo_seconds(method))
-    return model.speed_up(through, views, model.launching("resnet50", model.PHOTO_SIDE), gpus)
+    features = model.network("resnet50", model.PHOTO_SIDE).features
+    return through, views, model.head_seconds(photo_rows(method), features, classes)
+
+
+def photo_ratio(method: str, gpus: int, classes: int = CLASSES[0]) -> float:
+    """How many times faster than one so many GPUs are with photos."""
+    through, *repeated = photo_step(method, classes)
+    launches = model.launching("resnet50", model.PHOTO_SIDE)
+    return model.speed_up(through, sum(repeated), launches, gpus)
 
 
 def days() -> list[str]:
-    """Of `EPOCHS` epochs of photos, by the number of GPUs."""
+    """Of `EPOCHS` epochs of photos of the smaller number of classes, by the number of GPUs."""
     rows = []
     for method in MEASURED:
-        through, views = model.photo_seconds(method)
-        whole = EPOCHS * (through + views) / 86_400
+        whole = EPOCHS * sum(photo_step(method, CLASSES[0])) / model.PHOTO_BATCH / 86_400
         ratios = [photo_ratio(method, n) for n in SOME_GPUS]
         rows.append([f"`{method}`", *(amount(n * whole / r) for n in IMAGES for r in ratios)])
     return table(

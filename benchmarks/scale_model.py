@@ -55,6 +55,8 @@ TABLES = {
 VIEWS = {"cr_dpll": (192, 0), "mixmatch": (192, 0), "fixmatch": (960, 0), "paws": (1792, 1536)}
 # Images of which a step takes all views: an epoch has N of them.
 SEEN = {"cr_dpll": 64, "mixmatch": 64, "fixmatch": 448, "paws": 256}
+# What gpu_network.py calls the ways of gpu_steps.py.
+NETWORK_WAYS = {"replayed": "nhwc bf16", "compiled": "nhwc bf16 compiled"}
 
 
 def read(name: str) -> dict[str, Any]:
@@ -116,8 +118,26 @@ def kinds() -> tuple[Kind, Kind]:
     larger = PHOTO_SIDE**2 / 32**2  # copies and statistics go by the byte
     return (
         Kind("32x32, pixels", stored, 3 * 32**2, ingest, 0.0, rest),
-        Kind("224x224, files", size, 3 * PHOTO_SIDE**2, ingest + decoding, decoding, larger * rest),
+        Kind(
+            f"500x333 files of {size / 1000:.0f} kB, decoded to {PHOTO_SIDE}",
+            size,
+            3 * PHOTO_SIDE**2,
+            ingest + decoding,
+            decoding,
+            larger * rest,
+        ),
     )
+
+
+def decoding_of_large() -> float:
+    """How many times as long as one of 500x333 a photo of 12 megapixels takes to decode."""
+    large, small = (
+        statistics.mean(
+            run["processor ms"] for run in read("decode_large")["runs"] if run["size"] == size
+        )
+        for size in ("4000x3000", "500x333")
+    )
+    return large / small
 
 
 def table_bytes(tables: int, images: float, classes: float, *, best: bool) -> float:
@@ -221,27 +241,37 @@ def fastest(method: str) -> dict[str, Any]:
     return min(steps(method).values(), key=lambda run: run["ms"])
 
 
-def measured_network(name: str, batch: int) -> dict[str, float]:
-    """A compiled network's pass, without the work around it."""
+def measured_networks(way: str) -> dict[int, dict[str, float]]:
+    """Passes of WRN-28-2 without the work around them, by the number of images."""
     runs = read("gpu/network")["runs"]
-    wanted = (name, batch, "nhwc bf16 compiled")
-    found: dict[str, float] = next(
-        r for r in runs if (r["network"], r["batch"], r["way"]) == wanted
-    )
-    return found
+    return {r["batch"]: r for r in runs if (r["network"], r["way"]) == ("wrn_28_2", way)}
 
 
 @functools.cache
 def network_ratio() -> float:
     """How many times its roofline a network takes that is bound by memory, as ResNet-50 is: WRN-28-2, 960 images."""
-    taken = measured_network("wrn_28_2", 960)["graph_ms"] / 1000
+    taken = measured_networks("nhwc bf16 compiled")[960]["graph_ms"] / 1000
     return taken / roofline([(960, "wrn_28_2", 32, True)])
 
 
+def network_ms(method: str) -> float:
+    """Milliseconds of a step's passes, from the time per image of the largest measured batch that is no larger.
+
+    Small images count by their pixels, passes without a gradient by a third.
+    """
+    images, small, without = PASSES[method]
+    runs = measured_networks(NETWORK_WAYS[fastest(method)["way"]])
+    known = runs[max(batch for batch in runs if batch <= images)]
+    return known["graph_ms"] / known["batch"] * (images + small * 18**2 / 32**2 + without / 3)
+
+
 def views_ms(method: str) -> float:
-    """Milliseconds of making a step's views on the device, without what is drawn meanwhile on the processor."""
+    """Milliseconds of a step that its views take, without what is drawn meanwhile on the processor.
+
+    Timed alone they may take more than the network leaves of the step: then what it leaves.
+    """
     run = fastest(method)
-    return float(run["views ms"] - run["of it drawn ahead ms"])
+    return float(min(run["views ms"] - run["of it drawn ahead ms"], run["ms"] - network_ms(method)))
 
 
 def photo_views_seconds(method: str) -> float:
@@ -267,13 +297,9 @@ def head_seconds(rows: float, features: int, classes: float) -> float:
 
 def launching(name: str, side: int) -> float:
     """Seconds of launching a network's kernels one by one, as several processes do: by its convolutions."""
-    known = next(
-        r
-        for r in read("gpu/network")["runs"]
-        if (r["network"], r["batch"], r["way"]) == ("wrn_28_2", 64, "nhwc bf16")
-    )
+    known = measured_networks("nhwc bf16")[64]
     layers = network(name, side).convolutions / network("wrn_28_2", 32).convolutions
-    return float(known["ms"] / 1000 * layers)
+    return known["ms"] / 1000 * layers
 
 
 def speed_up(divided: float, repeated: float, launches: float, gpus: int) -> float:

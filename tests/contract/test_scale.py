@@ -8,7 +8,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from benchmarks import scale_check, scale_model, scale_page, scale_words
+from benchmarks import scale_check, scale_gpus, scale_model, scale_page, scale_words
 from pipeline_lib.figures import style
 from pipeline_lib.params.methods import KINDS
 from pipeline_lib.records import LIST_VALUES
@@ -84,6 +84,40 @@ def test_more_gpus_are_bound_by_what_is_repeated_and_by_launches() -> None:
     assert bound == pytest.approx(8 / (1 + 7 * share))  # ADR 26
     assert scale_model.speed_up(1 - share, share, 0, 1) == 1
     assert scale_model.speed_up(1 - share, share, 0.4, 8) == pytest.approx(1 / 0.6)
+
+
+@pytest.mark.parametrize("method", scale_gpus.MEASURED)
+def test_views_of_small_images_and_of_photos_are_the_same_and_leave_the_network_its_time(
+    method: str,
+) -> None:
+    step, views = scale_model.fastest(method), scale_model.views_ms(method)
+    assert views <= step["views ms"] - step["of it drawn ahead ms"]
+    assert views + scale_model.network_ms(method) <= step["ms"] + 1e-9
+    assert scale_gpus.small_ratio(method, 10**9, 0) == pytest.approx(step["ms"] / views)
+    large, small = scale_model.VIEWS[method]
+    pixels = large * 32**2 + small * 18**2
+    of_photo = 224**2 * large / scale_model.SEEN[method]
+    if method != "paws":
+        assert scale_model.photo_views_seconds(method) == pytest.approx(
+            views / 1000 / pixels * of_photo
+        )
+
+
+def test_the_network_of_paws_takes_what_its_images_took_in_the_largest_batch() -> None:
+    compiled = scale_model.measured_networks("nhwc bf16 compiled")[960]["us_per_image"] / 1000
+    small = 1536 * 18**2 / 32**2
+    assert scale_model.network_ms("paws") == pytest.approx(compiled * (1792 + small), rel=1e-4)
+
+
+def test_the_sentences_say_what_the_tables_say() -> None:
+    (said,) = scale_page.expect()
+    rows = [row for row in scale_gpus.photo_gpus() if "| 1,000 |" in row and "paws" not in row]
+    of_8, of_64 = ({row.split(" | ")[column].rstrip(" |") for row in rows} for column in (5, 8))
+    for gpus, found in ((8, of_8), (64, of_64)):
+        low, high = sorted(found, key=float)[:: len(found) - 1]
+        assert f"{gpus} {'GPUs ' * (gpus == 8)}are {low} to {high} times" in said
+    small = [row.split(" | ")[-1].rstrip(" |") for row in scale_gpus.small_gpus() if " ms |" in row]
+    assert f"several are {max(small, key=float)} times as fast at most" in said
 
 
 def test_networks_cost_what_the_roofline_of_the_steps_takes() -> None:
