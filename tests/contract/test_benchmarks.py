@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks import gpu_checks, keep_comparison, scaling_picture, tables
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import (
+    decode,
+    gpu_checks,
+    keep_comparison,
+    plain,
+    record,
+    scaling_picture,
+    tables,
+)
 from pipeline_lib import recipes
 from pipeline_lib.params.methods import KINDS
+from pipeline_lib.records import Stream
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks/results"
@@ -61,6 +76,61 @@ def test_two_large_views_come_with_the_small_ones() -> None:
     runs = grown("small views", (0, 10.0, 1.0, 110), (6, 40.0, 1.0, 110))
     assert tables.power(*runs, "small views", "ms per step") == 1
     assert tables.growth_table(runs, "small views", "view")[-1].startswith("| `m` | 6 | 40.0 | 1 |")
+
+
+class ParsedError(Exception):
+    """The arguments were understood."""
+
+
+def recorded() -> dict[str, list[str]]:
+    """By result file the words of its command; those of `make` and of a check that is gone are left out."""
+    read = {path: json.loads(path.read_text(encoding="utf-8")) for path in RESULTS.rglob("*.json")}
+    commands = {
+        path.relative_to(RESULTS).as_posix(): shlex.split(content["command"])
+        for path, content in read.items()
+        if "command" in content and path.stem != "steps_before"
+    }
+    return {name: words for name, words in commands.items() if words[0] != "make"}
+
+
+@pytest.mark.parametrize("name", recorded())
+def test_a_recorded_command_is_one_that_its_program_understands(name: str, monkeypatch) -> None:
+    words = recorded()[name]
+    module, *arguments = words[words.index("-m") + 1 :]
+    parse = argparse.ArgumentParser.parse_args
+
+    def stop(parser: argparse.ArgumentParser) -> None:
+        parse(parser, arguments)
+        raise ParsedError
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stop)
+    with pytest.raises(ParsedError):
+        importlib.import_module(module).main()
+
+
+def test_a_command_is_recorded_as_it_was_typed_without_folders(monkeypatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["x.py", "--ways", "a b,,c", "-o", "/some/where/out.json"])
+    said = record.command("gpu_network")
+    assert said == "python -m benchmarks.gpu_network --ways 'a b,,c' -o out.json"
+
+
+def test_workers_go_where_the_views_are() -> None:
+    some = torch.arange(9)
+    streams = {
+        "labeled": Stream(some, 64, ("weak",)),
+        "unlabeled": Stream(some, 448, ("weak", "strong")),
+    }
+    assert plain.shared(16, streams) == {"labeled": 1, "unlabeled": 15}
+    assert plain.shared(1, streams) == {"labeled": 1, "unlabeled": 1}
+    assert plain.shared(0, streams) == {"labeled": 0, "unlabeled": 0}
+
+
+def test_a_photo_larger_than_the_example_keeps_its_detail() -> None:
+    photo_HWC = np.random.default_rng(1).integers(0, 256, (4, 6, 3), np.uint8)
+    assert decode.sized(photo_HWC, 3, 2).size == (3, 2)
+    large_HWC = np.asarray(decode.sized(photo_HWC, 13, 9))
+    assert large_HWC.shape == (9, 13, 3)
+    assert np.array_equal(large_HWC[4:8, 6:12], photo_HWC)
 
 
 def test_results_name_no_path_of_a_machine() -> None:
