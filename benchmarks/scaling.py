@@ -2,8 +2,8 @@
 
     python -m benchmarks.scaling -o benchmarks/results/scaling.json
 
-Noise of 32x32x3, read from the files of the split stage as the train stage reads them, `small_cnn` of 8 channels,
-float32, the processor's own instructions. One process per point, so that a peak is that point's. `seconds to start`
+Noise of 32x32x3, read from the files of the split stage as the train stage reads them, `small_cnn` of 8 channels (with
+several threads WRN-28-2 too), float32, the processor's own instructions. One process per point, so that a peak is that point's. `seconds to start`
 is from the split to the first step, without the import of torch; a step is one of the loop, without the first ones,
 the median over blocks of steps that share their views. What ingest and split take is in ingest_sizes.json.
 """
@@ -39,6 +39,7 @@ BASE: Point = {
     "classes": 10,
     "batch size": 64,
     "threads": 1,
+    "network": "small_cnn",
 }
 CANDIDATES, LABELED_PER_CLASS, WIDTH, SEED = 4, 5, 8, 1
 BUDGET = 8.0  # GiB: all images are in memory
@@ -49,15 +50,14 @@ PAWS: Point = {"method": "paws", "small views": 2, "images per class": 2}
 
 def points(largest: int) -> list[Point]:
     """What is measured: one size at a time, the others as in `BASE`."""
+    trained = ({"batch size": 64}, {"batch size": 1024}, {"batch size": 16, "network": "wrn_28_2"})
     images = [n for n in (10_000, 100_000, 300_000, 1_000_000) if n <= largest]
     varied: dict[str, list[Point]] = {
         "images": [{"images": n} | way for way in ({}, PAWS) for n in images],
         "batch size": [{"batch size": size} for size in (16, 64, 256, 1024)],
         "small views": [PAWS | {"small views": number} for number in (0, 2, 4, 6)],
         "classes": [{"classes": k} | way for way in ({}, PAWS) for k in (10, 100, 300, 1000)],
-        "threads": [
-            {"batch size": size, "threads": count} for size in (64, 1024) for count in (1, 2)
-        ],
+        "threads": [what | {"threads": count} for what in trained for count in (1, 2)],
     }
     return [{"varied": axis} | BASE | point for axis, all_of in varied.items() for point in all_of]
 
@@ -66,12 +66,13 @@ def main() -> None:
     """Measure every point, print what came out and write it down."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--largest", type=int, default=1_000_000, help="number of images")
+    parser.add_argument("--vary", help="one size alone, such as threads")
     parser.add_argument("--seconds", type=float, default=2.0, help="of steps, for each point")
     parser.add_argument("--folder", type=Path, help="where images go: 3 GiB")
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
     started = time.monotonic()
-    wanted = points(options.largest)
+    wanted = [p for p in points(options.largest) if options.vary in (None, p["varied"])]
     found: dict[int, Point] = {}
     for count in sorted({point["images"] for point in wanted}):
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
@@ -85,7 +86,7 @@ def main() -> None:
             f"python -m benchmarks.scaling --largest {options.largest} --seconds {options.seconds}"
         )
         content = {
-            "command": said,
+            "command": said + (f" --vary {options.vary}" if options.vary else ""),
             **environment(),
             "torch": version("torch"),
             "seed": SEED,
@@ -149,7 +150,7 @@ def one(point: Point, seconds: float) -> Point:
 
     content: Any = read_yaml(ROOT / "params.yaml")
     content |= {"seed": SEED, "method": point["method"]}
-    content["model"] |= {"name": "small_cnn", "width": WIDTH}
+    content["model"] |= {"name": point["network"], "width": WIDTH}
     content["train"] |= {
         "device": "cpu",
         "batch_size": point["batch size"],

@@ -44,7 +44,7 @@ SCALING_HEAD = """# How time and memory grow
 By `benchmarks/scaling.py`, which says what is measured: one size varies, all others stay. Memory is what a training took
 at the most, without the program itself. *Per image* and its like: the cost divided by the size, the first row being 1. It stays
 1 where the cost grows linearly, falls where it grows more slowly, and rises where it grows faster. The power is that of the
-size by which the cost grew from the first to the last row: 0 is none, 1 is linear.
+size by which the cost grew from the first to the last row: 0 is none, 1 is linear. `scaling_threads` is of a machine with other load.
 
 ![Time and memory against each size, relative to the smallest, beside a line of linear growth](scaling.svg)
 """
@@ -263,7 +263,7 @@ Run = dict[str, Any]
 UNITS = {"images": "image", "batch size": "image", "small views": "view", "classes": "class"}
 """What each size counts; small views come on top of two large ones."""
 COSTS = ("ms per step", "seconds to start", "MiB")
-SETTINGS = ("method", "images", "classes", "batch size", "threads", "small views")
+SETTINGS = ("method", "images", "classes", "batch size", "threads", "small views", "network")
 NOTHING, LINEAR = 0.1, (0.9, 1.1)
 """Powers by which a cost is said not to grow, and to grow linearly."""
 
@@ -273,8 +273,9 @@ def growth_tables(path: Path) -> list[str]:
     content = json.loads(path.read_text(encoding="utf-8"))
     runs = [cost_of(run) for run in content["runs"]]
     lines = [f"## {path.relative_to(RESULTS).with_suffix('')}", f"`{content['command']}`", ""]
-    lines += [faster_than_linear(runs), "", repeated(runs), ""]
-    for axis, unit in UNITS.items():
+    grown = {axis: unit for axis, unit in UNITS.items() if series(runs, axis)}
+    lines += [faster_than_linear(runs), "", repeated(runs), ""] if grown else []
+    for axis, unit in grown.items():
         lines += [f"### {axis}", "", *growth_table(runs, axis, unit), ""]
         for name, row in series(runs, axis).items():
             lines += [f"- `{name}`: {verdict(row, axis, cost)}" for cost in COSTS]
@@ -300,7 +301,8 @@ def series(runs: list[Run], axis: str) -> dict[str, list[Run]]:
     """The runs in which `axis` varies, by what else tells them apart, in the order of the size."""
     found: dict[str, list[Run]] = {}
     for run in sorted((run for run in runs if run["varied"] == axis), key=lambda run: run[axis]):
-        other = f", batch size {run['batch size']}" if axis == "threads" else ""
+        network = run.get("network", "small_cnn")
+        other = f", {network}, batch size {run['batch size']}" if axis == "threads" else ""
         found.setdefault(run["method"] + other, []).append(run)
     return found
 

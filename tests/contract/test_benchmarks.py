@@ -20,6 +20,7 @@ from benchmarks import (
     keep_comparison,
     plain,
     record,
+    scaling,
     scaling_picture,
     tables,
 )
@@ -70,6 +71,22 @@ def test_growth_is_named_by_its_power() -> None:
     assert tables.faster_than_linear(runs[1:]) == "No cost grows faster than its size."
     *_, last = tables.growth_table(runs, "images", "image")
     assert last == "| `m` | 1,000 | 200.0 | 2 | 10.0 | 0.1 | 1,000 | 1 |"
+
+
+def test_threads_are_told_by_network_and_alone_say_nothing_of_growth(
+    tmp_path: Path, monkeypatch
+) -> None:
+    costs = ("ms per step", "seconds to start", "MiB of the program", "MiB at the most")
+    varied = [p for p in scaling.points(10_000) if p["varied"] == "threads"]
+    runs = [point | dict(zip(costs, (2.0, 1.0, 1, 2), strict=True)) for point in varied]
+    made = {"command": "c", "torch": "2", "processor": "p", "cores": 2, "commit": "abc"}
+    path = tmp_path / "scaling_threads.json"
+    path.write_text(json.dumps(made | {"runs": runs}), encoding="utf-8")
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    lines = tables.growth_tables(path)
+    said = "2.0 ms a step on 1 thread, 2.0 on 2, 1.00 times as long"
+    assert f"- `cr_dpll, wrn_28_2, batch size 16`: {said}" in lines
+    assert not [line for line in lines if "faster" in line or "gave" in line]
 
 
 def test_two_large_views_come_with_the_small_ones() -> None:
