@@ -45,7 +45,7 @@ By `benchmarks/scaling.py`, which says what is measured: one size varies, all ot
 at the most, without the program itself. *Per image* and its like: the cost divided by the size, the first row being 1. It stays
 1 where the cost grows linearly, falls where it grows more slowly, and rises where it grows faster. The power is that of the
 size by which the cost grew from the first to the last row: 0 is none, 1 is linear. `scaling_threads` is of a machine
-with other load: with one job beside it, two threads of WRN-28-2 took 1.65 times as long as one.
+with some other load, `scaling_threads_busy` of one with a job on one of its two cores, for which one thread has to wait.
 
 ![Time and memory against each size, relative to the smallest, beside a line of linear growth](scaling.svg)
 """
