@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import json
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline_lib.cells.children import Children, Ended, ended_by_signals
+from pipeline_lib.cells.children import Children, ended_by_signals
 from pipeline_lib.cells.pipeline import FILE, NEEDED, show_to_dvc, stages_of
 from pipeline_lib.errors import InterruptedRunError, UserError, listed
 from stages.dvc_command import DVC, environment
@@ -34,17 +35,17 @@ def compare(jobs: Jobs = 1) -> None:
     """
     show_to_dvc()
     children, left = Children(), Left()
-    with ended_by_signals():
+    with ended_by_signals() as came:
         try:
             _dvc(children, "repro", *NEEDED)
             left.keys = changed()
             if left.keys:
                 _run_cells(children, left, jobs)
             _dvc(children, "repro", FILE)
-        except Ended as error:
+        except KeyboardInterrupt:
             print("ending: trainings under way save their state first", flush=True)
             children.end()
-            raise InterruptedRunError(left.told(), error.number) from None
+            raise InterruptedRunError(left.told(), came[0] if came else signal.SIGINT) from None
         except BaseException:  # of ours: what still runs would be left alone
             children.end()
             raise

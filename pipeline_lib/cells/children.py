@@ -21,33 +21,27 @@ ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LOOK_SECONDS = 0.2
 
 
-class Ended(KeyboardInterrupt):
-    """A signal to end; what catches a Ctrl-C catches any.
-
-    Args:
-        number: of the signal.
-    """
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
-
-
 @contextlib.contextmanager
-def ended_by_signals() -> Iterator[None]:
-    """Within, signals to end raise `Ended`; one that is ignored, as under nohup, stays so."""
+def ended_by_signals() -> Iterator[list[int]]:
+    """Within, signals to end raise KeyboardInterrupt; one that is ignored, as under nohup, stays so.
+
+    Yields:
+        the numbers of those that came: of the exception, which Ray replaces by one of its own, they cannot be told.
+    """
+    came: list[int] = []
 
     def end(number: int, frame: FrameType | None) -> None:
         del frame
-        raise Ended(number)
+        came.append(number)
+        raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():  # others get no signals
-        yield
+        yield came
         return
     kept = [each for each in ENDS if signal.getsignal(each) is not signal.SIG_IGN]
     before = [signal.signal(each, end) for each in kept]
     try:
-        yield
+        yield came
     finally:
         for each, handler in zip(kept, before, strict=True):
             signal.signal(each, handler)

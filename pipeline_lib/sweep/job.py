@@ -70,6 +70,8 @@ class Job(NamedTuple):
     author: tuple[str, str] = ("sweep", "sweep@localhost")
     cache: str = ""
     """A cache of DVC that all jobs share; empty: one per clone."""
+    mark: str = ""
+    """A file in it, by which a machine knows that it is this one."""
     remote: tuple[str, str] | None = None
     """Name and URL of the remote of DVC."""
     settings: str = ""
@@ -127,7 +129,7 @@ def own_folder() -> Path:
 
 
 def _work(job: Job, clone: Path, log: IO[bytes], held: IO[str]) -> None:
-    if job.cache and not Path(job.cache).is_dir():
+    if job.cache and not Path(job.mark or job.cache).exists():
         msg = f"{job.cache}: the cache of the jobs is not on this machine"
         raise RuntimeError(msg)
     if job.ref and job.ref in _git("ls-remote", job.hub, job.ref):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
+import tempfile
 import time
 from typing import TYPE_CHECKING
 
-from pipeline_lib.cells.children import Ended, ended_by_signals
+from pipeline_lib.cells.children import ended_by_signals
 from pipeline_lib.errors import InterruptedRunError, UserError, in_one_line, listed
 from pipeline_lib.sweep.states import Change, States
 
@@ -59,20 +61,41 @@ def sweep(
     if not jobs:
         return
     states = States(job.name for job in jobs)
-    try:
-        with ended_by_signals(), _shown(states) as show:
-            changes = engine(jobs, options)
-            with contextlib.closing(changes):
-                for change in changes:
-                    _take(change, states, show, settle)
-    except Ended as error:
-        left = states.left()
-        msg = f"interrupted; {len(left)} jobs are left: {listed(left)}; trainings kept their states; {AGAIN}"
-        raise InterruptedRunError(msg, error.number) from None
+    with ended_by_signals() as came:
+        try:
+            with _marked(jobs) as known, _shown(states) as show:
+                changes = engine(known, options)
+                with contextlib.closing(changes):
+                    for change in changes:
+                        _take(change, states, show, settle)
+        except KeyboardInterrupt:
+            left = states.left()
+            msg = f"interrupted; {len(left)} jobs are left: {listed(left)}; trainings kept their states; {AGAIN}"
+            raise InterruptedRunError(msg, came[0] if came else signal.SIGINT) from None
     if failed := states.failed():
         each = listed(f"{row.name}: {in_one_line(row.why, LONGEST)}" for row in failed)
         msg = f"{len(failed)} of {len(jobs)} jobs failed: {each}; {AGAIN}, and only these are run"
         raise UserError(msg)
+
+
+@contextlib.contextmanager
+def _marked(jobs: Sequence[Job]) -> Iterator[list[Job]]:
+    """Put a file into the cache that the jobs share: a machine without it has another folder by that name.
+
+    Raises:
+        UserError: The cache cannot be written.
+    """
+    cache = jobs[0].cache
+    if not cache:
+        yield list(jobs)
+        return
+    with contextlib.ExitStack() as stack:
+        try:
+            mark = stack.enter_context(tempfile.NamedTemporaryFile(dir=cache, prefix="sweep-"))
+        except OSError as error:
+            msg = f"{cache}: the cache of the jobs cannot be written ({error.strerror})"
+            raise UserError(msg) from error
+        yield [job._replace(mark=mark.name) for job in jobs]
 
 
 def _take(

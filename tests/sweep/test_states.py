@@ -15,7 +15,6 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from pipeline_lib.cells.children import Ended
 from pipeline_lib.errors import UserError
 from pipeline_lib.sweep import job as job_module
 from pipeline_lib.sweep import run
@@ -159,7 +158,7 @@ def test_what_cannot_be_brought_home_has_failed() -> None:
 
 def test_an_interruption_ends_the_engine_and_says_what_is_left() -> None:
     with pytest.raises(UserError) as error:
-        swept([Change("a", "done"), Ended(signal.SIGINT)])
+        swept([Change("a", "done"), KeyboardInterrupt()])
     assert str(error.value).startswith("interrupted; 1 jobs are left: b; trainings kept")
     assert error.value.exit_code == 130
 
