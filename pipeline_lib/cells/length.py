@@ -14,15 +14,6 @@ if TYPE_CHECKING:
     from pipeline_lib.methods.phases import Phase
     from pipeline_lib.params.load import Params
 
-OWN_LENGTHS = {
-    "two_phase": ("warmup_steps", "supervised_steps", "semi_supervised_steps"),
-    "paws": ("finetune_steps",),
-    "pawsb": ("finetune_steps",),
-}
-"""Parameters of methods that count steps of the course itself."""
-RAMPS = {"mixmatch": "ramp_steps"}
-"""Those that count steps of a ramp within it."""
-
 
 def stretched(
     params: Params, course: Sequence[tuple[Phase, int]], length: Mapping[str, Any]
@@ -47,18 +38,19 @@ def stretched(
     amount = length["amount"] - length.get("ms_per_step", {}).get(SEARCH, 0) / 1000
     factor = max(amount, 0) / total
     content = params.model_dump()
-    own = OWN_LENGTHS.get(params.method, ())
+    method = params.method_params
+    own = method.PHASE_STEPS
     section = content["methods"][params.method]
     for name in own:
         section[name] = round(section[name] * factor)
-    if params.method != "two_phase":
+    if method.IN_EPOCHS:
         (main, views), *later = course
         epochs = params.train.epochs
         if round(main.steps * factor / epochs, 6) < 1:
             raise too_short(length["amount"], length["unit"], epochs, params.method)
         steps = round(main.steps * factor / epochs)
         content["train"]["steps_per_epoch"] = steps
-        if ramp := RAMPS.get(params.method):  # one in epochs is stretched with them
+        if ramp := method.RAMP_STEPS:  # one in epochs is stretched with them
             section[ramp] = round(section[ramp] * epochs * steps / main.steps)
         if own and later:  # what epochs of whole steps leave over
             left = amount - epochs * steps * _cost(main, views, length)
@@ -69,7 +61,7 @@ def stretched(
 
 def _refuse_lost(params: Params, section: Mapping[str, Any], length: Mapping[str, Any]) -> None:
     """Refuse a length that takes all steps from a phase that had some."""
-    for name in OWN_LENGTHS.get(params.method, ()):
+    for name in params.method_params.PHASE_STEPS:
         if getattr(params.method_params, name) and not section[name]:
             msg = (
                 f"compare.amount: {length['amount']:,.6g} {length['unit']} leave nothing for "

@@ -68,7 +68,7 @@ def _length(compare: Compare, cell: Cell, params: Params, where: str) -> dict[st
     if not epochs:
         msg = f"{where}: train.epochs: 0 trains nothing, which no compare.amount can stretch; set it, or amount: null"
         raise UserError(msg)
-    if cell.method != "two_phase" and compare.equal == "steps" and compare.amount < epochs:
+    if params.method_params.IN_EPOCHS and compare.equal == "steps" and compare.amount < epochs:
         raise too_short(compare.amount, "steps", epochs, where)
     seconds = compare.equal == "seconds"
     per_step = {"ms_per_step": compare.ms_per_step[cell.contender]} if seconds else {}
@@ -77,7 +77,7 @@ def _length(compare: Compare, cell: Cell, params: Params, where: str) -> dict[st
 
 def _refuse_different_labels(params: Params) -> None:
     """All methods of a budget must learn from the same labels; `oracle`, the upper bound, has them all."""
-    kinds = {KINDS[method]: method for method in params.compare.methods if method != "oracle"}
+    kinds = {KINDS[method]: method for method in params.compare.methods if KINDS[method] != "clean"}
     if len(kinds) < 2 or params.data.table:
         return
     for name, changes in params.compare.budgets.items():

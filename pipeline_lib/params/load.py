@@ -13,7 +13,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from pipeline_lib.errors import UserError, closest, did_you_mean, in_one_line, listed
 from pipeline_lib.params.compare import Compare
-from pipeline_lib.params.methods import KINDS, Methods, why_no_method
+from pipeline_lib.params.methods import KINDS, Methods, MethodSection, why_no_method
 from pipeline_lib.params.sections import Data, Evaluate, Model, Report, Section, Train
 from pipeline_lib.params.split import Split
 
@@ -30,7 +30,6 @@ MOST_KEYS = 15  # of a section that a line lists
 _UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 # Protocols that leave no image unlabeled, and hardly one labeled.
 CANDIDATE_SETS = ("uniform_candidates", "class_dependent", "instance_candidates", "annotators")
-NEED_LABELS = ("supervised", "snn", "paws", "pawsb")
 SUPERCLASSED = ("cifar100",)  # datasets that come with superclasses
 
 
@@ -68,7 +67,7 @@ class Params(Section):
         ambiguous = protocol in CANDIDATE_SETS and getattr(
             getattr(self.split, protocol), "force_ambiguous", False
         )
-        if ambiguous and self.method in NEED_LABELS:
+        if ambiguous and self.method_params.ONLY_LABELED:
             msg = (
                 f"split.protocol: {protocol} gives every image several candidates, and {self.method} learns "
                 f"from labeled images; set auto, few_shot or mixed, or split.{protocol}.force_ambiguous to false"
@@ -99,9 +98,9 @@ class Params(Section):
         return self
 
     @property
-    def method_params(self) -> Section:
+    def method_params(self) -> MethodSection:
         """The section of the chosen method."""
-        section: Section = getattr(self.methods, self.method)
+        section: MethodSection = getattr(self.methods, self.method)
         return section
 
 

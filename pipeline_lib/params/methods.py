@@ -24,14 +24,29 @@ NOT_OFFERED = {
 ELSEWHERE = {"fullysupervised": "oracle"}  # what USB calls those that are
 
 
-class SingleView(Section):
+class MethodSection(Section):
+    """The hyper-parameters of a method, and what others must know of it."""
+
+    KIND: ClassVar[Kind]
+    """What it learns from; `split.protocol: auto` makes it."""
+    ONLY_LABELED: ClassVar[bool] = False
+    """It learns nothing from an image with several candidates."""
+    IN_EPOCHS: ClassVar[bool] = True
+    """`train.epochs` says how long it trains."""
+    PHASE_STEPS: ClassVar[tuple[str, ...]] = ()
+    """Its parameters that count steps of phases besides those epochs."""
+    RAMP_STEPS: ClassVar[str | None] = None
+    """That which counts steps of a ramp within them."""
+
+
+class SingleView(MethodSection):
     """What methods have that look at every image in one view."""
 
     view: Literal["weak", "strong"]
     """Augmentation of the single view."""
 
 
-class CrDpll(Section):
+class CrDpll(MethodSection):
     """Consistency regularization for deep partial-label learning (Wu, Wang, Zhang; ICML 2022)."""
 
     KIND: ClassVar[Kind] = "partial"
@@ -61,12 +76,14 @@ class Supervised(SingleView):
     """Cross-entropy on the labeled images only; the others are never looked at."""
 
     KIND: ClassVar[Kind] = "few_shot"
+    ONLY_LABELED: ClassVar[bool] = True
 
 
-class MixMatch(Section):
+class MixMatch(MethodSection):
     """Guessed labels, sharpened, and MixUp of everything with everything (Berthelot et al.; NeurIPS 2019)."""
 
     KIND: ClassVar[Kind] = "few_shot"
+    RAMP_STEPS: ClassVar[str | None] = "ramp_steps"
     unlabeled_ratio: int = Field(ge=1)
     """Unlabeled images per labeled image in a step (paper: 1)."""
     guesses: int = Field(ge=1)
@@ -86,7 +103,7 @@ class MixMatch(Section):
     code), or one pass over everything."""
 
 
-class FixMatch(Section):
+class FixMatch(MethodSection):
     """Confident predictions on weak views as labels of strong ones (Sohn et al.; NeurIPS 2020)."""
 
     KIND: ClassVar[Kind] = "few_shot"
@@ -98,7 +115,7 @@ class FixMatch(Section):
     """Weight of the unlabeled term (paper: 1)."""
 
 
-class FreeMatch(Section):
+class FreeMatch(MethodSection):
     """FixMatch with thresholds that adapt, overall and per class (Wang et al.; ICLR 2023)."""
 
     KIND: ClassVar[Kind] = "few_shot"
@@ -112,7 +129,7 @@ class FreeMatch(Section):
     """Weight of the fairness term (USB: 0.001 on CIFAR-10 at every budget)."""
 
 
-class SoftMatch(Section):
+class SoftMatch(MethodSection):
     """Every pseudo-label counts, by how confident it is among its like (Chen et al.; ICLR 2023)."""
 
     KIND: ClassVar[Kind] = "few_shot"
@@ -128,10 +145,11 @@ class SoftMatch(Section):
     """Weight of the unlabeled term (paper: 1)."""
 
 
-class Snn(Section):
+class Snn(MethodSection):
     """Soft nearest neighbours learned on the labels alone (SuNCEt loss; the baseline of PAWS)."""
 
     KIND: ClassVar[Kind] = "few_shot"
+    ONLY_LABELED: ClassVar[bool] = True
     classes_per_batch: int | None = Field(ge=2)
     """Classes of which a step draws images; null = all."""
     images_per_class: int = Field(ge=2)
@@ -144,10 +162,12 @@ class Snn(Section):
     """Its width; null = that of the features."""
 
 
-class Paws(Section):
+class Paws(MethodSection):
     """Views predicted alike from labeled support images (Assran et al.; ICCV 2021)."""
 
     KIND: ClassVar[Kind] = "few_shot"
+    ONLY_LABELED: ClassVar[bool] = True
+    PHASE_STEPS: ClassVar[tuple[str, ...]] = ("finetune_steps",)
     classes_per_batch: int | None = Field(ge=2)
     """Classes in the support set of a step; null = all (paper: all 10; ImageNet: 960)."""
     images_per_class: int = Field(ge=1)
@@ -183,13 +203,19 @@ class Pawsb(Paws):
     """PAWS in its base configuration: one device, small support, soft nearest neighbours, no fine-tuning."""
 
 
-class TwoPhase(Section):
+class TwoPhase(MethodSection):
     """Find the settings, train supervised until stable, then semi-supervised until stable.
 
     `train.epochs` (but for 0, which trains nothing) and the schedule of `train` play no part.
     """
 
     KIND: ClassVar[Kind] = "few_shot"
+    IN_EPOCHS: ClassVar[bool] = False
+    PHASE_STEPS: ClassVar[tuple[str, ...]] = (
+        "warmup_steps",
+        "supervised_steps",
+        "semi_supervised_steps",
+    )
     semi_supervised: Literal["noisy_student", "fixmatch"]
     """What the second phase does."""
     batch_size: int | None = Field(ge=1)
@@ -236,7 +262,7 @@ class Lws(SingleView):
     """Weight of the non-candidates (paper: 1 or 2)."""
 
 
-class Pico(Section):
+class Pico(MethodSection):
     """Contrastive learning and prototypes that clear up the candidates (Wang et al.; ICLR 2022)."""
 
     KIND: ClassVar[Kind] = "partial"
