@@ -23,7 +23,8 @@ from sklearn.datasets import load_digits
 
 from benchmarks.accuracy import changed, run_stages
 from benchmarks.record import environment, write
-from pipeline_lib.artifacts import read_json, read_table
+from pipeline_lib.artifacts import read_json
+from pipeline_lib.parquet import read_table
 from pipeline_lib.pixels import Stored, pixel_blocks
 from pipeline_lib.protocols import dawid_skene, small_model
 from pipeline_lib.protocols.instance_candidates import scaled

@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.record import environment, write
-from pipeline_lib.artifacts import publish_rows
+from pipeline_lib.parquet import publish_rows
 
 SHAPE, CLASSES, BATCH, STEPS, WARM_UP = (32, 32, 3), 10, 128, 150, 10
 WAYS = {"memory": 1024.0, "file": 1e-9}  # GiB of budget

@@ -29,7 +29,8 @@ import pyarrow as pa
 from benchmarks.ingest import ROOT
 from benchmarks.pool import SHAPE, write_images
 from benchmarks.record import environment, write
-from pipeline_lib.artifacts import publish_json, publish_table
+from pipeline_lib.artifacts import publish_json
+from pipeline_lib.parquet import publish_table
 
 Point = dict[str, Any]
 

@@ -78,7 +78,7 @@ def import_labels(
 
 def _sources(labels: Path) -> list[str]:
     """All images in data.path, where the pipeline has seen them."""
-    from pipeline_lib.artifacts import read_table
+    from pipeline_lib.parquet import read_table
 
     if not labels.exists():
         return []

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline_lib.artifacts import as_json, publish_together, read_json, read_table, write_table
+from pipeline_lib.artifacts import as_json, publish_together, read_json
 from pipeline_lib.errors import LabelsError, listed
 from pipeline_lib.own_data import reading_snapshot
 from pipeline_lib.params.load import load
+from pipeline_lib.parquet import read_table, write_table
 from pipeline_lib.pixels import Stored, naming_images, pixel_blocks
 from pipeline_lib.progress import progress
 from pipeline_lib.protocols.split import split

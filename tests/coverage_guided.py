@@ -15,7 +15,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["pipeline_lib"]):
-    from pipeline_lib.artifacts import read_json, read_table, verify
+    from pipeline_lib.artifacts import read_json, verify
     from pipeline_lib.datasets.files.layout import arrange
     from pipeline_lib.datasets.files.supervision import read_supervision
     from pipeline_lib.datasets.label_studio import read_export
@@ -23,6 +23,7 @@ with atheris.instrument_imports(include=["pipeline_lib"]):
     from pipeline_lib.models.description import read_description
     from pipeline_lib.models.predictor import load_predictor
     from pipeline_lib.params.load import load
+    from pipeline_lib.parquet import read_table
 
 from tests.fuzzing import check_message, seal
 

@@ -8,12 +8,13 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from pipeline_lib.artifacts import publish_json, publish_table
+from pipeline_lib.artifacts import publish_json
 from pipeline_lib.evaluation.evaluate import evaluate
 from pipeline_lib.memory import ImageMemory
 from pipeline_lib.models.build import Architecture, build
 from pipeline_lib.models.predictor import Predictor, save_predictor
 from pipeline_lib.params.load import load
+from pipeline_lib.parquet import publish_table
 
 CLASSES = ["ant", "bee", "cow", "dog", "eel", "fox, red"]
 IMAGES, TRAIN, VAL, TEST = 40, range(20), range(20, 24), [39, 24, 31, *range(25, 31)]

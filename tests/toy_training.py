@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipeline_lib.artifacts import publish_json, publish_rows, publish_table
+from pipeline_lib.artifacts import publish_json
 from pipeline_lib.params.load import Params, check, read_yaml
+from pipeline_lib.parquet import publish_rows, publish_table
 from pipeline_lib.training.train import train
 
 ROOT = Path(__file__).parents[1]

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from pipeline_lib.artifacts import read_json, read_table
+from pipeline_lib.artifacts import read_json
 from pipeline_lib.datasets.ingest import ingest
 from pipeline_lib.datasets.load import snapshot
 from pipeline_lib.figures import candidates, cells, co_occurrence, style
 from pipeline_lib.params.load import load
 from pipeline_lib.params.split import Split
+from pipeline_lib.parquet import read_table
 from pipeline_lib.pixels import Stored, pixel_blocks
 from pipeline_lib.protocols.split import Tables, split
 

@@ -18,10 +18,11 @@ import numpy as np
 import torch
 from torch.export import Dim
 
-from pipeline_lib.artifacts import publish_together, read_json, read_table, sha256
+from pipeline_lib.artifacts import publish_together, read_json, sha256
 from pipeline_lib.errors import UserError
 from pipeline_lib.models.description import SCHEMA_VERSION, WEIGHTS, image_shape, read_description
 from pipeline_lib.models.predictor import load_predictor
+from pipeline_lib.parquet import read_table
 from pipeline_lib.pixels import Stored, read_pixels
 
 if TYPE_CHECKING:

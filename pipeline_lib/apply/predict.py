@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline_lib.apply.table import PREDICTIONS, Top, likeliest, predictions
-from pipeline_lib.artifacts import publish_rows
 from pipeline_lib.datasets.decoding import MAX_SIDE, decoding
 from pipeline_lib.datasets.oddities import Oddities
 from pipeline_lib.errors import UserError
+from pipeline_lib.parquet import publish_rows
 from pipeline_lib.progress import progress, say
 
 if TYPE_CHECKING:

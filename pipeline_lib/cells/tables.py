@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipeline_lib.artifacts import read_table
 from pipeline_lib.errors import UserError
+from pipeline_lib.parquet import read_table
 
 if TYPE_CHECKING:
     from pathlib import Path

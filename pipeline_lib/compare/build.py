@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from pipeline_lib.artifacts import publish_json, publish_table, publish_text
+from pipeline_lib.artifacts import publish_json, publish_text
 from pipeline_lib.compare import verdicts
 from pipeline_lib.compare.equal_time import at_equal_time
 from pipeline_lib.compare.page import render
 from pipeline_lib.compare.panels import panels
+from pipeline_lib.parquet import publish_table
 from pipeline_lib.report.build import as_csv, publish_figure
 
 if TYPE_CHECKING:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from pipeline_lib.artifacts import read_json, read_table, recorded_sha256, verify
+from pipeline_lib.artifacts import read_json, recorded_sha256, verify
 from pipeline_lib.cells.cell import CELLS, Cell, cells, refuse_strays
 from pipeline_lib.compare.course import course
 from pipeline_lib.errors import UserError, listed
+from pipeline_lib.parquet import read_table
 from pipeline_lib.report.inputs import read_csv, read_plain_json
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline_lib.artifacts import publish, publish_json, write_rows
+from pipeline_lib.artifacts import publish, publish_json
 from pipeline_lib.datasets.decoding import MAX_SIDE, Decoded, Target, decoding
 from pipeline_lib.datasets.files.sheet import brief
 from pipeline_lib.datasets.load import load_dataset
@@ -20,6 +20,7 @@ from pipeline_lib.datasets.oddities import Oddities
 from pipeline_lib.datasets.sayings import DIGEST_BYTES, LABELS, Sayings
 from pipeline_lib.errors import UserError, listed
 from pipeline_lib.own_data import reading_snapshot
+from pipeline_lib.parquet import write_rows
 from pipeline_lib.progress import progress, say
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline_lib import metrics
-from pipeline_lib.artifacts import publish_json, read_json, read_table
+from pipeline_lib.artifacts import publish_json, read_json
 from pipeline_lib.errors import UserError
 from pipeline_lib.evaluation import labels, tables
 from pipeline_lib.evaluation.embedding import embedding
@@ -15,6 +15,7 @@ from pipeline_lib.evaluation.predict import predict
 from pipeline_lib.evaluation.snapshots import snapshot_accuracies
 from pipeline_lib.models.description import DESCRIPTION, read_with_task
 from pipeline_lib.models.predictor import load_predictor
+from pipeline_lib.parquet import read_table
 from pipeline_lib.pixels import Stored, check_images
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline_lib.artifacts import read_row_groups, read_table
 from pipeline_lib.errors import UserError, listed
+from pipeline_lib.parquet import read_row_groups, read_table
 from pipeline_lib.records import NO_GUESS
 
 if TYPE_CHECKING:

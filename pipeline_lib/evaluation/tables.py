@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline_lib.artifacts import publish, publish_table
+from pipeline_lib.artifacts import publish
 from pipeline_lib.evaluation.labels import MEASURED
+from pipeline_lib.parquet import publish_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

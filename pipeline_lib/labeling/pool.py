@@ -10,11 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from pipeline_lib.artifacts import read_json, read_table
+from pipeline_lib.artifacts import read_json
 from pipeline_lib.errors import UserError
 from pipeline_lib.losses.common import restrict
 from pipeline_lib.models.description import read_with_task
 from pipeline_lib.models.predictor import load_predictor
+from pipeline_lib.parquet import read_table
 from pipeline_lib.pixels import Stored, check_images, pixel_blocks, read_pixels
 from pipeline_lib.progress import progress
 from pipeline_lib.training.prepare import candidate_masks

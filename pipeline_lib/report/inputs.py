@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from pipeline_lib.artifacts import read_json, read_table, verify
+from pipeline_lib.artifacts import read_json, verify
 from pipeline_lib.errors import UserError
+from pipeline_lib.parquet import read_table
 from pipeline_lib.pixels import Stored, read_pixels
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import torch
 
-from pipeline_lib.artifacts import publish_json, publish_table, publish_text
+from pipeline_lib.artifacts import publish_json, publish_text
 from pipeline_lib.control_groups import cores
 from pipeline_lib.losses.common import restrict
 from pipeline_lib.models.predictor import (
@@ -24,6 +24,7 @@ from pipeline_lib.models.predictor import (
     save_predictor,
 )
 from pipeline_lib.models.weights import save_weights
+from pipeline_lib.parquet import publish_table
 from pipeline_lib.training.determinism import processor
 from pipeline_lib.training.record import PARTS, Kept, Record
 from pipeline_lib.training.unfinished import unfinished

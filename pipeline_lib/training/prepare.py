@@ -12,11 +12,12 @@ import numpy as np
 import pyarrow.compute as pc
 import torch
 
-from pipeline_lib.artifacts import read_json, read_table
+from pipeline_lib.artifacts import read_json
 from pipeline_lib.augment.policies import policy, resolve
 from pipeline_lib.errors import UserError
 from pipeline_lib.memory import ImageMemory
 from pipeline_lib.models.build import Architecture, build
+from pipeline_lib.parquet import read_table
 from pipeline_lib.pixels import Stored, check_images
 from pipeline_lib.records import LIST_VALUES, Problem
 from pipeline_lib.rng import seeded_layers

@@ -10,12 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 
-from pipeline_lib.artifacts import publish_json, publish_table, publish_text
+from pipeline_lib.artifacts import publish_json, publish_text
 from pipeline_lib.cells.cell import cells
 from pipeline_lib.compare.build import build_comparison, tables
 from pipeline_lib.compare.read import read_results
 from pipeline_lib.errors import UserError
 from pipeline_lib.evaluation.tables import publish_predictions
+from pipeline_lib.parquet import publish_table
 from tests.compare.made_up import compare_section
 
 CLASSES = ["zero", "one", "two"]

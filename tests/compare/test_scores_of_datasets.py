@@ -4,8 +4,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipeline_lib.artifacts import publish_table
 from pipeline_lib.errors import UserError
+from pipeline_lib.parquet import publish_table
 from pipeline_lib.ranking.scores import scores
 
 

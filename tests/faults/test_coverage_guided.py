@@ -13,7 +13,8 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from pipeline_lib.artifacts import publish_json, publish_table
+from pipeline_lib.artifacts import publish_json
+from pipeline_lib.parquet import publish_table
 from tests.toy_predictors import FILES, save_each
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -19,18 +19,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline_lib import artifacts
-from pipeline_lib.artifacts import (
-    publish,
-    publish_bytes,
-    publish_json,
-    publish_rows,
-    publish_table,
-    publish_text,
-    read_row_groups,
-    verify,
-)
+from pipeline_lib import artifacts, parquet
+from pipeline_lib.artifacts import publish, publish_bytes, publish_json, publish_text, verify
 from pipeline_lib.errors import UserError
+from pipeline_lib.parquet import ROW_GROUP_SIZE, publish_rows, publish_table, read_row_groups
 
 ROOT = Path(__file__).resolve().parents[2]
 OLD, NEW = b"old " * 250_000, b"new " * 250_000
@@ -64,7 +56,7 @@ ON_A_FULL_DISK = """
 import resource
 from pathlib import Path
 import pyarrow as pa
-from pipeline_lib import artifacts
+from pipeline_lib import artifacts, parquet
 from pipeline_lib.errors import UserError
 table = pa.table({{"x": pa.array(os.urandom(16) for _ in range(40_000))}})
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
@@ -144,7 +136,7 @@ def test_a_kill_between_file_and_sidecar_is_found_out(target, call):
     "write",
     [
         'artifacts.publish_bytes(Path("file.bin"), b"new " * 250_000)',
-        'artifacts.publish_table(Path("file.bin"), table)',
+        'parquet.publish_table(Path("file.bin"), table)',
     ],
     ids=["bytes", "parquet"],
 )
@@ -295,7 +287,7 @@ def test_a_table_is_read_row_group_by_row_group(tmp_path, count):
     publish_table(tmp_path / "a.parquet", rows_between(0, count))
     pieces = list(read_row_groups(tmp_path / "a.parquet"))
     assert pa.concat_tables(pieces) == rows_between(0, count)
-    assert max(piece.num_rows for piece in pieces) <= artifacts.ROW_GROUP_SIZE
+    assert max(piece.num_rows for piece in pieces) <= ROW_GROUP_SIZE
 
 
 def test_a_table_that_is_none_is_refused_in_one_line(tmp_path):
@@ -331,7 +323,7 @@ def test_row_groups_of_large_values_have_fewer_rows(sizes, cuts, most, limit):
     bounds = [0, *sorted(min(cut, len(sizes)) for cut in cuts), len(sizes)]
     whole = pa.table([list(range(len(sizes))), [bytes(size) for size in sizes]], schema=FILES)
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(artifacts, "ROW_GROUP_BYTES", limit)
+        patch.setattr(parquet, "ROW_GROUP_BYTES", limit)
         path = Path(name, "a.parquet")
         with publish_rows(path, FILES, row_group_size=most, sidecar=False) as write:
             for first, last in itertools.pairwise(bounds):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline_lib.artifacts import publish_table, read_table
+from pipeline_lib.parquet import publish_table, read_table
 from tests.label_tables import replaced
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ from random import Random
 import pytest
 import torch
 
-from pipeline_lib.artifacts import publish_bytes, publish_table, read_json, read_table, verify
+from pipeline_lib.artifacts import publish_bytes, read_json, verify
 from pipeline_lib.errors import UserError
+from pipeline_lib.parquet import publish_table, read_table
 from pipeline_lib.training.resume import Slot
 from tests import toy_training
 from tests.fuzzing import broken, check_message, counts, in_little_memory, reworded, seal, soon

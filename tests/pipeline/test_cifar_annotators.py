@@ -14,8 +14,9 @@ import pyarrow as pa
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline_lib.artifacts import publish_bytes, publish_json, publish_table, read_table
+from pipeline_lib.artifacts import publish_bytes, publish_json
 from pipeline_lib.datasets.ingest import LABELS
+from pipeline_lib.parquet import publish_table, read_table
 
 ROOT = Path(__file__).resolve().parents[2]
 CIFAR = Path(os.environ.get("PIPELINE_CIFAR_DIR", ROOT / "../shared/data/cifar10"))

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from pipeline_lib import metrics, progress
-from pipeline_lib.artifacts import publish_json, publish_table
+from pipeline_lib.artifacts import publish_json
 from pipeline_lib.errors import UserError
 from pipeline_lib.labeling.pool import look
 from pipeline_lib.models.build import build
@@ -29,6 +29,7 @@ from pipeline_lib.models.predictor import (
 )
 from pipeline_lib.models.projection import projection_head
 from pipeline_lib.models.weights import save_weights
+from pipeline_lib.parquet import publish_table
 from stages.evaluate import show
 from tests.toy_evaluation import (
     ARCHITECTURE,

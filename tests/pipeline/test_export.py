@@ -18,10 +18,11 @@ import torch
 
 from pipeline_lib.apply import export as module
 from pipeline_lib.apply.export import CHECKED, NAMES, export
-from pipeline_lib.artifacts import publish_json, publish_table, sha256
+from pipeline_lib.artifacts import publish_json, sha256
 from pipeline_lib.errors import UserError
 from pipeline_lib.models.predictor import Predictor, load_predictor, save_predictor
 from pipeline_lib.params.methods import KINDS as KINDS_OF_LABELS
+from pipeline_lib.parquet import publish_table
 from stages.export import _commit
 from stages.export import export as command
 from tests.pipeline.conftest import ROOT, Project

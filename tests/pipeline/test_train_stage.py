@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline_lib.artifacts import publish_table, publish_text
+from pipeline_lib.artifacts import publish_text
+from pipeline_lib.parquet import publish_table
 from pipeline_lib.training.resume import loaded_code
 from tests.pipeline.conftest import Project
 from tests.signals import as_at_a_terminal

@@ -11,11 +11,12 @@ import pyarrow as pa
 import pytest
 
 from pipeline_lib import metrics
-from pipeline_lib.artifacts import publish_bytes, publish_json, publish_table, publish_text
+from pipeline_lib.artifacts import publish_bytes, publish_json, publish_text
 from pipeline_lib.card.write import write_card
 from pipeline_lib.evaluation import tables
 from pipeline_lib.models.description import SCHEMA_VERSION
 from pipeline_lib.params.load import load
+from pipeline_lib.parquet import publish_table
 from pipeline_lib.report.build import build_report
 from pipeline_lib.report.inputs import read_inputs
 from tests.browser import browser, visit  # noqa: F401 - fixtures

@@ -20,14 +20,7 @@ import pytest
 from matplotlib.text import Text
 
 from pipeline_lib import artifacts
-from pipeline_lib.artifacts import (
-    publish_json,
-    publish_table,
-    publish_text,
-    read_json,
-    sha256,
-    verify,
-)
+from pipeline_lib.artifacts import publish_json, publish_text, read_json, sha256, verify
 from pipeline_lib.card.content import content
 from pipeline_lib.errors import UserError
 from pipeline_lib.evaluation import tables
@@ -35,6 +28,7 @@ from pipeline_lib.figures import training_images
 from pipeline_lib.figures.style import LIGHT
 from pipeline_lib.params.load import load
 from pipeline_lib.params.split import Annotations, Split
+from pipeline_lib.parquet import publish_table
 from pipeline_lib.report import facts
 from pipeline_lib.report.inputs import read_inputs
 from pipeline_lib.report.labels import protocol_words, validation_words

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
-from pipeline_lib.artifacts import read_json, read_table, sha256
+from pipeline_lib.artifacts import read_json, sha256
 from pipeline_lib.datasets import image_parquet
 from pipeline_lib.datasets.ingest import ingest
 from pipeline_lib.datasets.load import snapshot
@@ -21,6 +21,7 @@ from pipeline_lib.errors import UserError
 from pipeline_lib.own_data import AGAIN
 from pipeline_lib.params.load import load
 from pipeline_lib.params.sections import Data
+from pipeline_lib.parquet import read_table
 
 PARAMS = YAML(typ="safe").load(
     (Path(__file__).resolve().parents[2] / "params.yaml").read_text(encoding="utf-8")

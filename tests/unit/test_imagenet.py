@@ -13,13 +13,14 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 from scipy.io import savemat
 
-from pipeline_lib.artifacts import read_json, read_table
+from pipeline_lib.artifacts import read_json
 from pipeline_lib.datasets import imagenet
 from pipeline_lib.datasets.files import official
 from pipeline_lib.datasets.ingest import ingest
 from pipeline_lib.datasets.load import snapshot
 from pipeline_lib.errors import UserError
 from pipeline_lib.params.sections import Data
+from pipeline_lib.parquet import read_table
 
 ROOT = Path(__file__).resolve().parents[2]
 PARAMS = YAML(typ="safe").load((ROOT / "params.yaml").read_text())["data"]

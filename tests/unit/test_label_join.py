@@ -8,12 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline_lib.artifacts import publish_table, read_table
 from pipeline_lib.datasets.files.forms import Supervision
 from pipeline_lib.datasets.files.layout import arrange
 from pipeline_lib.datasets.files.supervision import read_supervision
 from pipeline_lib.errors import UserError
 from pipeline_lib.evaluation import labels, tables
+from pipeline_lib.parquet import publish_table, read_table
 
 CLASSES = ["cat", "dog", "eel"]
 

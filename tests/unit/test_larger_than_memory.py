@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline_lib import control_groups, free_memory, memory, progress
-from pipeline_lib.artifacts import publish_rows
 from pipeline_lib.errors import UserError
 from pipeline_lib.free_memory import GIB, free_bytes
 from pipeline_lib.memory import ImageMemory
+from pipeline_lib.parquet import publish_rows
 from pipeline_lib.pixels import Stored, read_pixels
 from pipeline_lib.training.resume import Slot
 from tests import toy_training

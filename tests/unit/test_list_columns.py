@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pytest
 
-from pipeline_lib.artifacts import publish_table
 from pipeline_lib.errors import UserError
 from pipeline_lib.memory import ImageMemory
+from pipeline_lib.parquet import publish_table
 from pipeline_lib.protocols import split as splitting
 from pipeline_lib.training import prepare as training
 from tests.label_tables import classes, labels, run

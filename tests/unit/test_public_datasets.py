@@ -21,7 +21,7 @@ import pytest
 from ruamel.yaml import YAML
 from scipy.io import savemat
 
-from pipeline_lib.artifacts import read_json, read_table
+from pipeline_lib.artifacts import read_json
 from pipeline_lib.datasets import cifar10, cifar100, fashion_mnist, kuzushiji_mnist, stl10
 from pipeline_lib.datasets.files import public
 from pipeline_lib.datasets.files.public import PublicFile
@@ -29,6 +29,7 @@ from pipeline_lib.datasets.ingest import ingest
 from pipeline_lib.datasets.load import load_dataset, snapshot
 from pipeline_lib.errors import UserError
 from pipeline_lib.params.sections import OWN_IMAGES, Data
+from pipeline_lib.parquet import read_table
 
 ROOT = Path(__file__).resolve().parents[2]
 PARAMS = YAML(typ="safe").load((ROOT / "params.yaml").read_text())["data"]

@@ -18,13 +18,14 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
-from pipeline_lib.artifacts import read_json, read_table, sha256
+from pipeline_lib.artifacts import read_json, sha256
 from pipeline_lib.datasets import digits
 from pipeline_lib.datasets.files.layout import arrange
 from pipeline_lib.datasets.ingest import ingest
 from pipeline_lib.datasets.load import snapshot
 from pipeline_lib.errors import UserError
 from pipeline_lib.params.sections import Data
+from pipeline_lib.parquet import read_table
 
 ROOT = Path(__file__).resolve().parents[2]
 PARAMS = YAML(typ="safe").load((ROOT / "params.yaml").read_text())["data"]

@@ -5,8 +5,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipeline_lib.artifacts import publish_bytes, publish_table, read_table
+from pipeline_lib.artifacts import publish_bytes
 from pipeline_lib.errors import UserError
+from pipeline_lib.parquet import publish_table, read_table
 from pipeline_lib.pixels import check_images, naming_images
 
 

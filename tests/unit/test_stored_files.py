@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from pipeline_lib import decoders, images, pixels
-from pipeline_lib.artifacts import publish_rows
 from pipeline_lib.decoders import decode_fast
 from pipeline_lib.errors import UserError
+from pipeline_lib.parquet import publish_rows
 from pipeline_lib.pixels import Stored, pixel_blocks, read_pixels
 
 HEIGHT, WIDTH = 45, 61

@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from ruamel.yaml import YAML
 
-from pipeline_lib.artifacts import read_json, read_table
+from pipeline_lib.artifacts import read_json
 from pipeline_lib.datasets import decoding, sayings
 from pipeline_lib.datasets import ingest as module
 from pipeline_lib.datasets.ingest import ingest
 from pipeline_lib.errors import UserError
 from pipeline_lib.images import convert, decode
 from pipeline_lib.params.sections import Data
+from pipeline_lib.parquet import read_table
 from pipeline_lib.records import Row
 
 ROOT = Path(__file__).resolve().parents[2]
