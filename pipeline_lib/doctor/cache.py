@@ -62,6 +62,12 @@ def cache_folder(root: Path) -> Path:
     except DvcException as error:
         msg = f"run it in a Git repository with DVC, such as a clone of the project: {error}"
         raise UserError(msg) from error
+    except (
+        KeyError,
+        RuntimeError,
+    ) as error:  # of who is in no list of users, as in some containers
+        msg = f"DVC needs the name and the home of who runs it ({error}); set them: `export USER=me HOME=/tmp`"
+        raise UserError(msg) from error
 
 
 def _is_object(path: Path) -> bool:

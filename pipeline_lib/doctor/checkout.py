@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipeline_lib.doctor.commands import git_lines
+from pipeline_lib.doctor.commands import git_complaint, git_lines
 from pipeline_lib.doctor.finding import Checked, Finding, counted
 from pipeline_lib.doctor.remotes import CONFIG
 
@@ -17,6 +17,13 @@ TO_HAVE_ALL = "`git fetch --unshallow` first"
 
 def check(root: Path) -> Checked:
     """Find a history that is not all here, a config of DVC that was emptied, and what keeps experiments from starting."""
+    if why := git_complaint(root):
+        todo = (
+            f"`git config --global --add safe.directory {root}`"
+            if "ownership" in why
+            else "see what it names"
+        )
+        return Checked("not looked at", (Finding("Git", f"refuses this folder: {why}", todo),))
     commits = git_lines(root, "rev-list", "--count", "HEAD")
     number = int(commits[0]) if commits else 0
     findings = (*_history(root, number), *_config(root), *_identity(root), *_place(root))
@@ -29,6 +36,7 @@ def _history(root: Path, commits: int) -> Iterator[Finding]:
             "Git",
             "a shallow clone, which `dvc exp pull` would break, and where experiments with --temp or in the queue do not start",
             TO_HAVE_ALL,
+            problem=False,
         )
     elif not commits and git_lines(root, "rev-parse", "HEAD"):
         yield Finding(

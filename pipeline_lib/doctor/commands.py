@@ -17,6 +17,14 @@ def git_lines(root: Path, *arguments: str) -> list[str]:
     return done.stdout.splitlines() if done.returncode == 0 else []
 
 
+def git_complaint(root: Path) -> str | None:
+    """The first line in which Git refuses to work in `root`, if it does."""
+    done = subprocess.run(
+        ["git", "rev-parse", "--git-dir"], cwd=root, capture_output=True, text=True, check=False
+    )
+    return done.stderr.partition("\n")[0] if done.returncode else None
+
+
 def ignored(root: Path, path: Path) -> bool:
     """Whether Git leaves `path` alone."""
     return bool(git_lines(root, "check-ignore", "--", str(path)))

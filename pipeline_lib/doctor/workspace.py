@@ -151,6 +151,16 @@ def _untracked(root: Path) -> Iterator[Finding]:
     """Files that an experiment in a folder of its own would not find there."""
     names = git_lines(root, "ls-files", "--others", "--exclude-standard")
     names = [n for n in names if not any(p.startswith(TEMPORARY_PREFIX) for p in Path(n).parts)]
+    code = [n for n in names if n.endswith(".py") and n.startswith(("pipeline_lib/", "stages/"))]
+    if code:
+        yield Finding(
+            listed(code, 5),
+            "not known to Git, but part of the code that stages depend on, as modules of another version are that "
+            "`dvc exp apply` of an older experiment leaves",
+            "`git clean -i pipeline_lib stages` deletes; `git add` what is yours",
+            problem=False,
+        )
+    names = [n for n in names if n not in code]
     if names:
         yield Finding(
             listed(names, 5),

@@ -78,3 +78,34 @@ def test_pins_of_an_extra_come_with_the_hashes_of_what_they_need(extra: str) -> 
     """`--require-hashes` asks for those of packages, too, that are installed already."""
     lines = (ROOT / f"requirements-{extra}.txt").read_text(encoding="utf-8").splitlines()
     assert lines[1] == "-r requirements.txt"
+
+
+@pytest.mark.parametrize("options", [(), ("-X", "theirs")])
+def test_git_never_mixes_the_records_of_two_runs(tmp_path: Path, options: tuple[str, ...]) -> None:
+    """A lock with the params of one and the outputs of the other would say that nothing has changed."""
+
+    def here(*arguments: str) -> int:
+        who = ("-c", "user.name=a", "-c", "user.email=a@b")
+        return subprocess.run(["git", *who, *arguments], cwd=tmp_path, check=False).returncode
+
+    def commit(params: str, outputs: str) -> None:
+        for name in ("dvc.lock", "reports/metrics.json"):
+            lines = "".join(f"line {number}\n" for number in range(20))
+            (tmp_path / name).write_text(f"{params}\n{lines}{outputs}\n")
+        assert here("add", "--all") == 0
+        assert here("commit", "--quiet", "-m", params) == 0
+
+    (tmp_path / "reports").mkdir()
+    (tmp_path / ".gitattributes").write_bytes((ROOT / ".gitattributes").read_bytes())
+    assert here("init", "--quiet", "--initial-branch", "main") == 0
+    commit("before", "before")
+    assert here("switch", "--quiet", "--create", "theirs") == 0
+    commit("before", "theirs")
+    assert here("switch", "--quiet", "main") == 0
+    commit("ours", "before")
+    merged = here("merge", "--quiet", "-m", "merge", *options, "theirs") == 0
+    assert merged == bool(options), "without a word which side to take, Git asks"
+    side = ["before", "theirs"] if options else ["ours", "before"]
+    for name in ("dvc.lock", "reports/metrics.json"):
+        lines = (tmp_path / name).read_text().splitlines()
+        assert [lines[0], lines[-1]] == side

@@ -463,8 +463,9 @@ def test_a_shallow_clone_is_named_and_no_sweep_starts_from_it(
     toy.ok("git", "commit", "-q", "--allow-empty", "-m", "more")
     shallow = tmp_path / "shallow"
     toy.ok("git", "clone", "-q", "--depth", "1", f"file://{toy.root}", str(shallow))
-    (finding,) = (f for f in checkout.check(shallow).findings if f.problem)
-    assert finding.todo == "`git fetch --unshallow` first"
+    findings = checkout.check(shallow).findings
+    assert not any(finding.problem for finding in findings), "it will do to fetch and to run"
+    assert "`git fetch --unshallow` first" in [finding.todo for finding in findings]
     with pytest.raises(UserError, match=r"shallow clone.*git fetch --unshallow"):
         project.look(shallow, None)
     (shallow / ".git/shallow").unlink()  # as `dvc exp pull` does
@@ -472,6 +473,36 @@ def test_a_shallow_clone_is_named_and_no_sweep_starts_from_it(
     assert "commits are missing" in finding.what
     Toy(shallow).ok("sh", "-c", "git rev-parse HEAD > .git/shallow && git fetch -q --unshallow")
     assert [f for f in checkout.check(shallow).findings if f.problem] == []
+
+
+def test_a_checkout_that_git_refuses_is_named_with_what_git_says(toy: Toy, monkeypatch) -> None:
+    """As one that belongs to another user, which is usual in a container."""
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    finding = only(checkout.check(toy.root).findings)
+    assert finding.problem
+    assert "dubious ownership" in finding.what
+    assert finding.todo == f"`git config --global --add safe.directory {toy.root}`"
+
+
+def test_modules_that_another_version_has_left_are_not_to_be_added(toy: Toy) -> None:
+    toy.write("pipeline_lib/gone.py", "")
+    toy.write("notes.txt", "")
+    code, others = workspace.check(toy.root).findings
+    assert code.where == "pipeline_lib/gone.py"
+    assert "git clean -i" in code.todo
+    assert others.where == "notes.txt"
+
+
+def test_without_a_name_or_a_home_dvc_is_not_left_to_its_traceback(toy: Toy, monkeypatch) -> None:
+    """As for a user of a container who is in no list of users."""
+
+    def unknown() -> str:
+        msg = "getpwuid(): uid not found: 1001"
+        raise KeyError(msg)
+
+    monkeypatch.setattr("getpass.getuser", unknown)
+    with pytest.raises(UserError, match=r"uid not found: 1001.*; set them: `export USER="):
+        cache.cache_folder(toy.root)
 
 
 def test_a_config_that_dvc_has_emptied_is_named(toy: Toy) -> None:
