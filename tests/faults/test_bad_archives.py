@@ -51,6 +51,30 @@ def test_a_windows_path_in_a_zip_is_a_path(workspace, picture):
         workspace.run("ingest")
 
 
+def unmarked(name: bytes, *more: tuple[str, bytes], content: bytes) -> bytes:
+    """A zip in which nothing says how a name is encoded, as Finder and `zip` write it."""
+    stand_in = "x" * len(name)
+    return zipped((stand_in, content), *more).replace(stand_in.encode(), name)
+
+
+def test_a_name_in_utf_8_need_not_be_marked_so_in_a_zip(workspace, picture):
+    """Else 桜 would be a class called µí£, and no row of a table would find its image."""
+    packed = unmarked("桜/é\u200c1.png".encode(), ("犬/1.png", picture), content=picture)
+    use(workspace, packed, "photos.zip")
+    workspace.run("download", "ingest")
+    names = [row["source"] for row in workspace.read("labels.parquet")]
+    assert names == ["桜/é\u200c1.png", "犬/1.png"]
+
+
+@pytest.mark.parametrize(("name", "encoding"), [("桜/1.png", "cp932"), ("ΓΑΤΑ/1.png", "cp737")])
+def test_a_name_in_an_unknown_encoding_is_refused_in_a_zip(workspace, picture, name, encoding):
+    packed = unmarked(name.encode(encoding), ("dog/1.png", picture), content=picture)
+    use(workspace, packed, "photos.zip")
+    message = workspace.refused("ingest", "download")
+    advice = "pack the files as tar, or with names in UTF-8"
+    assert f"/1.png: the name is in an unknown encoding; {advice}" in message
+
+
 KINDS = {
     "symlink": tarfile.SYMTYPE,
     "hardlink": tarfile.LNKTYPE,

@@ -47,6 +47,7 @@ EXTENDED = {
 }
 MAX_FILE_BYTES = 1 << 62  # of a disk
 MAX_EXTENDED_BYTES = 1 << 20  # of a header of these kinds, which tarfile reads as a whole
+MARKED_UTF_8 = 0x800  # flag of a zip's member, about its name
 
 DAMAGED = (
     tarfile.TarError,
@@ -267,8 +268,9 @@ def _zip(archive: zipfile.ZipFile, packed: int, shown: str) -> Archive:
     folders: list[str] = []
     total = 0
     for member in archive.infolist():
-        name = safe_name(member.filename.replace("\\", "/"), shown)
-        if member.filename.endswith(("/", "\\")):
+        path = _name(member, shown).replace("\\", "/")
+        name = safe_name(path, shown)
+        if path.endswith("/"):
             if name:
                 folders.append(name)
             continue
@@ -296,6 +298,20 @@ def _zip(archive: zipfile.ZipFile, packed: int, shown: str) -> Archive:
             raise UserError(msg) from error
 
     return Archive(list(places), folders, read)
+
+
+def _name(member: zipfile.ZipInfo, shown: str) -> str:
+    """The path of a member: UTF-8 also where it is not marked so, as by Finder and `zip`; zipfile takes it for cp437."""
+    name = member.filename
+    # It is not as it was where zipfile of Python 3.12 found one in Unicode beside it.
+    found = not member.orig_filename.startswith(name)
+    if member.flag_bits & MARKED_UTF_8 or name.isascii() or found:
+        return name
+    try:
+        return name.encode("cp437").decode()
+    except UnicodeError as error:
+        msg = f"{shown}: {brief(name, LONGEST)}: the name is in an unknown encoding; pack the files as tar, or with names in UTF-8"
+        raise UserError(msg) from error
 
 
 def safe_name(name: str, shown: str) -> str:
