@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+JOINERS = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"  # within Persian words, and emoji
+
+
 class UserError(Exception):
     """A mistake in the user's input or surroundings: what, where, and what to do, in one line.
 
@@ -47,16 +50,20 @@ def listed(items: Iterable[object], limit: int = 10) -> str:
 def in_one_line(text: object, limit: int = 200) -> str:
     """What a file or a library said, fit for a message: cut to `limit`, and nothing that moves a terminal."""
     words = " ".join(str(text).split())
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in words[:limit])
+    return "".join(c if is_shown(c) else "\N{REPLACEMENT CHARACTER}" for c in words[:limit])
 
 
 def harmless(text: str) -> str:
     """Lines of text without what moves a terminal: names of files and classes come from anybody."""
-    allowed = "\n\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"
     return "".join(
-        c if c.isprintable() or c in allowed or category(c) == "Zs" else "\N{REPLACEMENT CHARACTER}"
+        c if is_shown(c) or c == "\n" or category(c) == "Zs" else "\N{REPLACEMENT CHARACTER}"
         for c in text
     )
+
+
+def is_shown(letter: str) -> bool:
+    """Whether a letter is shown as it is: it is printable, or joins others."""
+    return letter.isprintable() or letter in JOINERS
 
 
 def without_secrets(text: str) -> str:

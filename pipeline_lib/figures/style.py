@@ -24,6 +24,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from pipeline_lib.errors import is_shown
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
@@ -194,9 +196,9 @@ def in_lines(name: str, limit: int = 18) -> str:
 
 
 def printable(name: str) -> str:
-    """One line of printable characters; the others (control, direction override) are replaced."""
+    """One line of printable characters and joiners; the others (control, direction override) are replaced."""
     line = " ".join(name.split())
-    return "".join(char if char.isprintable() else REPLACEMENT for char in line) or REPLACEMENT
+    return "".join(char if is_shown(char) else REPLACEMENT for char in line) or REPLACEMENT
 
 
 def shortened(text: str, limit: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from pipeline_lib.labeling.picks import Pick
 
 CHOICES, SHOWN = "label", "image"  # names in the configuration
+# Control characters, halves of characters, and two that are none.
+NOT_IN_XML = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 SIDE = 256  # pixels, to which small images are enlarged: people are to see them
 
 
@@ -33,7 +36,7 @@ def configuration(classes: Sequence[str]) -> str:
         UserError: A class has characters that XML has not.
     """
     for name in classes:
-        if not name.isprintable():
+        if NOT_IN_XML.search(name):
             msg = f"class {quoted(name)}: cannot be a choice of Label Studio; rename it without control characters"
             raise UserError(msg)
     choices = "\n".join(f"    <Choice value={quoteattr(name)}/>" for name in classes)

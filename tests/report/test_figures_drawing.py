@@ -365,6 +365,8 @@ def test_names_in_other_scripts_draw_without_a_warning():
         ("northern red oak, female", "northern…, female"),
         ("a\x00b", "a�b"),
         ("evil\u202egnp", "evil�gnp"),
+        ("نمی\u200cخ", "نمی\u200cخ"),  # joiners belong to words, and to emoji
+        ("\N{WOMAN}\u200d\N{MICROSCOPE}", "\N{WOMAN}\u200d\N{MICROSCOPE}"),
         ("猫" * 9, "猫" * 9),  # each as wide as two letters
         ("猫" * 9 + "x", "猫" * 4 + "…" + "猫" * 3 + "x"),
         ("", "�"),

@@ -7,6 +7,7 @@ import json
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
+from xml.etree import ElementTree
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -648,6 +649,15 @@ def test_choices_that_are_no_class_leave_an_image_without_a_label(
 def test_a_class_that_xml_cannot_hold_is_named() -> None:
     with pytest.raises(UserError, match=r"class 'a\\x1bb': cannot be a choice of Label Studio"):
         configuration(["a & <b>", "a\x1bb"])
+    with pytest.raises(UserError, match=r"class 'a\\ufffe': cannot be a choice"):
+        configuration(["a\ufffe"])
+
+
+def test_names_with_joiners_and_wide_spaces_are_choices() -> None:
+    """Of Persian, Japanese and emoji."""
+    classes = ["نمی\u200cخ", "桜\u3000花", "\N{WOMAN}\u200d\N{MICROSCOPE}"]
+    view = ElementTree.fromstring(configuration(classes))  # noqa: S314 - our own
+    assert [choice.attrib["value"] for choice in view.iter("Choice")] == classes
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from io import StringIO
 
 import pytest
 
-from pipeline_lib.errors import UserError, harmless, without_secrets
+from pipeline_lib.errors import UserError, harmless, in_one_line, without_secrets
 from stages.cli import print_table, run, say
 
 MOVING = "cat\x1b]0;gone\x07\x1b[31m\u202e"
@@ -50,6 +50,7 @@ def test_lines_stay_lines() -> None:
         "\N{WOMAN}\u200d\N{MICROSCOPE}",
     ):
         assert harmless(text) == text
+    assert in_one_line(text) == text
 
 
 @pytest.mark.parametrize(
