@@ -65,8 +65,9 @@ def import_labels(
     ):  # would become a file of its own, and what it leads to would stay as it is
         msg = f"{output}: is a link; name the file that it leads to, {output.resolve()}"
         raise UserError(msg)
-    imported = read_export(export, control, strip, annotator, no_answer or ())
     sources = _sources(Path("data/labels.parquet"))
+    classes = _classes(Path("data/classes.json"))
+    imported = read_export(export, control, strip, annotator, no_answer or (), sources, classes)
     if add_to is not None:
         imported = imported.added_to(add_to, sources)
     if output.exists() and (add_to is None or not output.samefile(add_to)):
@@ -84,3 +85,13 @@ def _sources(labels: Path) -> list[str]:
         return []
     sources: list[str] = read_table(labels)["source"].to_pylist()
     return sources
+
+
+def _classes(about: Path) -> list[str]:
+    """The classes of the data, where the pipeline has seen them."""
+    from pipeline_lib.artifacts import read_json
+
+    if not about.exists():
+        return []
+    classes: list[str] = read_json(about)["classes"]
+    return classes

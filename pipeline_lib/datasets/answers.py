@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from pipeline_lib.datasets.files.forms import (
     one_text,
     split_candidates,
 )
+from pipeline_lib.datasets.files.layout import composed
 from pipeline_lib.datasets.files.sheet import FILE, brief, quoted
 from pipeline_lib.datasets.files.tables import read_sheet
 from pipeline_lib.errors import UserError, in_one_line, listed
@@ -46,7 +48,7 @@ class Answers:
         columns: one of `FORMS`. Without annotators the table has one row for each file.
         truths: true class by file, of those that a table tells.
         exact: files that label-next has named, by their path in data.path.
-        retracted: file and annotator of answers that are none.
+        retracted: file and annotator of answers that are none: skipped, cancelled, or no class.
         written: how the table is to be written as CSV.
     """
 
@@ -82,7 +84,8 @@ class Answers:
     def added_to(self, path: Path, sources: Collection[str] = ()) -> Answers:
         """With the rows of an earlier table, but for what the export says anew.
 
-        That are blank rows and candidates of files that are answered now, and what a person has said of them before.
+        That are blank rows and candidates of files that are answered now, and what a person has said of them before,
+        or has taken back.
         The table keeps its form, also as a file: labels in one without annotators are known ones, rows per annotator are not.
         It keeps the names of its files too, whatever folder is in front of them there or in the export.
 
@@ -103,12 +106,14 @@ class Answers:
         if in_sets and (odd := [name for _, _, name in (*kept, *new) if SEPARATOR in name]):
             msg = f"{path}: a class called {quoted(odd[0], 40)} cannot stand in a set of candidates; rename it"
             raise UserError(msg)
+        retracted = {(names.get(file, file), who) for file, who in self.retracted}
+        if ANNOTATOR in earlier.columns:
+            kept = _without_replaced(kept, new, retracted, path)
+        else:
+            _tell_of_kept(kept, {file for file, _ in retracted} - answered, path)
         known = {file for file, _, _ in kept}
         new = [row for row in new if row[2] or row[0] not in known]
-        if ANNOTATOR in earlier.columns:
-            retracted = {(names.get(file, file), who) for file, who in self.retracted}
-            kept = _without_replaced(kept, new, retracted, path)
-        elif not in_sets:
+        if LABEL in earlier.columns and ANNOTATOR not in earlier.columns:
             _check_one_label(kept, new, path)
         rows = sorted(dict.fromkeys([*kept, *new]))
         return Answers(
@@ -172,8 +177,18 @@ def _without_replaced(
     return [row for row in earlier if row not in gone]
 
 
+def _tell_of_kept(rows: Sequence[tuple[str, str, str]], silent: Set[str], path: Path) -> None:
+    """Mention files of one class of which somebody has taken an answer back: nothing tells whether it was that one."""
+    times = Counter(file for file, _, name in rows if name and file in silent)
+    if kept := sorted(file for file, count in times.items() if count == 1):
+        say(
+            f"{path}: {len(kept)} images keep their class, though the export skips them or takes an answer back "
+            f"({listed(map(brief, kept), 3)}): nothing tells whose it is without a column `{ANNOTATOR}`; change it if it was that one"
+        )
+
+
 def _earlier(path: Path) -> Answers:
-    """Read a table of any format; an empty file is one of file and label without rows."""
+    """Read a table of any format, accents as part of their letters; an empty file is one of file and label without rows."""
     try:
         if not path.stat().st_size:
             return Answers([], 0, PLAIN)
@@ -190,8 +205,8 @@ def _earlier(path: Path) -> Answers:
         if not file or not isinstance(file, str):
             msg = f"{where}: no file name; remove the row or name its file"
             raise UserError(msg)
-        rows += [(file, who, name) for who, name in _pairs(row, where)]
-        truth = one_text(row.get(TRUTH), f"{where}: column {TRUTH}")
+        rows += [(file, composed(who), composed(name)) for who, name in _pairs(row, where)]
+        truth = composed(one_text(row.get(TRUTH), f"{where}: column {TRUTH}") or "")
         if truth and CANDIDATES in row and row[CANDIDATES] is None:
             msg = f"{where}: null, which CSV cannot say, beside a true label; name all classes as candidates"
             raise UserError(msg)

@@ -77,6 +77,8 @@ def read_export(
     strip: str = "",
     annotator: str | None = None,
     no_answer: Collection[str] = (),
+    sources: Collection[str] = (),
+    classes: Collection[str] = (),
 ) -> Answers:
     """Read a JSON or JSON-MIN export of a project with choices.
 
@@ -86,12 +88,15 @@ def read_export(
         strip: what to leave out at the beginning of the paths of images.
         annotator: who has answered; None is whom the export names, by a number as a rule.
         no_answer: choices that say nothing of the class.
+        sources: all images in data.path, by their path there, where they are known: other files of label-next are left out.
+        classes: those of the data, where they are known.
 
     Raises:
         UserError: The file is no such export, or what is meant is not clear.
     """
     tasks = _tasks(_json(path), str(path))
     meant = _control(tasks, control, str(path))
+    tasks = _still_there(tasks, sources, path)
     files = _files(tasks, strip, str(path))
     rows: dict[tuple[str, str, str], None] = {}
     for file, task in zip(files, tasks, strict=True):
@@ -99,11 +104,11 @@ def read_export(
     if annotator is not None:
         rows = _all_of(annotator, rows, path)
     nothing = {composed(name) for name in no_answer}
-    none = {row for row in rows if composed(row[2]) in nothing}
+    none = {row for row in rows if not row[2] or composed(row[2]) in nothing}
     if unknown := nothing - {composed(name) for _, _, name in none}:
         say(f"{path}: nobody has chosen {listed(sorted(unknown))}, which --no-answer names")
     rows = {row: None for row in rows if row not in none}
-    _check_no_blank({name for _, _, name in rows}, str(path))
+    _check_no_blank({name for _, _, name in rows} - {*classes}, str(path))
     answered = {file for file, _, _ in rows}
     rows |= dict.fromkeys((file, "", "") for file in files if file not in answered)
     cancelled = sum(one.was_cancelled for task in tasks for one in task.annotations)
@@ -119,15 +124,16 @@ def read_export(
 def _all_of(
     annotator: str, rows: Iterable[tuple[str, str, str]], path: Path
 ) -> dict[tuple[str, str, str], None]:
-    """The rows, as those of one person."""
-    people = sorted({who for _, who, _ in rows})
+    """The rows, as those of one person; who has only skipped images is none."""
+    people = sorted({who for _, who, name in rows if name} or {who for _, who, _ in rows})
     if len(people) > 1:
         msg = f"{path}: --annotator {annotator}: has answers of several people ({listed(map(brief, people))}); leave it out"
         raise UserError(msg)
     if not annotator.strip():
         msg = "--annotator: is blank; name a person"
         raise UserError(msg)
-    return {(file, annotator.strip(), name): None for file, _, name in rows}
+    who = composed(annotator.strip())
+    return {(file, who, name): None for file, other, name in rows if other in people}
 
 
 def _check_no_blank(names: Iterable[str], shown: str) -> None:
@@ -195,6 +201,17 @@ def _from_short(task: dict[str, Any]) -> dict[str, Any]:
     return {"data": {k: v for k, v in data.items() if k not in choices}, "annotations": [said]}
 
 
+def _still_there(tasks: list[Task], sources: Collection[str], path: Path) -> list[Task]:
+    """Leave out tasks of label-next whose images were deleted since: an export goes on having them."""
+    there = set(sources)
+    files = [_own_file(task.data) for task in tasks]
+    gone = {file for file in files if file and file not in there} if sources else set()
+    if gone:
+        shown = listed(map(brief, sorted(gone)), 3)
+        say(f"{path}: left out {len(gone)} images that are not in data.path any more ({shown})")
+    return [task for task, file in zip(tasks, files, strict=True) if file not in gone]
+
+
 def _control(tasks: Sequence[Task], wanted: str | None, shown: str) -> str:
     results = [one for task in tasks for said in task.annotations for one in said.result]
     names = sorted({one.from_name for one in results if one.type == "choices"})
@@ -210,12 +227,16 @@ def _control(tasks: Sequence[Task], wanted: str | None, shown: str) -> str:
 
 
 def _said(task: Task, control: str) -> Iterator[tuple[str, str]]:
-    """Give annotator and class of every answer that was not taken back."""
+    """Give annotator and class of every answer; a blank class of one that was cancelled or skipped."""
     for annotation in task.annotations:
-        for one in () if annotation.was_cancelled else annotation.result:
+        who = composed(_annotator(annotation.completed_by))
+        if annotation.was_cancelled:
+            yield who, ""
+            continue
+        for one in annotation.result:
             if one.type == "choices" and one.from_name == control:
-                who = _annotator(annotation.completed_by)
-                yield from ((who, name.strip()) for name in one.value.choices if name.strip())
+                names = (composed(name.strip()) for name in one.value.choices)
+                yield from ((who, name) for name in names if name)
 
 
 def _annotator(who: int | str | Person | None) -> str:
@@ -231,7 +252,7 @@ def _files(tasks: Sequence[Task], strip: str, shown: str) -> list[str]:
     """Name the image of every task, and see to it that two images keep two names."""
     urls = [_url(task, number, shown) for number, task in enumerate(tasks, start=1)]
     files = [_own_file(task.data) or _path(url) for task, url in zip(tasks, urls, strict=True)]
-    if strip and not any(file.startswith(strip) for file in files):
+    if strip and files and not any(file.startswith(strip) for file in files):
         msg = (
             f"{shown}: --strip {strip}: no path begins like that; they are like {quoted(files[0])}"
         )

@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from pipeline_lib.labeling.studio import CHOICES, SHOWN
+from tests.as_user import run_app
 from tests.faults.conftest import Workspace
 from tests.pipeline.conftest import Project
 
@@ -132,11 +133,15 @@ def test_a_table_that_labels_cannot_be_added_to_is_refused(project: Project, tmp
 
 
 @pytest.fixture
-def flat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    """Files in one folder, and answers to two of them as label-next asks."""
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_ROOT", raising=False)
-    workspace = Workspace(tmp_path)
+    return Workspace(tmp_path)
+
+
+@pytest.fixture
+def flat(workspace: Workspace) -> Workspace:
+    """Files in one folder, and answers to two of them as label-next asks."""
     for shade in range(20):
         workspace.add(f"photo {shade:02d}.png", shade)
     answered = []
@@ -144,8 +149,34 @@ def flat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
         answer = {"type": "choices", "from_name": CHOICES, "value": {"choices": ["cat"]}}
         data = {SHOWN: "data:image/png;base64,AAAA", "file": name}
         answered.append({"data": data, "annotations": [{"completed_by": 1, "result": [answer]}]})
-    (tmp_path / "export.json").write_text(json.dumps(answered))
+    (workspace.root / "export.json").write_text(json.dumps(answered))
     return workspace
+
+
+@pytest.mark.parametrize("add", [False, True])
+def test_answers_of_deleted_images_and_of_classes_called_like_a_blank(
+    workspace: Workspace, add: bool
+) -> None:
+    """Exports hold all answers ever given, and a folder may be called NA."""
+    for number, folder in enumerate(["NA", "cat", "unlabeled"]):
+        workspace.add(f"{folder}/{number}.png", number)
+    workspace.run("configure", "download", "ingest")
+    answer = {"type": "choices", "from_name": CHOICES, "value": {"choices": ["NA"]}}
+    said = [{"completed_by": 1, "result": [answer]}]
+    image = "data:image/png;base64,AAAA"
+    export = [
+        {"data": {SHOWN: image, "file": f"unlabeled/{name}.png"}, "annotations": said}
+        for name in (2, "deleted")
+    ]
+    (workspace.root / "export.json").write_text(json.dumps(export))
+    workspace.table("file,annotator,label\n" if add else "")
+    words = ["--add-to", "labels.csv"] if add else []
+    done = run_app(workspace.root, "import-labels", "export.json", *words, "-o", "labels.csv")
+    assert done.returncode == 0, done.stderr
+    assert "export.json: left out 1 images that are not in data.path any more" in done.stdout
+    expected = "file,annotator,label\nunlabeled/2.png,annotator_1,NA\n"
+    assert (workspace.root / "labels.csv").read_text() == expected
+    workspace.run("configure", "download", "ingest")
 
 
 @pytest.mark.parametrize("truth", [False, True])

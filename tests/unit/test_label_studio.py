@@ -614,6 +614,85 @@ def test_a_new_answer_takes_the_place_of_the_same_persons_earlier_one(
     assert added(tmp_path, table, task("1.png"), task("2.png", CAT)) == table
 
 
+GONE = annotation(answer("dog"), cancelled=True)
+
+
+def test_an_answer_that_was_taken_back_leaves_the_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Skipping what one has never answered changes nothing, nor does it where another answer of the person stands."""
+    table = (
+        "file,annotator,label\n1.png,annotator_1,dog\n1.png,bob,dog\n2.png,annotator_1,dog\n"
+        "3.png,bob,dog\n4.png,annotator_1,dog\n"
+    )
+    tasks = [task(f"{number}.png", GONE) for number in (1, 2, 3)] + [
+        task("4.png", GONE, annotation(answer("dog")))
+    ]
+    expected = (
+        "file,annotator,label\n1.png,bob,dog\n2.png,,\n3.png,bob,dog\n4.png,annotator_1,dog\n"
+    )
+    assert added(tmp_path, table, *tasks) == expected
+    told = "what annotator_1 said of 1.png, 'dog', gives way to what the export says, and 1 more"
+    assert told in capsys.readouterr().out
+    table = table.replace("annotator_1", "ann")
+    skipped = task("3.png", annotation(by=2, cancelled=True))  # of somebody else
+    expected = expected.replace("annotator_1", "ann")
+    assert added(tmp_path, table, *tasks, skipped, annotator="ann") == expected
+
+
+@pytest.mark.parametrize("column", ["label", "candidates"])
+def test_a_table_without_annotators_keeps_what_was_taken_back_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], column: str
+) -> None:
+    table = f"file,{column}\n1.png,dog\n2.png,{'cat|dog' if column == 'candidates' else ''}\n"
+    tasks = [task("1.png", GONE), task("2.png", GONE), task("3.png", CAT, GONE)]
+    assert added(tmp_path, table, *tasks) == f"{table}3.png,cat\n"
+    assert "labels.csv: 1 images keep their class, though the export skips them or takes an" in (
+        capsys.readouterr().out
+    )
+
+
+def test_a_deleted_image_does_not_come_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A row of it would stop `ingest`; another image of the same name is not meant."""
+    tasks = [picked("1.png", CAT), picked("a/2.png", CAT), task("3.png", CAT)]
+    sources = ["a/1.png", "a/2.png"]
+    done = imported(tmp_path, tasks, sources=sources)
+    assert [file for file, _, _ in done.rows] == ["3.png", "a/2.png"]
+    told = "left out 1 images that are not in data.path any more (1.png)"
+    assert told in capsys.readouterr().out
+    assert imported(tmp_path, tasks[:1], sources=sources, strip="a/").rows == []
+    assert len(imported(tmp_path, tasks).rows) == 3
+    done = imported(tmp_path, tasks[1:], sources=sources, strip="a/")
+    assert [file for file, _, _ in done.rows] == ["2.png", "3.png"]
+
+
+def test_accents_are_part_of_letters_in_table_and_export(tmp_path: Path) -> None:
+    """A Mac writes them apart: what looks the same is the same class, and the same person."""
+    apart, composed = "Ba\u0308r", "B\u00e4r"
+    one = task("1.png", annotation(answer(composed), by=composed))
+    for table, answers, expected in (
+        ("file,label\n1.png,{}\n", one, "file,label\n1.png,{}\n"),
+        ("file,annotator,label\n1.png,{0},{0}\n", one, "file,annotator,label\n1.png,{0},{0}\n"),
+    ):
+        assert added(tmp_path, table.format(apart), answers) == expected.format(composed)
+    assert imported(tmp_path, [task("1.png", annotation(answer(apart), by=apart))]).rows == [
+        ("1.png", composed, composed)
+    ]
+    assert imported(tmp_path, [one], annotator=apart).rows[0][1] == composed
+    truths = f"file,label,true_label\n1.png,,{apart}\n1.png,,{composed}\n"
+    assert added(tmp_path, truths, one).count("1.png") == 1
+
+
+def test_a_class_may_be_called_like_a_blank(tmp_path: Path) -> None:
+    """Where a folder is: label-next offers it."""
+    tasks = [task("1.png", annotation(answer("NA")))]
+    with pytest.raises(UserError, match="the choice 'NA' is a way to write a blank"):
+        imported(tmp_path, tasks)
+    assert imported(tmp_path, tasks, classes=["NA", "cat"]).rows == [("1.png", "annotator_1", "NA")]
+
+
 def test_people_of_two_installations_can_be_told_apart(tmp_path: Path) -> None:
     table = "file,annotator,label\n1.png,annotator_1,cat\n"
     assert added(tmp_path, table, task("1.png", CAT), annotator="bob") == (
