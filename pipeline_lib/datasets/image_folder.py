@@ -110,8 +110,8 @@ def _tell_of_alike(places: Sequence[Place], shown: str) -> None:
     alike = [" and ".join(map(quoted, names)) for names in spellings.values() if len(names) > 1]
     if alike:
         say(
-            f"warning: {shown}: {listed(alike, 3)} are classes of their own, by folders that differ in capitals or spaces "
-            f"only; put the files into one folder if one class is meant"
+            f"warning: {shown}: {listed(alike, 3)} are classes of their own, by folders that differ in capitals, "
+            f"spaces or invisible characters only; put the files into one folder if one class is meant"
         )
 
 

@@ -323,7 +323,7 @@ def test_a_class_that_is_named_like_a_part_of_the_data_is_told(workspace, capsys
 
 
 def test_folders_that_differ_in_capitals_only_are_classes_of_their_own_and_told(workspace, capsys):
-    told = "classes of their own, by folders that differ in capitals or spaces only"
+    told = "classes of their own, by folders that differ in capitals, spaces or invisible characters only"
     for number, folder in enumerate(["train/cat", "train/dog", "train/eel", "test/dog"]):
         workspace.add(f"{folder}/{number}.png", number)
     workspace.run("download", "ingest")
@@ -372,6 +372,7 @@ BAD_FLAT = {
     "semicolons": ("0.png,cat\n1.png,dog\n2.png,dog\n3.png,cat;dog\n", ":5: column candidates: 'cat;dog': write 'cat|dog'"),
     "slashes and a truth": ("0.png,cat/emu,cat\n1.png,cat,emu\n", ":2: column candidates: 'cat/emu': write 'cat|emu'"),
     "commas and spaces": ('0.png,dog\n1.png,"cat, dog"\n2.png,cat\n', ":3: column candidates: 'cat, dog': write 'cat|dog'"),
+    "a wide bar": ("0.png,カ\n1.png,桜\n2.png,カ\uff5c桜\n", ":4: column candidates: 'カ\uff5c桜': write 'カ|桜'"),
     "a bar between some": ("0.png,cat|dog\n1.png,cat/dog\n", ":3: column candidates: 'cat/dog': write 'cat|dog', or rename it if it is one class"),
     "a blank of pandas": ("0.png,cat\n1.png,dog\n2.png,nan\n", ":4: 'nan' is a way to write a blank; leave the cell of an unlabeled image blank (in `candidates`: name all classes), or rename the class"),
     "a blank of R among candidates": ("0.png,cat\n1.png,dog|NA\n", ":3: 'NA' is a way to write a blank"),
@@ -423,13 +424,16 @@ def test_a_class_with_a_bar_in_its_name_may_stand_in_lists_beside_its_parts(work
 
 # Table of flat files -> what the message must say, from its beginning.
 ALIKE = {
-    "labels": ("file,label\n0.png,Pollen\n1.png,\n2.png,pollen\n3.png,Pollen\n", ":4: 'pollen', but 'Pollen' on labels.csv:2: they differ in capitals or spaces only; write both alike, or rename one if they are two classes"),
+    "labels": ("file,label\n0.png,Pollen\n1.png,\n2.png,pollen\n3.png,Pollen\n", ":4: 'pollen', but 'Pollen' on labels.csv:2: they differ in capitals, spaces or invisible characters only; write both alike, or rename one if they are two classes"),
     "candidates": ("file,candidates\n0.png,cat|Owl\n1.png,dog|owl\n", ":3: 'owl', but 'Owl' on labels.csv:2"),
     "one set": ("file,candidates\n0.png,cat\n1.png,dog|DOG\n", ":3: 'DOG', but 'dog' on labels.csv:3: they differ"),
     "the truth": ("file,candidates,true_label\n0.png,cat|dog,Cat\n", ":2: 'Cat', but 'cat' on labels.csv:2"),
     "annotators": ("file,ann,bob\n0.png,cat,dog\n1.png,Dog,\n", ":3: 'Dog', but 'dog' on labels.csv:2"),
     "rows": ("file,annotator,label\n0.png,ann,cat\n0.png,bob,dog\n0.png,eve,CAT\n", ":4: 'CAT', but 'cat' on labels.csv:2"),
     "classes": ("0.png,cat,dog\n1.png,Cat\n", ":2: 'Cat', but 'cat' on labels.csv:1"),
+    "an invisible space": ("file,label\n0.png,桜\n1.png,桜\u200b\n2.png,cat\n", r":3: '桜\u200b', but '桜' on labels.csv:2"),
+    "a joiner": ("file,label\n0.png,نمی\u200cخ\n1.png,نمیخ\n2.png,cat\n", r":3: 'نمیخ', but 'نمی\u200cخ' on labels.csv:2"),
+    "a Turkish capital": ("file,label\n0.png,İris\n1.png,iris\n2.png,cat\n", ":3: 'iris', but 'İris' on labels.csv:2"),
     "two spaces": ("file,label\n0.png,red owl\n1.png,red  owl\n2.png,cat\n", ":3: 'red  owl', but 'red owl' on"),
 }  # fmt: skip
 
@@ -455,6 +459,7 @@ def test_classes_that_look_alike_are_refused_where_no_folder_names_them(workspac
         ("0.png,cat;dog\n1.png,emu\n", ["cat;dog", "emu"]),
         ("0.png,cat|dog\n1.png,cat/eel\n", ["cat", "cat/eel", "dog"]),
         ("0.png,nandu\n1.png,nonesuch\n", ["nandu", "nonesuch"]),
+        ("0.png,Maße\n1.png,Masse\n", ["Masse", "Maße"]),
     ],
 )
 def test_classes_may_hold_other_marks_and_words(workspace, rows: str, classes: list[str]):

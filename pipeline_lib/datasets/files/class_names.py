@@ -6,6 +6,7 @@ import difflib
 import re
 from collections import Counter
 from typing import TYPE_CHECKING
+from unicodedata import category
 
 from pipeline_lib.datasets.files import forms
 from pipeline_lib.datasets.files.forms import SEPARATOR
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from pipeline_lib.datasets.files.sheet import Cell, Sheet
 
 DIGITS = re.compile(r"\d+")
-OTHER_SEPARATORS = ";,/"
+# Those of East Asian and Arabic keyboards too.
+OTHER_SEPARATORS = ";,/\uff5c\uff1b\uff0c\uff0f\u3001\u060c\u061b"
 SEPARATORS = SEPARATOR + OTHER_SEPARATORS
 # How like two names are of which one is probably the other, mistyped (`difflib`), and how much rarer it is then.
 NEARLY = 0.75
@@ -140,7 +142,7 @@ def _check_alike(sheet: Sheet, classes: Iterable[str]) -> None:
     (first, _), (second, number) = list(rows.items())[:2]
     msg = (
         f"{sheet.where(number)}: {quoted(second)}, but {quoted(first)} on {sheet.where(rows[first])}: they differ "
-        f"in capitals or spaces only; write both alike, or rename one if they are two classes"
+        f"in capitals, spaces or invisible characters only; write both alike, or rename one if they are two classes"
     )
     raise UserError(msg)
 
@@ -197,5 +199,7 @@ def _apart(column: str, cell: Cell) -> Sequence[str]:
 
 
 def plain(name: str) -> str:
-    """Write a name without what people do not see as a difference: capitals, and how wide a space is."""
-    return " ".join(name.casefold().split())
+    """Write a name without what people do not see as a difference: capitals, invisible characters, and how wide a space is."""
+    seen = "".join(letter for letter in name if category(letter) != "Cf")
+    # Small letters of the Turkish capital have a dot of its own; casefold would take Maße for Masse.
+    return " ".join(seen.lower().replace("i\N{COMBINING DOT ABOVE}", "i").split())
