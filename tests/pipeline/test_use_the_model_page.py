@@ -98,6 +98,8 @@ def test_the_commands_do_what_the_page_says(workspace: Path) -> None:
                 names, _ = executed(blocks("python", "Predict")[0])
             assert names["unreadable"]["source"].to_list() == ["../photos/2.jpg"]
             assert len(names["to_look_at"]) == 0
+            written = (clone.root / "predictions.csv").read_bytes()
+            assert written.startswith(b"\xef\xbb\xbfsource,")  # else Excel garbles names
     top = pl.read_parquet(clone.root / "predictions.parquet")
     assert top["source"].to_list() == ["one.jpg", "more.zip/x/1.jpg", "table.parquet:0"]
     assert top["top_classes"].list.len().to_list() == [3] * 3
