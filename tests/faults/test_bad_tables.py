@@ -37,6 +37,8 @@ BAD = {
     "a column per class, with several 1s": ("file,cat,dog\ncat/00.png,1,1\ndog/00.png,0,1\n", "labels.csv: the columns cat, dog hold a 1 or a 0 for each class, which are not read; write the names of the classes in a column `label` or `candidates`, cat|dog"),
     "a column per class, under other names": ("file,is_cat,is_dog,is_eel\ncat/00.png,1,1,0\ndog/00.png,0,1,1\n", "labels.csv: the columns is_cat, is_dog, is_eel hold a 1 or a 0 for each class"),
     "a column per class, as pandas writes what is so": ("file,cat,dog\ncat/00.png,True,True\ndog/00.png,False,True\n", "labels.csv: the columns cat, dog hold a 1 or a 0 for each class"),
+    "a line for Excel": ("sep=;\nfile;label\ncat/00.png;cat\n", "labels.csv:1: 'sep=;' is for Excel alone; remove the line"),
+    "another line for Excel": ("\ufeffSEP=,\r\nfile,label\r\n", "labels.csv:1: 'SEP=' is for Excel alone; remove the line"),
     "nothing": ("", "labels.csv:1: no column `file` (it is empty)"),
     "no rows": ("file,label\n", "labels.csv: no rows"),
     "only files": ("file\ncat/00.png\n", "labels.csv: only a column `file`"),

@@ -151,6 +151,8 @@ def _check_header(names: Sequence[str], where: str) -> None:
 
 def _no_header(first: Sequence[str], where: str) -> str:
     found = f"found {listed(quoted(name) for name in first)}" if first else "it is empty"
+    if first and first[0].casefold().startswith("sep="):
+        return f"{where}: {quoted(first[0])} is for Excel alone; remove the line"
     meant = [name for name in first if name.casefold() in (FILE, *ALIKE)]
     meant += difflib.get_close_matches(FILE, first, n=1)
     advice = (
