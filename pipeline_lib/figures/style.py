@@ -13,6 +13,7 @@ import itertools
 import logging
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 from unicodedata import category, east_asian_width
 
@@ -27,7 +28,7 @@ from matplotlib.ticker import FuncFormatter
 from pipeline_lib.errors import is_shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from typing import Any
 
@@ -165,6 +166,12 @@ def as_png(figure: Figure, theme: Theme) -> bytes:
     with _saving(figure, theme):
         figure.savefig(buffer, format="png", metadata={"Software": None}, dpi=PNG_DPI)
     return buffer.getvalue()
+
+
+def lacking(names: Iterable[str]) -> list[str]:
+    """The names with letters that the font of the figures lacks: boxes in a PNG, the right text in an SVG."""
+    font = font_manager.get_font(str(Path(mpl.get_data_path(), "fonts/ttf/DejaVuSans.ttf")))
+    return [name for name in names if not all(map(font.get_char_index, map(ord, printable(name))))]
 
 
 @contextlib.contextmanager

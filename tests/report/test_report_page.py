@@ -1,6 +1,7 @@
 """The page and the files beside it, built from a made-up run."""
 
 import hashlib
+import importlib
 import json
 import os
 import re
@@ -724,6 +725,15 @@ def test_the_stage_writes_the_same_bytes_in_another_process(digits_run, make_run
     assert done.stdout == "open reports/index.html\n"
     assert digests(run.reports) == digests(digits_run.reports)
     assert "index.html" in digests(run.reports)
+
+
+def test_letters_that_png_figures_lack_are_told(make_run, monkeypatch, capsys):
+    run = make_run(classes=("猫", "cat", "犬", "γάτα", "e\ufe0f"))
+    shutil.copy(ROOT / "params.yaml", run.root)
+    monkeypatch.chdir(run.root)
+    importlib.import_module("stages.report").main()
+    told = "the PNG figures lack letters of 2 class names (猫, 犬); the SVG ones have them"
+    assert told in capsys.readouterr().out.splitlines()
 
 
 def test_the_report_needs_no_torch():
