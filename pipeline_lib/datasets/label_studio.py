@@ -202,12 +202,22 @@ def _from_short(task: dict[str, Any]) -> dict[str, Any]:
 
 
 def _still_there(tasks: list[Task], sources: Collection[str], path: Path) -> list[Task]:
-    """Leave out tasks of label-next whose images were deleted since: an export goes on having them."""
-    there = set(sources)
+    """Leave out tasks of label-next whose images were deleted since: an export goes on having them.
+
+    Raises:
+        UserError: None of them is there.
+    """
     files = [_own_file(task.data) for task in tasks]
-    gone = {file for file in files if file and file not in there} if sources else set()
+    named = set(filter(None, files))
+    gone = named.difference(sources) if sources else set()
+    shown = listed(map(brief, sorted(gone)), 3)
+    if gone and gone == named:
+        msg = (
+            f"{path}: the images that label-next has named ({shown}) are not those of data/labels.parquet, which seems to be of "
+            "other data; set data.path to theirs, and `dvc repro ingest`"
+        )
+        raise UserError(msg)
     if gone:
-        shown = listed(map(brief, sorted(gone)), 3)
         say(f"{path}: left out {len(gone)} images that are not in data.path any more ({shown})")
     return [task for task, file in zip(tasks, files, strict=True) if file not in gone]
 

@@ -660,6 +660,10 @@ def test_a_deleted_image_does_not_come_back(
     sources = ["a/1.png", "a/2.png"]
     done = imported(tmp_path, tasks, sources=sources)
     assert [file for file, _, _ in done.rows] == ["3.png", "a/2.png"]
+    with pytest.raises(
+        UserError, match=r"label-next has named \(1.png, a/2.png\) are not those of data"
+    ):
+        imported(tmp_path, tasks, sources=["of other data.png"])
     told = "left out 1 images that are not in data.path any more (1.png)"
     assert told in capsys.readouterr().out
     assert imported(tmp_path, tasks[:1], sources=sources, strip="a/").rows == []
