@@ -39,6 +39,8 @@ BAD = {
     "a column per class, as pandas writes what is so": ("file,cat,dog\ncat/00.png,True,True\ndog/00.png,False,True\n", "labels.csv: the columns cat, dog hold a 1 or a 0 for each class"),
     "a line for Excel": ("sep=;\nfile;label\ncat/00.png;cat\n", "labels.csv:1: 'sep=;' is for Excel alone; remove the line"),
     "another line for Excel": ("\ufeffSEP=,\r\nfile,label\r\n", "labels.csv:1: 'SEP=' is for Excel alone; remove the line"),
+    "votes for each class": ("file,cat,dog,eel\ncat/00.png,5,1,0\ndog/00.png,0,6,0\n", "labels.csv: the columns cat, dog, eel hold votes or marks for each class, which are not read; write the names of the classes in a column `label` or `candidates`, cat|dog (of annotators: in rows of file, annotator, label, or call the columns otherwise, as annotator_cat)"),
+    "a mark for each class": ("file,cat,dog\ncat/00.png,x,\ndog/00.png,x,x\n", "labels.csv: the columns cat, dog hold votes or marks for each class"),
     "nothing": ("", "labels.csv:1: no column `file` (it is empty)"),
     "no rows": ("file,label\n", "labels.csv: no rows"),
     "only files": ("file\ncat/00.png\n", "labels.csv: only a column `file`"),
@@ -601,7 +603,7 @@ def test_a_column_per_class_with_several_1s_is_no_annotators(workspace, truth: s
     workspace.table("\n".join([f"file,{','.join('0123456789')}{told}", *rows, ""]))
     assert workspace.refused("ingest", "download").startswith(
         "labels.csv: the columns 0, 1, 2, 3 and 6 more hold a 1 or a 0 for each class, which are not read; write the "
-        "names of the classes in a column `label` or `candidates`, 0|1 (of annotators: in rows of file, annotator, label)"
+        "names of the classes in a column `label` or `candidates`, 0|1 (of annotators: in rows of file, annotator, label, or call the columns otherwise, as annotator_0)"
     )
 
 
@@ -613,6 +615,54 @@ def test_annotators_say_0_and_1_of_folders_called_so(workspace, people: str):
     workspace.run("download", "ingest")
     rows = {row["source"]: row["annotations"] for row in workspace.read("labels.parquet")}
     assert rows["0/0.png"] == [0, 0, 1]
+
+
+# Table of flat files that is a column per class -> what it holds.
+PER_CLASS = {
+    "votes": ("file,cat,dog,eel,true_label\n0.png,6,0,0,cat\n1.png,1,4,1,dog\n2.png,0,0,6,\n", "votes or marks for each class"),
+    "votes, and classes that are numbers": ("file,0,1,true_label\n0.png,1,0,0\n1.png,0,2,1\n", "votes or marks for each class"),
+    "yes and no": ("file,cat,dog,true_label\n0.png,yes,no,cat\n1.png,yes,yes,dog\n", "votes or marks for each class"),
+    "x and blank": ("file,cat,dog,sex,true_label\n0.png,x,,f,cat\n1.png,x,x,m,dog\n", "votes or marks for each class"),
+    "people called 1, 2, 3": ("file,1,2,3\n0.png,0,0,1\n1.png,1,1,1\n", "a 1 or a 0 for each class"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("table", PER_CLASS)
+def test_a_column_per_class_is_no_annotator_where_the_truth_names_the_classes(workspace, table):
+    text, found = PER_CLASS[table]
+    for number in range(3):
+        workspace.add(f"{number}.png", number)
+    workspace.table(text)
+    message = workspace.refused("ingest", "download")
+    columns = text.partition(",true_label")[0].partition("\n")[0].split(",")[1:]
+    assert message.startswith(f"labels.csv: the columns {', '.join(columns)} hold {found}, which")
+    assert f"or call the columns otherwise, as annotator_{columns[0]})" in message
+
+
+# Answers of annotators that are near a column per class, and the folders, if they are the classes.
+ANNOTATORS = {
+    "0 and 1 as pandas writes them": ("file,anna,bert,carl,true_label\n0.png,0.0,0.0,1.0,0.0\n1.png,1.0,1.0,,1.0\n", ""),
+    "whether it is so": ("file,anna,bert,true_label\n0.png,True,False,True\n1.png,False,False,False\n", ""),
+    "whether it is so, by folders": ("file,anna,bert\n0.png,True,False\n1.png,False,False\n", "True False"),
+    "00 and 01": ("file,anna,bert,carl\n0.png,00,01,01\n1.png,01,01,01\n", "00 01"),
+    "people called 1, 2, 3 among ten classes": ("file,1,2,3\n0.png,7,7,1\n1.png,3,3,\n", "0 1 2 3 4 5 6 7 8 9"),
+    "one called like a class": ("file,ann,art\n0.png,art,cat\n1.png,cat,cat\n", "art cat"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("table", ANNOTATORS)
+def test_annotators_are_told_from_a_column_per_class(workspace, table: str):
+    text, folders = ANNOTATORS[table]
+    for number, folder in enumerate(folders.split() or ["", ""]):
+        workspace.add(f"{folder}/{number}.png".lstrip("/"), number)
+    workspace.table(text)
+    workspace.run("download", "ingest")
+    rows = {row["source"].split("/")[-1]: row for row in workspace.read("labels.parquet")}
+    answers = [line.split(",") for line in text.splitlines()]
+    people = len([name for name in answers[0][1:] if name != "true_label"])
+    for row in answers[1:]:
+        said = len([cell for cell in row[1 : 1 + people] if cell])
+        assert len(rows[row[0]]["annotations"]) == said
 
 
 def test_files_in_train_and_test_take_their_classes_from_a_table(workspace):

@@ -161,37 +161,47 @@ def _on_splits(columns: Sequence[str]) -> str:
 
 
 def _check_no_classes(columns: Sequence[str], sheet: Sheet, classes: Set[str]) -> None:
-    """Refuse a column per class: with probabilities, or with 0 and 1, of which each row may have several.
+    """Refuse a column per class: with votes or marks, probabilities, or 0 and 1, of which each row may have several.
 
-    Probabilities of an image sum to 1, and annotators' grades do not. Annotators may say 0 and 1 where these are two
-    classes: then most columns are not named after classes, and some row has no 1, or several.
+    Its columns are named after classes; those of annotators may be too, by numbers, if their answers name classes and
+    some class has no column. Probabilities of an image sum to 1, and annotators' grades do not. Annotators may say 0
+    and 1 where these are two classes: then most columns are not named after classes, and some row has no 1, or several.
     """
-    said: set[str] = set()
+    written: set[str] = set()
+    said: set[str] = set()  # the same as numbers, from 0 to 1
     truths: set[Cell] = set()
-    sums_to_1, is_one_hot = True, len(columns) > 2
+    are_numbers, sums_to_1, is_one_hot = True, True, len(columns) > 2
     for _, _, values, truth in rows(sheet):
-        shares = [_share(cell) for cell in values if cell]
-        if None in shares:
-            return
         truths.add(truth)
+        cells = [cell for cell in values if cell]
+        written.update(cell for cell in cells if isinstance(cell, str))
+        shares = [share for share in map(_share, cells) if share is not None]
         said.update(f"{share:g}" for share in shares)
+        are_numbers &= len(shares) == len(cells)
         if shares:
-            sums_to_1 &= abs(sum(filter(None, shares)) - 1) <= TOLERANCE
+            sums_to_1 &= abs(sum(shares) - 1) <= TOLERANCE
             is_one_hot &= len(shares) == len(values) and shares.count(1) == 1
     has_fractions = not said <= {"0", "1"}
     known = {name for name in (*classes, *truths) if isinstance(name, str) and name}
     # where nobody says which classes there are, they may be counted, from 0 or 1
-    likely = known or set(map(str, range(len(columns) + 1)))
+    likely = known or (set(map(str, range(len(columns) + 1))) if are_numbers else set())
     are_named = 2 * sum(name in likely for name in columns) > len(columns)
-    are_others = bool(known) and known.isdisjoint(said)
-    are_shares = sums_to_1 and (has_fractions or is_one_hot)
-    if said and (are_shares or are_named or are_others):
+    are_others = are_shares = False
+    found = "votes or marks for each class"
+    if are_numbers:
+        are_others = bool(known) and known.isdisjoint(said | written)
+        are_shares = sums_to_1 and (has_fractions or is_one_hot)
         found = "probabilities" if has_fractions else "a 1 or a 0 for each class"
+    elif written <= known:
+        are_named &= known <= set(columns)
+    if written and (are_shares or are_named or are_others):
         named = listed(map(brief, columns), 4)
         example = SEPARATOR.join(map(brief, columns[:2]))
+        by_names = not (are_shares or are_others)  # only then do other names help
+        renamed = f", or call the columns otherwise, as {ANNOTATOR}_{brief(columns[0])}" * by_names
         msg = (
             f"{sheet.shown}: the columns {named} hold {found}, which are not read; write the names of the classes in a "
-            f"column `{LABEL}` or `{CANDIDATES}`, {example} (of annotators: in rows of {FILE}, {ANNOTATOR}, {LABEL})"
+            f"column `{LABEL}` or `{CANDIDATES}`, {example} (of annotators: in rows of {FILE}, {ANNOTATOR}, {LABEL}{renamed})"
         )
         raise UserError(msg)
 
