@@ -79,7 +79,7 @@ def _say_whose_images(root: Path) -> None:
     from pipeline_lib.card.references import terms
     from pipeline_lib.doctor import recorded
 
-    name = recorded.params(root, "dvc.yaml", "ingest").get("data", {}).get("name")
+    name = recorded.params(root, "dvc.yaml", "ingest").get("data.name")
     if name:
         allowed = terms(name)
         whose = f"the images of {name} (terms: {allowed})" if allowed else "your own images"

@@ -352,3 +352,24 @@ def test_push_and_pull_see_a_comparison_whose_lock_alone_is_in_git(tmp_path, mon
     with pytest.raises(UserError, match="nothing is recorded"):  # the stage has no outputs
         share.pull()
     assert pipeline.SEEN.read_bytes() == pipeline.WRITTEN.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "whose"),
+    [
+        ("digits", "the images of digits (terms: CC BY 4.0)"),
+        (
+            "kuzushiji_mnist",
+            "the images of kuzushiji_mnist (terms: CC BY-SA 4.0, with attribution)",
+        ),
+        ("image_folder", "your own images"),
+    ],
+)
+def test_who_pushes_is_reminded_of_the_terms_of_the_images(tmp_path, capsys, name, whose):
+    share._say_whose_images(tmp_path)
+    assert capsys.readouterr().out == "", "nothing has run"
+    lock = Path("dvc.lock").read_text()
+    assert "        data.name: digits\n" in lock
+    (tmp_path / "dvc.lock").write_text(lock.replace("data.name: digits", f"data.name: {name}"))
+    share._say_whose_images(tmp_path)
+    assert capsys.readouterr().out == f"note: with the rest go {whose}\n"
