@@ -85,10 +85,9 @@ def outputs(root: Path) -> set[Path]:
 
 def params(root: Path, file: str, stage: str) -> dict[str, Any]:
     """Values of params.yaml that a stage of the pipeline in `file` ran with; none if it has not run."""
-    found: dict[str, Any] = (
-        _lock(root / file).get(stage, {}).get("params", {}).get("params.yaml", {})
-    )
-    return found
+    found = _lock(root / file).get(stage, {}).get("params", {}).get("params.yaml", {})
+    # as they are once loaded: `-S data.table=` leaves a blank
+    return {key: None if value == "" else value for key, value in found.items()}
 
 
 def _objects(root: Path, *, in_git: bool = False) -> Iterator[tuple[str, Path]]:

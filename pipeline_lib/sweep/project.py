@@ -161,8 +161,12 @@ def refuse_relative(root: Path, data: Data) -> None:
         UserError: It would.
     """
     places = {key: getattr(data, key) for key in ("path", "table", "mirror")}
-    taken = _download(_git(root, "show", "HEAD:./dvc.lock")).get("params", {}).get("params.yaml")
-    if taken == {f"data.{key}": getattr(data, key) for key in TAKEN}:
+    lock = _download(_git(root, "show", "HEAD:./dvc.lock"))
+    taken = lock.get("params", {}).get("params.yaml", {})
+    # `-S data.table=` leaves a blank there
+    if {key: value or None for key, value in taken.items()} == {
+        f"data.{key}": getattr(data, key) for key in TAKEN
+    }:
         return
     for key, place in places.items():
         if place and "://" not in place and not place.startswith(("/", "~")):

@@ -125,3 +125,19 @@ def test_only_the_snapshot_that_the_params_name_is_compared(
     assert recorded.params(workspace.root, "dvc.yaml", "ingest") == {}
     workspace.set(data=data)
     assert (said(workspace), summary(workspace)) == ([], told)
+
+
+def test_a_blank_that_takes_a_table_out_is_none(workspace: Workspace) -> None:
+    """After `-S data.table=`, params.yaml and dvc.lock hold it."""
+    workspace.two_classes()
+    workspace.set(data={"table": ""})
+    workspace.run("download")
+    taken = {"data.name": "image_folder", "data.path": "photos", "data.table": ""}
+    lock = {"schema": "2.0", "stages": {"download": {"params": {"params.yaml": taken}}}}
+    with (workspace.root / "dvc.lock").open("w") as file:
+        YAML().dump(lock, file)
+    assert said(workspace) == []
+    workspace.add("cat/77.png")
+    assert said(workspace) == [
+        f"photos: changed since its snapshot was taken: 1 new (cat/77.png); {ADVICE}"
+    ]

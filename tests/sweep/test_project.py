@@ -64,6 +64,9 @@ def test_a_relative_path_that_no_snapshot_of_head_replaces_is_refused(project: P
     (project / "dvc.lock").write_text(lock + "".join(taken))
     commit(project)
     refuse_relative(project, data(mirror="../files"))
+    (project / "dvc.lock").write_text(lock + "".join(taken).replace("null", "''"))
+    commit(project)  # as after `-S data.path=`
+    refuse_relative(project, data(mirror="../files"))
     with pytest.raises(UserError, match=r"data\.mirror: \.\./other is relative"):
         refuse_relative(project, data(mirror="../other"))
     with pytest.raises(UserError, match=r"data\.mirror: \.\./files is relative"):
