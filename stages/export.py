@@ -44,13 +44,21 @@ def export(
 
 
 def _commit(models: Path) -> str | None:
-    """The commit that is checked out where the predictor lies, with `-dirty` if more was changed since."""
+    """The commit that is checked out where the predictor lies, if a dvc.lock of it records just this folder."""
     from pipeline_lib.doctor.commands import git_lines
+    from pipeline_lib.doctor.recorded import md5_of
 
-    options = ("--always", "--dirty", "--abbrev=40", "--exclude=*")  # no names of tags
-    commit = next(iter(git_lines(models.resolve().parent, "describe", *options)), None)
-    if commit and commit.endswith("-dirty"):
-        print(
-            "note: there are changes that are not committed: from the files, nobody will find this run again"
-        )
-    return commit
+    place = models.resolve().parent
+    try:
+        commit = next(iter(git_lines(place, "rev-parse", "--verify", "HEAD")), None)
+    except UserError:  # there is no Git
+        return None
+    if commit is None:
+        return None
+    if git_lines(place, "grep", "-lF", md5_of(models), commit, "--", ":/*dvc.lock"):
+        return commit
+    print(
+        f"note: {models} is not what the commit that is checked out records: the files name no commit, and from them "
+        "nobody will find this run again; commit it first, or `dvc checkout`"
+    )
+    return None

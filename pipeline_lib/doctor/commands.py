@@ -5,15 +5,25 @@ from __future__ import annotations
 import subprocess
 from typing import TYPE_CHECKING
 
+from pipeline_lib.errors import UserError
+
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 def git_lines(root: Path, *arguments: str) -> list[str]:
-    """Lines that `git` prints in `root`; none if it fails."""
-    done = subprocess.run(
-        ["git", *arguments], cwd=root, capture_output=True, text=True, check=False
-    )
+    """Lines that `git` prints in `root`; none if it fails.
+
+    Raises:
+        UserError: It is not installed.
+    """
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=root, capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError as error:
+        msg = "Git is not found; install it"
+        raise UserError(msg) from error
     return done.stdout.splitlines() if done.returncode == 0 else []
 
 

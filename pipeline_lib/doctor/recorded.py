@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,6 +82,17 @@ def outputs(root: Path) -> set[Path]:
         for stage in _lock(root / file).values()
         for output in stage.get("outs", [])
     }
+
+
+def md5_of(folder: Path) -> str:
+    """The md5 by which a dvc.lock names an output that is a folder: that of the listing of its files, as DVC writes it."""
+    files = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
+    listing = []
+    for name in sorted(files):
+        with files[name].open("rb") as file:
+            listing.append({"md5": hashlib.file_digest(file, "md5").hexdigest(), "relpath": name})
+    text = json.dumps(listing).encode()
+    return hashlib.md5(text, usedforsecurity=False).hexdigest() + LISTING
 
 
 def params(root: Path, file: str, stage: str) -> dict[str, Any]:

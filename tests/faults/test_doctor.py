@@ -418,6 +418,12 @@ def test_locks_of_many_killed_runs_are_one_note(toy: Toy) -> None:
     assert json.loads(path.read_text()) == {"write": {}, "read": {}}
 
 
+def test_a_machine_without_git_is_told(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(toy.root))
+    checked = dict(examine(toy.root))["checkout"]
+    assert str(only(checked.findings)) == "checkout: Git is not found; install it"
+
+
 def test_the_lock_that_a_killed_git_left_is_named(toy: Toy) -> None:
     toy.write(".git/index.lock", "")
     finding = only(locks.check(toy.root).findings)

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from dvc.repo import Repo
 
 from pipeline_lib.apply import export as module
 from pipeline_lib.apply.export import CHECKED, NAMES, export
@@ -95,25 +96,40 @@ def test_every_kind_of_predictor_is_exported(kind: str, tmp_path: Path) -> None:
     assert [about[name] for name in sizes] == [int(props[name]) for name in sizes] == [8, 8, 1, 1]
 
 
-def test_the_commit_is_that_of_the_checkout_and_changes_are_told(tmp_path: Path, capsys) -> None:
+@pytest.mark.filterwarnings("ignore")  # DVC warns of its own insides
+def test_the_commit_is_named_if_its_lock_records_the_predictor(
+    tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def git(*arguments: str) -> str:
         who = ("-c", "user.name=a", "-c", "user.email=a@localhost")
         return subprocess.check_output(["git", *who, *arguments], cwd=tmp_path, text=True).strip()
 
     models = tmp_path / "models"
-    models.mkdir()
+    (models / "snapshots").mkdir(parents=True)
+    (models / "predictor.safetensors").write_text("of seed 7")
+    (models / "snapshots/1").write_text("of seed 7")
     assert _commit(models) is None
     git("init", "-q")
-    (tmp_path / "params.yaml").write_text("seed: 1\n")
+    assert _commit(models) is None
+    assert not capsys.readouterr().out
+    with Repo.init(str(tmp_path)) as repo:
+        repo.add([str(models)])  # records it as stages do, in another file
+    capsys.readouterr()
+    (tmp_path / "models.dvc").rename(tmp_path / "dvc.lock")
     git("add", ".")
     git("commit", "-q", "-m", "run")
     git("tag", "-a", "predictor@v1.0.0", "-m", "first")
-    head = git("rev-parse", "HEAD")
-    assert _commit(models) == head
+    assert _commit(models) == git("rev-parse", "HEAD")
+    (tmp_path / "notes.txt").write_text("of no run")
+    assert _commit(models) == git("rev-parse", "HEAD")
     assert not capsys.readouterr().out
-    (tmp_path / "params.yaml").write_text("seed: 2\n")
-    assert _commit(models) == f"{head}-dirty"
-    assert "not committed" in capsys.readouterr().out
+    (models / "predictor.safetensors").write_text("of seed 1")  # not committed, or not checked out
+    assert _commit(models) is None
+    assert capsys.readouterr().out.startswith(
+        f"note: {models} is not what the commit that is checked out records: the files name no commit"
+    )
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert _commit(models) is None
 
 
 @pytest.mark.parametrize(
