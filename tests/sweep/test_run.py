@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -68,9 +72,38 @@ def test_a_cache_that_is_not_there_is_told(tmp_path: Path) -> None:
 
 
 class FakeRay:
+    """One that runs a task where it is called."""
+
+    def __init__(self, *alive: bool) -> None:
+        self.alive = alive
+
     @staticmethod
     def cluster_resources() -> dict[str, float]:
         return {"CPU": 2.0, "memory": 17533112320.0, "node:here": 1.0}
+
+    def nodes(self) -> list[dict[str, bool]]:
+        return [{"Alive": each} for each in self.alive]
+
+    def remote(self, **options: object) -> Callable[[Any], Any]:
+        return lambda work: work if inspect.isfunction(work) else SimpleNamespace(remote=work)
+
+
+@pytest.mark.parametrize(
+    ("alive", "seconds"), [([True], []), ([True, False], []), ([True, True], [60])]
+)
+def test_a_job_that_fails_at_once_holds_its_machine_only_where_there_are_others(
+    alive: list[bool], seconds: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(engine.time, "sleep", slept.append)
+    monkeypatch.setattr(
+        engine, "run", lambda job: job_module.Outcome(done=False, node="here", why="bad")
+    )
+    task, _ = engine._task(FakeRay(*alive), OPTIONS)
+    board = SimpleNamespace(begin=SimpleNamespace(remote=lambda *news: None))
+    with pytest.raises(RuntimeError, match="bad"):
+        task(a_job(Path("cache")), board)
+    assert [round(each) for each in slept] == seconds
 
 
 def test_what_no_machine_has_is_told_once(monkeypatch: pytest.MonkeyPatch, capsys) -> None:

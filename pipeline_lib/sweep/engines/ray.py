@@ -28,7 +28,8 @@ LOOK_SECONDS = 0.5
 ENDING_SECONDS = 30.0
 ANSWER_SECONDS = 10.0
 IDLE_SECONDS = 30.0  # without a job that runs, after which it is said what is waited for
-# A machine on which jobs fail at once keeps each for so long: it would be free first for every other, and fail them all.
+# One of several machines on which jobs fail at once keeps each for so long: it would be free first for every other, and
+# fail them all.
 HELD_SECONDS = 60.0
 
 
@@ -186,7 +187,8 @@ def _task(ray: Any, options: Options) -> tuple[Any, Any]:  # noqa: ANN401
         board.begin.remote(job.name, platform.node())
         outcome = run(job)
         if not outcome.done:
-            time.sleep(max(0.0, held - (time.monotonic() - began)))
+            if sum(node["Alive"] for node in ray.nodes()) > 1:
+                time.sleep(max(0.0, held - (time.monotonic() - began)))
             raise RuntimeError(outcome.why)
         return outcome.node
 
