@@ -6,10 +6,11 @@ Every conversion is defined (see `load` and `fit`), so that no file is clipped, 
 from __future__ import annotations
 
 import io
+import itertools
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageSequence, UnidentifiedImageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +43,7 @@ TO_UPRIGHT = {
 # Tags of TIFF
 BITS_PER_SAMPLE, PHOTOMETRIC_INTERPRETATION, WHITE_IS_ZERO = 258, 262, 0
 SAMPLE_FORMAT, SIGNED = 339, 2
+NEW_SUBFILE_TYPE, REDUCED = 254, 1
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 BAND = 1 << 20  # pixels that are converted at a time, where that takes copies
 FEW_LEVELS = 64  # of the 256, between the darkest and the brightest hundredth of the pixels
@@ -106,7 +108,9 @@ def load(encoded: bytes) -> Loaded:
     try:
         with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
             _refuse_what_is_too_large(image)
-            several = _has_more(image)  # now, since a GIF that looks ahead forgets its pixels
+            several = _has_more(
+                image, encoded
+            )  # now, since a GIF that looks ahead forgets its pixels
             _scale_transparent_colour(image)
             image.load()  # some formats tell the orientation behind the pixels
             turn = TO_UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
@@ -209,10 +213,18 @@ def _what_it_may_be(encoded: bytes) -> str:
     return f"not an image in one of the formats {', '.join(FORMATS)}"
 
 
-def _has_more(image: Image.Image) -> bool:
-    """Whether pages or frames follow; what phones put behind a JPEG (MPO), a preview or depths, is none."""
+def _has_more(image: Image.Image, encoded: bytes) -> bool:
+    """Whether pages or frames follow; a page made smaller is none, nor what phones put behind a JPEG (MPO)."""
     try:
-        return image.format != "MPO" and getattr(image, "is_animated", False)
+        if image.format == "MPO" or not getattr(image, "is_animated", False):
+            return False
+        if image.format != "TIFF":
+            return True
+        # opened again, as who has seen damage behind the first page does not find back to it
+        with Image.open(io.BytesIO(encoded), formats=["TIFF"]) as again:
+            pages = itertools.islice(ImageSequence.Iterator(again), 1, None)
+            kinds = (getattr(page, "tag_v2", {}).get(NEW_SUBFILE_TYPE, 0) for page in pages)
+            return not all(kind & REDUCED for kind in kinds)
     except Exception:  # noqa: BLE001 - damaged there, which the first one does not suffer from
         return False
 
@@ -293,5 +305,8 @@ def _high_bytes(image: Image.Image) -> tuple[Image.Image, bool]:
 def _uses_few_levels(shades: Image.Image) -> bool:
     """Whether nearly all pixels lie close together; a mark that was burnt in does not count."""
     counts = np.cumsum(shades.histogram())
-    darkest, brightest = np.searchsorted(counts, [0.01 * counts[-1], 0.99 * counts[-1]])
+    shares = counts[-1] * np.array([0.01, 0.99, 1])
+    lowest, (darkest, brightest, highest) = np.argmax(counts > 0), np.searchsorted(counts, shares)
+    if darkest == brightest:  # the ground of a drawing, whose lines count, or blank paper
+        return bool(brightest < 255 and highest - lowest < FEW_LEVELS)
     return bool(brightest - darkest < FEW_LEVELS)

@@ -207,8 +207,24 @@ RAMP = np.arange(10_000).reshape(100, 100)
         (RAMP * 32_767 // 9_999, False),
         (32_768 - 1_000 + RAMP // 5, True),
         (np.where(RAMP < 50, 65_535, RAMP * 4_095 // 9_999), True),
+        (RAMP % 256, True),
+        (np.where(RAMP < 50, 0, 65_535), False),
+        (np.where(RAMP < 50, 65_535, 0), False),
+        (np.where(RAMP < 50, 0, 4_095), True),
+        (np.full_like(RAMP, 65_535), False),
     ],
-    ids=["all of them", "14 bits", "15 bits", "an offset", "12 bits with a mark"],
+    ids=[
+        "all of them",
+        "14 bits",
+        "15 bits",
+        "an offset",
+        "12 bits with a mark",
+        "8 bits",
+        "black lines on white",
+        "white lines on black",
+        "12 bits of lines",
+        "a blank page",
+    ],
 )
 @pytest.mark.parametrize("form", ["PNG", "TIFF", "PPM"])
 def test_16_bits_that_use_few_levels_are_noted(values: np.ndarray, few: bool, form: str):

@@ -215,6 +215,21 @@ def test_several_pages_are_the_first():
     assert not load(saved(pages[0], "TIFF")).several
 
 
+@pytest.mark.parametrize(
+    ("kinds", "several"), [((0, 1), False), ((0, 1, 1), False), ((0, 1, 0), True), ((2, 2), True)]
+)
+def test_a_thumbnail_behind_a_page_is_no_page(kinds: tuple[int, ...], several: bool):
+    pages = [Image.new("RGB", (9, 9), "blue") for _ in kinds]
+    for page, kind in zip(pages, kinds, strict=True):
+        page.encoderinfo = {"tiffinfo": {254: kind}}
+    pages[0].putpixel((0, 0), tuple(RED))
+    content = saved(
+        pages[0], "TIFF", save_all=True, append_images=pages[1:], **pages[0].encoderinfo
+    )
+    assert load(content).several == several
+    assert decode(content, "rgb")[0, 0].tolist() == RED
+
+
 def test_damage_behind_the_first_frame_does_not_count():
     frames = [Image.new("RGB", (4, 4), tuple(colour)) for colour in (RED, GREEN)]
     content = saved(frames[0], "GIF", save_all=True, append_images=frames[1:])
