@@ -72,14 +72,15 @@ def test_the_commit_that_recorded_the_run_is_found(digits_run):
 
     def shell(command: str) -> str:
         git = "git -c user.name=a -c user.email=a@localhost"
-        script = f"cp {here}/model_card.md . ; {command}".replace("git commit", f"{git} commit")
-        return subprocess.check_output(script, shell=True, cwd=clone, text=True).strip()  # noqa: S602
+        script = command.replace("git commit", f"{git} commit")
+        return subprocess.check_output(script, shell=True, cwd=here, text=True).strip()  # noqa: S602
 
-    shell("git init -q && git commit -q --allow-empty -m start")
+    assert here.parent == clone
+    shell("git init -q .. && git commit -q --allow-empty -m start")
     (clone / "dvc.lock").write_text(f"md5: {hashlib.md5(card).hexdigest()}\n")  # noqa: S324
-    recorded = shell("git add dvc.lock && git commit -q -m run && git rev-parse HEAD")
+    recorded = shell("git add ../dvc.lock && git commit -q -m run && git rev-parse HEAD")
     (clone / "dvc.lock").write_text("md5: another run\n")
-    shell("git add dvc.lock && git commit -q -m another")
+    shell("git add ../dvc.lock && git commit -q -m another")
     assert shell(line) == recorded
     shell("git update-ref -d HEAD")  # now it is in no branch
     assert shell(line) == ""
