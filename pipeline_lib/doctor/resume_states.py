@@ -17,6 +17,7 @@ from pipeline_lib.training.resume import (
     DESCRIPTION,
     LOCK,
     NAME,
+    USER_BYTES,
     claimed,
     files_of,
     identity_in,
@@ -104,7 +105,7 @@ def _state(folder: Path) -> State | None:
         saved=max(files[name].st_mtime for name in steps[-1:] or files),
         size=sum(stat.st_size for stat in files.values()),
         user=user,
-        killed=user is None and LOCK in files and files[LOCK].st_size > 0,
+        killed=user is None and LOCK in files and files[LOCK].st_size == USER_BYTES,
     )
 
 

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 KEPT = 2  # states; the older one serves if the newer one is damaged
 DESCRIPTION = "run.json"
 LOCK = "lock"
+USER_BYTES = (
+    16  # of the number in it: earlier versions wrote shorter ones, and left them there at the end
+)
 WAITING = "waiting"  # locked by all who wait for the lock
 STEPS = "step-*.safetensors"
 NAME = re.compile("[0-9a-f]{32}")  # of a state's folder: what else lies there is somebody's own
@@ -92,7 +95,7 @@ class Slot:
             raise UserError(msg)
         with lock:
             lock.truncate(0)
-            lock.write(str(os.getpid()))
+            lock.write(f"{os.getpid():{USER_BYTES}}")
             lock.flush()
             publish_json(self.folder / DESCRIPTION, self.identity)
             try:

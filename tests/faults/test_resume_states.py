@@ -189,6 +189,8 @@ def test_a_training_that_was_killed_is_told_until_it_ends_otherwise(root: Path) 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert resume_states.check(root).findings == (), "it was asked to end"
+    (slot.folder / LOCK).write_text(str(child))
+    assert resume_states.check(root).findings == (), "earlier versions left it so at a proper end"
     assert slot.load(print) is not None
 
 
