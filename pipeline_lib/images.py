@@ -108,9 +108,8 @@ def load(encoded: bytes) -> Loaded:
     try:
         with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
             _refuse_what_is_too_large(image)
-            several = _has_more(
-                image, encoded
-            )  # now, since a GIF that looks ahead forgets its pixels
+            # now, since a GIF that looks ahead forgets its pixels
+            several = _has_more(image, encoded)
             _scale_transparent_colour(image)
             image.load()  # some formats tell the orientation behind the pixels
             turn = TO_UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))

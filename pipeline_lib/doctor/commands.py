@@ -17,22 +17,28 @@ def git_lines(root: Path, *arguments: str) -> list[str]:
     Raises:
         UserError: It is not installed.
     """
+    done = _git(root, *arguments)
+    return done.stdout.splitlines() if done.returncode == 0 else []
+
+
+def git_complaint(root: Path) -> str | None:
+    """The first line in which Git refuses to work in `root`, if it does.
+
+    Raises:
+        UserError: It is not installed.
+    """
+    done = _git(root, "rev-parse", "--git-dir")
+    return done.stderr.partition("\n")[0] if done.returncode else None
+
+
+def _git(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     try:
-        done = subprocess.run(
+        return subprocess.run(
             ["git", *arguments], cwd=root, capture_output=True, text=True, check=False
         )
     except FileNotFoundError as error:
         msg = "Git is not found; install it"
         raise UserError(msg) from error
-    return done.stdout.splitlines() if done.returncode == 0 else []
-
-
-def git_complaint(root: Path) -> str | None:
-    """The first line in which Git refuses to work in `root`, if it does."""
-    done = subprocess.run(
-        ["git", "rev-parse", "--git-dir"], cwd=root, capture_output=True, text=True, check=False
-    )
-    return done.stderr.partition("\n")[0] if done.returncode else None
 
 
 def ignored(root: Path, path: Path) -> bool:

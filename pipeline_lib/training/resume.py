@@ -32,9 +32,7 @@ if TYPE_CHECKING:
 KEPT = 2  # states; the older one serves if the newer one is damaged
 DESCRIPTION = "run.json"
 LOCK = "lock"
-USER_BYTES = (
-    16  # of the number in it: earlier versions wrote shorter ones, and left them there at the end
-)
+USER_BYTES = 16  # of the number in it; earlier versions wrote shorter ones, and left them there
 WAITING = "waiting"  # locked by all who wait for the lock
 STEPS = "step-*.safetensors"
 NAME = re.compile("[0-9a-f]{32}")  # of a state's folder: what else lies there is somebody's own

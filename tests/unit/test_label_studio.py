@@ -666,7 +666,6 @@ def test_a_deleted_image_does_not_come_back(
         imported(tmp_path, tasks, sources=["of other data.png"])
     told = "left out 1 images that are not in data.path any more (1.png)"
     assert told in capsys.readouterr().out
-    assert imported(tmp_path, tasks[:1], sources=sources, strip="a/").rows == []
     assert len(imported(tmp_path, tasks).rows) == 3
     done = imported(tmp_path, tasks[1:], sources=sources, strip="a/")
     assert [file for file, _, _ in done.rows] == ["2.png", "3.png"]
