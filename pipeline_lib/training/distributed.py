@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import platform
 import socket
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import torch
@@ -18,9 +20,10 @@ from pipeline_lib.models.batch_norm import GROUPED
 from pipeline_lib.models.classifier import Classifier
 from pipeline_lib.models.ranks import Ranks, add_gradients
 from pipeline_lib.training.launch import LOCAL_RANK, PATIENCE, RANK
+from pipeline_lib.training.resume import differences
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from torch import Tensor
 
@@ -105,16 +108,39 @@ def largest(numbers: Sequence[int]) -> list[int]:
     return list(map(int, values))
 
 
-def from_first(load: Callable[[], bytes], ranks: Ranks) -> bytes:
-    """What `load` gives on rank 0, on all of them: the others may not see its disk."""
-    content = bytearray(load()) if ranks.rank == 0 else bytearray()
+def from_rank(source: int, load: Callable[[], bytes], ranks: Ranks) -> bytes:
+    """What `load` gives on the rank `source`, on all of them: the others may not see its disk."""
+    content = bytearray(load()) if ranks.rank == source else bytearray()
     size = torch.tensor(len(content))
-    dist.broadcast(size, 0)
+    dist.broadcast(size, source)
     if not int(size):
         return b""
     values = torch.frombuffer(content or bytearray(int(size)), dtype=torch.uint8)
-    dist.broadcast(values, 0)
+    dist.broadcast(values, source)
     return values.numpy().tobytes()
+
+
+def stop_if_other(identity: Mapping[str, Mapping[str, Any]], ranks: Ranks) -> None:
+    """Compare what determines the result (see `resume.Slot`) with that of rank 0, which is recorded.
+
+    Each machine has code, params and inputs of its own; weights and tables may be the same even so.
+
+    Raises:
+        UserError: They differ, on all ranks.
+    """
+    content = json.dumps(identity).encode()
+    first = json.loads(from_rank(0, lambda: content, ranks))
+    found = differences(json.loads(content), first)
+    [other] = largest([ranks.rank if found else 0])
+    if not other:
+        return
+    words = f"{other} ({platform.node()}) has other {listed(found, 5)}"
+    words = from_rank(other, words.encode, ranks).decode()
+    msg = (
+        f"train: rank {words} than rank 0; take the same commit, params.yaml, data and packages on each machine, and "
+        "devices of one kind"
+    )
+    raise UserError(msg)
 
 
 @contextlib.contextmanager

@@ -184,7 +184,7 @@ class Slot:
         if not begun:
             return []
         last = max(begun, key=lambda path: begun[path])
-        other = listed(_differences(self.identity, identity_in(last / DESCRIPTION)), 5)
+        other = listed(differences(self.identity, identity_in(last / DESCRIPTION)), 5)
         rest = len(begun) - 1
         more = f"; {rest} more: `python -m stages.app resume list`" if rest else ""
         return [f"resume state {last} ignored: other {other}{more}"]
@@ -295,7 +295,10 @@ def identity_in(path: Path) -> dict[str, dict[str, Any]]:
     return {name: section for name, section in sections if isinstance(section, dict)}
 
 
-def _differences(ours: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+def differences(
+    ours: Mapping[str, Mapping[str, Any]], other: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
+    """The entries in which two identities (see `Slot`) differ, each after the name of its section."""
     return [
         f"{section} {name}"
         for section in sorted(ours, key=lambda name: (name == "code", name))  # which has the most

@@ -15,7 +15,7 @@ from pipeline_lib.errors import UserError, in_one_line, listed
 from pipeline_lib.free_memory import enough_memory
 from pipeline_lib.methods.phases import SEARCH
 from pipeline_lib.training.device import choose_device
-from pipeline_lib.training.distributed import from_first, met, refuse_own_randomness
+from pipeline_lib.training.distributed import from_rank, met, refuse_own_randomness, stop_if_other
 from pipeline_lib.training.finders import Findings, find
 from pipeline_lib.training.interruption import Interruption, noticed
 from pipeline_lib.training.loop import Trainer
@@ -78,6 +78,8 @@ def _train(
     candidates_MK = ready.validation.candidates_MK
     rule = resolve_rule(params.train.select, candidates_MK, params.train.patience)
     slot = Slot(resume_root(), _identity(params, ready.device))
+    if ranks:
+        stop_if_other(slot.identity, ranks)
     # Of several processes only one could wait: the others would take it for lost.
     held = slot.held(None if ranks else say) if first else contextlib.nullcontext()
     with held, noticed() as interruption:
@@ -189,7 +191,7 @@ def _state(
     """The resume state, which rank 0 reads for all."""
     if ranks is None:
         return slot.load(say)
-    content = from_first(lambda: packed(*state) if (state := slot.load(say)) else b"", ranks)
+    content = from_rank(0, lambda: packed(*state) if (state := slot.load(say)) else b"", ranks)
     return unpacked(content) if content else None
 
 

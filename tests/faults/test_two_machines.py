@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import platform
 import shutil
 import signal
 import socket
@@ -11,11 +13,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from pipeline_lib.artifacts import publish_json
 from pipeline_lib.cells.workspace import as_yaml
 from pipeline_lib.errors import UserError
 from pipeline_lib.training import launch
@@ -36,23 +39,26 @@ pytestmark = pytest.mark.timeout(300)
 
 @dataclass
 class Machine:
-    """A folder, and what comes before a command that is to run there."""
+    """A folder, what comes before a command that is to run there, and environment variables of its own."""
 
     folder: Path
     number: int
     first: str
     port: int
     prefix: tuple[str, ...] = ()
+    own: dict[str, str] = field(default_factory=dict)
 
-    def start(self, devices: int = 1, first: str | None = None) -> subprocess.Popen[str]:
-        params = toy_training.params("cr_dpll", devices=devices, epochs=2)
+    def start(
+        self, devices: int | str = 1, first: str | None = None, **train: object
+    ) -> subprocess.Popen[str]:
+        params = toy_training.params("cr_dpll", devices=devices, epochs=2, **train)
         (self.folder / "params.yaml").write_text(as_yaml(params.model_dump()))
-        meeting = {"PET_NNODES": "2", "PET_RDZV_BACKEND": "static"} if devices == 1 else {}
+        meeting = {"PET_NNODES": "2", "PET_RDZV_BACKEND": "static"} if devices != 2 else {}
         meeting |= {"PET_MASTER_ADDR": first or self.first, "PET_MASTER_PORT": str(self.port)}
         started = subprocess.Popen(
             (*self.prefix, *COMMAND),
             cwd=self.folder,
-            env=ENVIRONMENT | meeting | {"PET_NODE_RANK": str(self.number)},
+            env=ENVIRONMENT | self.own | meeting | {"PET_NODE_RANK": str(self.number)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -161,7 +167,7 @@ def test_two_machines_train_as_two_processes_of_one(
     late = second.start()
     assert late.stdout is not None
     assert late.stdout.readline() == f"waiting for the first machine at {first.first}:{port}\n"
-    early = first.start()
+    early = first.start(checkpoint_seconds=1, checkpoint_steps=2, memory_budget=1)
     said = [each.communicate(timeout=SECONDS)[0] for each in (early, late)]
     assert [early.returncode, late.returncode] == [0, 0], said
     assert "cr_dpll: kept epoch" in said[0]
@@ -172,6 +178,34 @@ def test_two_machines_train_as_two_processes_of_one(
     assert alone.returncode == 0, words
     weights = [f / "models/predictor.safetensors" for f in (first.folder, folders[2])]
     assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+def test_machines_that_would_train_something_else_are_refused(one_machine: list[Machine]) -> None:
+    first, second = one_machine
+    about = second.folder / "data/classes.json"
+    publish_json(about, json.loads(about.read_text()) | {"dataset": "another"})
+    shutil.copytree(ROOT / "pipeline_lib", second.folder / "pipeline_lib")
+    with (second.folder / "pipeline_lib/models/small_cnn.py").open("a") as code:
+        code.write("# of another commit\n")
+    second.own["ATEN_CPU_CAPABILITY"] = "default"
+    started = [
+        first.start(reproducible="this_machine", batch_size=8),
+        second.start(reproducible="this_machine", batch_size=4),
+    ]
+    said = [each.communicate(timeout=SECONDS)[0] for each in started]
+    assert [each.returncode for each in started] == [1, 1], said
+    line = (
+        f"train: rank 1 ({platform.node()}) has other environment instructions, inputs data/classes.json, "
+        "params train.batch_size, code pipeline_lib.models.small_cnn than rank 0; take the same commit, params.yaml, "
+        "data and packages on each machine, and devices of one kind"
+    )
+    assert said[0].splitlines()[-2:] == [
+        line,
+        "train: rank 0 has failed (exit code 1), and all were stopped; see above",
+    ]
+    assert f"rank 1: {line}\n" in said[1]
+    assert "Traceback" not in "".join(said)
+    assert not (first.folder / ".dvc").exists(), "nothing is begun"
 
 
 def test_who_waits_for_the_first_machine_can_be_interrupted(one_machine: list[Machine]) -> None:
