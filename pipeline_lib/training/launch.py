@@ -36,6 +36,7 @@ ADDRESS, PORT, NODE = "PET_MASTER_ADDR", "PET_MASTER_PORT", "PET_NODE_RANK"
 ELSEWHERE = "PET_RDZV_ENDPOINT"
 MEETING_SECONDS = 900  # as long as torch waits
 GO_ON = "run the same command again to go on from the last saved state"
+FROM_OUTSIDE = (signal.SIGINT, signal.SIGKILL, signal.SIGTERM)  # others tell of an error within
 
 
 def rank_here() -> int:
@@ -98,7 +99,7 @@ def wanted(train: Train) -> int:
 
     gpus = torch.cuda.device_count() if train.device in ("auto", "cuda") else 0
     if train.devices == "auto":
-        return gpus if gpus > 1 or SEVERAL in os.environ else 0
+        return gpus if gpus > 1 else int(SEVERAL in os.environ)
     if gpus and train.devices > gpus:
         msg = f"train.devices: {train.devices}, but there are {gpus} GPUs here; lower it, or set it to auto"
         raise UserError(msg)
@@ -166,6 +167,7 @@ def _meet() -> None:
         _wait_for_first(address.strip("[]"), int(port))
         return
     _refuse_loopback(address)
+    _refuse_taken(int(port))
     say("waiting for the other machines")
 
 
@@ -208,12 +210,32 @@ def _refuse_loopback(address: str) -> None:
         raise UserError(msg)
 
 
+def _refuse_taken(port: int) -> None:
+    """On the first machine: the others come to this port.
+
+    Raises:
+        UserError: It is not to be had.
+    """
+    try:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as torch does
+            probe.bind(("", port))
+    except OSError as error:
+        msg = (
+            f"{PORT}: {port}: {error.strerror} on this machine; choose another one, on all machines"
+        )
+        raise UserError(msg) from error
+
+
 def _failure(error: Exception) -> UserError:
     rank, failure = error.get_first_failure()  # type: ignore[attr-defined]
     code = failure.exitcode
     if code < 0:
-        name = signal.Signals(-code).name
-        return UserError(f"train: rank {rank} was ended by {name}, so all were stopped; {GO_ON}")
+        number = signal.Signals(-code)
+        advice = GO_ON if number in FROM_OUTSIDE else "see above"
+        return UserError(
+            f"train: rank {rank} was ended by {number.name}, so all were stopped; {advice}"
+        )
     if code > 128:
         number = signal.Signals(code - 128)
         return InterruptedRunError(f"train: {number.name}; all processes have ended", number)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import polars as pl
@@ -23,7 +24,7 @@ from pipeline_lib.cells.workspace import as_yaml
 from pipeline_lib.errors import UserError
 from pipeline_lib.models.ranks import Ranks
 from pipeline_lib.params.sections import Train
-from pipeline_lib.training import distributed, saving
+from pipeline_lib.training import distributed, launch, saving
 from pipeline_lib.training.interruption import Interruption
 from pipeline_lib.training.saving import Due, Saving
 from tests import toy_training
@@ -116,6 +117,21 @@ def test_a_broken_number_is_said_once(folder: Path) -> None:
     broken, failed = done.stderr.splitlines()
     assert re.match(r"train: (the loss|a weight) (of|after) step \d+ is not finite", broken)
     assert failed == "train: rank 0 has failed (exit code 1), and all were stopped; see above"
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (signal.SIGKILL, launch.GO_ON),
+        (signal.SIGTERM, launch.GO_ON),
+        (signal.SIGABRT, "see above"),
+        (signal.SIGSEGV, "see above"),
+    ],
+)
+def test_who_has_broken_is_not_told_to_go_on(number: signal.Signals, advice: str) -> None:
+    failed = Mock(get_first_failure=lambda: (1, Mock(exitcode=-number)))
+    told = f"train: rank 1 was ended by {number.name}, so all were stopped; {advice}"
+    assert str(launch._failure(failed)) == told
 
 
 class TestRanksWithClocksOfTheirOwn:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import torch
 
 from pipeline_lib.artifacts import publish_json
 from pipeline_lib.cells.workspace import as_yaml
@@ -167,7 +168,7 @@ def test_two_machines_train_as_two_processes_of_one(
     late = second.start()
     assert late.stdout is not None
     assert late.stdout.readline() == f"waiting for the first machine at {first.first}:{port}\n"
-    early = first.start(checkpoint_seconds=1, checkpoint_steps=2, memory_budget=1)
+    early = first.start("auto", checkpoint_seconds=1, checkpoint_steps=2, memory_budget=1)
     said = [each.communicate(timeout=SECONDS)[0] for each in (early, late)]
     assert [early.returncode, late.returncode] == [0, 0], said
     assert "cr_dpll: kept epoch" in said[0]
@@ -252,6 +253,30 @@ def test_variables_that_lead_nowhere_are_told(
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: as_on_debian)
     with pytest.raises(UserError, match=words):
         launch._meet()
+
+
+def test_a_port_that_is_taken_is_told(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = {"PET_MASTER_ADDR": "127.0.0.1", "PET_MASTER_PORT": str(port)}
+    for name, value in (MEETING | here).items():
+        monkeypatch.setenv(name, value)
+    launch._meet()
+    with socket.create_server(("127.0.0.1", port)):
+        with pytest.raises(UserError, match=f"^PET_MASTER_PORT: {port}: Address already in use"):
+            launch._meet()
+        monkeypatch.setenv("PET_NODE_RANK", "1")
+        launch._meet()
+
+
+@pytest.mark.parametrize(("gpus", "alone", "of_several"), [(0, 0, 1), (1, 0, 1), (2, 2, 2)])
+def test_every_one_of_several_machines_starts_what_it_has(
+    gpus: int, alone: int, of_several: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = toy_training.params("cr_dpll", devices="auto").train
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.delenv("PET_NNODES", raising=False)
+    assert launch.wanted(train) == alone
+    monkeypatch.setenv("PET_NNODES", "2")
+    assert launch.wanted(train) == of_several
 
 
 @pytest.mark.parametrize("change", [{"PET_RDZV_BACKEND": "c10d"}, {"PET_NNODES": "1"}])
