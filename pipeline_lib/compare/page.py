@@ -12,12 +12,14 @@ import numpy as np
 from jinja2 import FileSystemLoader, PrefixLoader
 from markupsafe import Markup
 
-from pipeline_lib.compare import budgets, fairness, settings, words
+from pipeline_lib.compare import budgets, fairness, settings, verdicts, words
 from pipeline_lib.compare.figures.accuracy import MOST_BRACKETS, limits, p_words
 from pipeline_lib.compare.figures.bands import MOST_BANDS
 from pipeline_lib.compare.figures.classes import SHOWN
 from pipeline_lib.compare.panels import EMBEDDING
 from pipeline_lib.report import page as report_page
+from pipeline_lib.statistics.intervals import RESAMPLES
+from pipeline_lib.statistics.paired import ALPHA, FEWEST_SEEDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -93,6 +95,9 @@ def render(
         groups=_groups(found),
         **_equal(results, found),
         **_differences(found.comparisons),
+        alpha=f"{ALPHA:g}".removeprefix("0"),
+        fewest_seeds=FEWEST_SEEDS,
+        resamples=RESAMPLES,
         at_equal_time=found.at_equal_time.rows(named=True),
         cells=found.cells.rows(named=True),
         tables=list(vars(found)),
@@ -122,7 +127,7 @@ def _differences(comparisons: pl.DataFrame) -> dict[str, Any]:
     given = [name for name in BESIDE if comparisons[f"p_{name.lower()}"].is_not_null().any()]
     return {
         "comparisons": [_comparison(row) for row in rows],
-        "tested": comparisons["p"].is_not_null().sum(),
+        "tested": verdicts.corrected(comparisons),
         "with_wilcoxon": "Wilcoxon" in given,
         "with_mcnemar": "McNemar" in given,
         "brackets": comparisons["significant"].any(),
@@ -218,17 +223,28 @@ def _comparison(row: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **row,
         "points": words.points(row["difference"]),
-        "interval": _span(row["low"], row["high"]),
+        **_wider(row),
         "image_interval": _span(row["image_low"], row["image_high"]),
         "effect": _signed(row["effect_size"]),
         "seeds_text": words.seeds_words([row["seeds_for_a_point"]]) if row["sd"] else DASH,
         "seeds_range": words.seeds_words([row["fewest_seeds"], row["most_seeds"]]),
         "detectable_text": _detectable(row["detectable"]),
+        "hidden_text": _detectable(row["hidden_by_images"]),
         **{
             f"{name}_text": DASH if row[name] is None else _only_number(row[name])
             for name in ("p", "p_holm", "p_t", "p_wilcoxon", "p_mcnemar")
         },
     }
+
+
+def _wider(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The interval over trainings and images that goes with the larger p: it holds 0 where that is above .05."""
+    lows, highs = (
+        [row[name] for name in names if row[name] is not None]
+        for names in (("low", "crossed_low"), ("high", "crossed_high"))
+    )
+    low, high = min(lows, default=None), max(highs, default=None)
+    return {"wider_low": low, "interval": _span(low, high)}
 
 
 def _span(low: float | None, high: float | None) -> str:

@@ -108,11 +108,11 @@ def pairs(contenders: Sequence[str], which: str) -> list[tuple[str, str]]:
 def comparisons(results: Results) -> pl.DataFrame:
     """One row per tested pair and budget: the first contender less the second.
 
-    Holm's correction is over all rows: they stand on one page and are looked at together.
+    Holm's correction is over all rows, also those without a test: they stand on one page and are looked at together.
 
     Returns:
-        budget, first, second and the fields of `statistics.paired.Comparison`, its intervals as low, high,
-        image_low and image_high; seeds_for_a_point, with which the t-test would find a true difference of a point four
+        budget, first, second and the fields of `statistics.paired.Comparison`, its intervals as low, high, crossed_low,
+        crossed_high, image_low and image_high; seeds_for_a_point, with which the t-test would find a true difference of a point four
         times out of five among as many comparisons as were asked for, fewest_seeds and most_seeds, the same
         from the 95 % interval of the spread, and detectable, the difference that these seeds would find. All four are null
         where one seed, or none of its differences, shows a spread, and the numbers of seeds also where `MOST_SEEDS` do
@@ -139,6 +139,11 @@ def comparisons(results: Results) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=COMPARISONS, orient="row")
 
 
+def corrected(comparisons: pl.DataFrame) -> int:
+    """How many pairs Holm's correction is for: all rows, which have the same seeds; 0 where none was tested."""
+    return len(comparisons) if comparisons["p"].is_not_null().any() else 0
+
+
 COMPARISONS = {
     "budget": pl.String,
     "first": pl.String,
@@ -147,6 +152,8 @@ COMPARISONS = {
     "difference": pl.Float64,
     "low": pl.Float64,
     "high": pl.Float64,
+    "crossed_low": pl.Float64,
+    "crossed_high": pl.Float64,
     "image_low": pl.Float64,
     "image_high": pl.Float64,
     "sd": pl.Float64,
@@ -179,9 +186,14 @@ def _compared(results: Results, budget: str, first: str, second: str) -> Compari
 
 def _flat(verdict: Comparison) -> dict[str, Any]:
     """Its fields, and its intervals by their bounds; of these, `COMPARISONS` names the columns."""
-    low, high = verdict.interval or (None, None)
-    image_low, image_high = verdict.image_interval
-    bounds = {"low": low, "high": high, "image_low": image_low, "image_high": image_high}
+    intervals = {
+        "": verdict.interval,
+        "crossed_": verdict.crossed_interval,
+        "image_": verdict.image_interval,
+    }
+    bounds: dict[str, Any] = {}
+    for name, interval in intervals.items():
+        bounds[f"{name}low"], bounds[f"{name}high"] = interval or (None, None)
     return vars(verdict) | bounds | {"significant": verdict.significant}
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from pipeline_lib.compare.figures.accuracy import p_words
-from pipeline_lib.compare.verdicts import POINT
+from pipeline_lib.compare.verdicts import POINT, corrected
 from pipeline_lib.figures.style import NARROW
 from pipeline_lib.report.numbers import percent
 from pipeline_lib.statistics.paired import ALPHA
@@ -50,7 +50,7 @@ def verdicts(
         comparisons: of `verdicts.comparisons`, rounded.
         titles: of `budgets.titles`.
     """
-    tested = int(comparisons["p"].is_not_null().sum())
+    tested = corrected(comparisons)
     return [
         _verdict(
             groups.filter(pl.col("budget") == budget),
@@ -199,8 +199,6 @@ def _undecided(own: Sequence[Mapping[str, Any]], who: str) -> str:
     rows = [row for row in own if row["p_holm"] is not None and row["p_holm"] > ALPHA]
     if not rows:
         return ""
-    needed = seeds_words(row["seeds_for_a_point"] for row in rows)
-    rough = seeds_words(row[name] for row in rows for name in ("fewest_seeds", "most_seeds"))
     hidden = max(row["hidden_by_images"] for row in rows)
     more = (
         f" These test images may hide differences of up to {100 * hidden:.1f} points from any number of seeds, so that it "
@@ -208,9 +206,19 @@ def _undecided(own: Sequence[Mapping[str, Any]], who: str) -> str:
         if hidden > POINT
         else ""
     )
+    return f"{_begun(who, 'is', 'not told apart from')} {_named(rows)}{_seeds_needed(rows)}.{more}"
+
+
+def _seeds_needed(rows: Sequence[Mapping[str, Any]]) -> str:
+    """For a difference of a point; nothing of pairs whose differences are the same with every seed."""
+    spread = [row for row in rows if row["sd"]]
+    if not spread:
+        return ""
+    needed = seeds_words(row["seeds_for_a_point"] for row in spread)
+    rough = seeds_words(row[name] for row in spread for name in ("fewest_seeds", "most_seeds"))
     return (
-        f"{_begun(who, 'is', 'not told apart from')} {_named(rows)}; as far as trainings decide, a difference of one "
-        f"point takes about {needed} seeds, a rough number: {rough}, as far as {rows[0]['seeds']} seeds tell the spread.{more}"
+        f"; as far as trainings decide, a difference of one point takes about {needed} seeds, a rough number: {rough}, "
+        f"as far as {spread[0]['seeds']} seeds tell the spread"
     )
 
 

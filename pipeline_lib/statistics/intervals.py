@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # Accuracies that differ by one image differ by more, and rounding errors by less.
 ROUNDING = 1e-9
+RESAMPLES = 2000
 
 
 def spread_is_zero(values_S: Sequence[float] | NDArray[np.float64]) -> bool:
@@ -53,44 +54,49 @@ def t_interval(
 
 def per_image(
     values: Sequence[NDArray[np.int64]], ids: Sequence[NDArray[np.int64]]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """What the answers of several trainings to one and the same image come to.
+
+    Seeds count alike, as in a mean over seeds: an answer weighs 1 in the largest test set, and more in a smaller one.
 
     Args:
         values: a whole number per answer: values_N, one array per seed.
         ids: of the image of each answer: ids_N, likewise. Test sets of seeds may be the same, or overlap in part.
 
     Returns:
-        totals_I and counts_I: for each image the sum of its values, and how many there are.
+        totals_I and weights_I: for each image the weighted sum of its values, and of its answers; whole numbers where
+        all test sets are of one size. The mean over seeds is the sum of the first over that of the second.
 
     Raises:
-        ValueError: There is no answer.
+        ValueError: A seed has no answer.
     """
-    joined = np.concatenate(values).astype(np.int64)
-    if not len(joined):
+    largest = max((len(v_N) for v_N in values), default=0)
+    if not all(len(v_N) for v_N in values) or not largest:
         msg = "no test images"
         raise ValueError(msg)
-    _, place, counts_I = np.unique(np.concatenate(ids), return_inverse=True, return_counts=True)
-    totals_I = np.bincount(place, weights=joined).round().astype(np.int64)
-    return totals_I, counts_I
+    weights = np.concatenate([np.full(len(v_N), largest / len(v_N)) for v_N in values])
+    _, place = np.unique(np.concatenate(ids), return_inverse=True)
+    totals_I = np.bincount(place, weights=weights * np.concatenate(values))
+    weights_I = np.bincount(place, weights=weights)
+    return totals_I.astype(np.float64), weights_I.astype(np.float64)
 
 
 def resampled_means(
-    totals_I: NDArray[np.int64],
-    counts_I: NDArray[np.int64],
+    totals_I: NDArray[np.float64],
+    weights_I: NDArray[np.float64],
     generator: np.random.Generator,
     resamples: int,
 ) -> NDArray[np.float64]:
     """Mean values of an answer in bootstrap samples of the images.
 
     An image is drawn with all its answers: those to one image go together, and drawing them apart would make
-    intervals too narrow, the more so the more seeds there are. Images of equal total and count are
+    intervals too narrow, the more so the more seeds there are. Images of equal total and weight are
     interchangeable, so that drawing how often each *kind* comes up is the same as drawing images with
     replacement, at the cost of a few kinds instead of all images.
 
     Args:
         totals_I: of the I images, see `per_image`.
-        counts_I: likewise.
+        weights_I: likewise.
         generator: what draws.
         resamples: R, how many samples to draw, each of I images.
 
@@ -98,7 +104,7 @@ def resampled_means(
         means_R.
     """
     kinds_V2, often_V = np.unique(
-        np.stack([totals_I, counts_I], axis=1), axis=0, return_counts=True
+        np.stack([totals_I, weights_I], axis=1), axis=0, return_counts=True
     )
     drawn_RV = generator.multinomial(len(totals_I), often_V / len(totals_I), size=resamples)
     sums_R2 = drawn_RV @ kinds_V2
@@ -107,8 +113,8 @@ def resampled_means(
 
 
 def image_bounds(
-    totals_I: NDArray[np.int64],
-    counts_I: NDArray[np.int64],
+    totals_I: NDArray[np.float64],
+    weights_I: NDArray[np.float64],
     least: int,
     generator: np.random.Generator,
     resamples: int,
@@ -124,7 +130,7 @@ def image_bounds(
 
     Args:
         totals_I: of the I images, see `per_image`.
-        counts_I: likewise.
+        weights_I: likewise.
         least: smallest value that an image can have: 0 of an accuracy, -1 of a difference. The largest is 1.
         generator: what draws.
         resamples: bootstrap samples.
@@ -134,9 +140,9 @@ def image_bounds(
         Lower and upper bound.
     """
     tail = (1 - confidence) / 2
-    means_R = resampled_means(totals_I, counts_I, generator, resamples)
+    means_R = resampled_means(totals_I, weights_I, generator, resamples)
     low, high = (float(bound) for bound in np.quantile(means_R, [tail, 1 - tail]))
-    mean, z2 = float(totals_I.sum() / counts_I.sum()), float(stats.norm.ppf(tail) ** 2)
+    mean, z2 = float(totals_I.sum() / weights_I.sum()), float(stats.norm.ppf(tail) ** 2)
     p = z2 / (len(totals_I) + z2)
     return min(low, mean - p * (mean - least)), max(high, mean + p * (1 - mean))
 
@@ -145,7 +151,7 @@ def bootstrap_interval(
     correct: Sequence[NDArray[np.bool_]],
     ids: Sequence[NDArray[np.int64]],
     generator: np.random.Generator,
-    resamples: int = 2000,
+    resamples: int = RESAMPLES,
     confidence: float = 0.95,
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of an accuracy over test images, for the trainings as they are.
@@ -164,5 +170,5 @@ def bootstrap_interval(
     Raises:
         ValueError: There are no images.
     """
-    totals_I, counts_I = per_image([c_N.astype(np.int64) for c_N in correct], ids)
-    return image_bounds(totals_I, counts_I, 0, generator, resamples, confidence)
+    totals_I, weights_I = per_image([c_N.astype(np.int64) for c_N in correct], ids)
+    return image_bounds(totals_I, weights_I, 0, generator, resamples, confidence)

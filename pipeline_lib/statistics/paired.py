@@ -25,6 +25,8 @@ import numpy as np
 from scipy import stats
 
 from pipeline_lib.statistics.intervals import (
+    RESAMPLES,
+    ROUNDING,
     image_bounds,
     per_image,
     spread_is_zero,
@@ -53,21 +55,23 @@ class Comparison:
     """Mean of the differences within seeds."""
     interval: tuple[float, float] | None
     """95 % t-interval of `difference`, over trainings."""
+    crossed_interval: tuple[float, float] | None
+    """95 % interval of `difference`, over trainings and images (see `crossed`)."""
     image_interval: tuple[float, float]
-    """95 % bootstrap interval of the difference of accuracies, over test images (see `image_interval`)."""
+    """95 % bootstrap interval of `difference`, over test images (see `image_interval`)."""
     sd: float | None
     """Standard deviation of the differences within seeds; None for one seed."""
     effect_size: float | None
     """Cohen's d_z: the mean of the differences in units of their standard deviation."""
     p_t: float | None
-    """Over trainings, on these images (see `paired_t`)."""
+    """Over trainings, on these images (see `paired_t`); None also where every seed gives the same difference."""
     p_crossed: float | None
     """Over trainings and images (see `crossed`)."""
     p_wilcoxon: float | None
     p_mcnemar: float | None
     """Of this one pair of trained models over test images: not of the methods."""
     p: float | None
-    """The larger one of `p_t` and `p_crossed`: it counts."""
+    """The larger one of `p_t` and `p_crossed`: it counts. `p_crossed` where every seed gives the same difference."""
     p_holm: float | None
     """`p` adjusted for all comparisons of the family; filled in by `adjusted`."""
     refused: str | None
@@ -80,10 +84,11 @@ class Comparison:
 
 
 def refusal(difference_S: NDArray[np.float64]) -> str | None:
-    """Why no p-value over trainings can be had from these differences, None if it can.
+    """Why no p-value can be had from these differences, None if it can.
 
-    One pair of trainings shows no spread at all, and two show it with one degree of freedom. Without
-    spread the t statistic is 0/0 or infinite, which says only that the seeds changed nothing.
+    One pair of trainings shows no spread at all, and two show it with one degree of freedom. A difference that is
+    the same with every seed still varies over images, but for none, and for one method right and the other wrong
+    on every image.
     """
     S = len(difference_S)
     if S < FEWEST_SEEDS:
@@ -92,58 +97,89 @@ def refusal(difference_S: NDArray[np.float64]) -> str | None:
             f"{S} seed{'s' * (S > 1)}: a paired t-test needs at least {FEWEST_SEEDS}; "
             f"add {more} seed{'s' * (more > 1)} to compare.seeds"
         )
-    if not spread_is_zero(difference_S):
-        return None
     if spread_is_zero([0, *difference_S]):
         return (
             f"identical accuracies with each of {S} seeds: no difference to test; "
             "a larger test set or more seeds in compare.seeds could show one"
         )
-    return (
-        f"the same difference of {100 * abs(difference_S[0]):.2f} points with each of {S} seeds: no spread to "
-        "measure it against; a larger test set or more seeds in compare.seeds could show it"
-    )
+    if spread_is_zero(difference_S) and abs(difference_S[0]) == 1:
+        return (
+            f"one right and the other wrong on every image with each of {S} seeds: no spread to measure the difference "
+            "against; a larger test set could show it"
+        )
+    return None
 
 
 def paired_t(difference_S: NDArray[np.float64]) -> float | None:
-    """Two-sided p-value of the paired t-test over trainings; None where `refusal` has a reason.
+    """Two-sided p-value of the paired t-test over trainings; None where `refusal` has a reason, or without spread.
 
+    Where every seed gives the same difference the t statistic has no value: in the limit p is 0.
     Dror et al. 2018 recommend it where the differences are about normal, as differences of accuracies
     of large test sets are; small sets, with their few possible accuracies, make it reject less often.
     """
-    if refusal(difference_S) is not None:
+    if refusal(difference_S) is not None or spread_is_zero(difference_S):
         return None
     return float(stats.ttest_1samp(difference_S, 0).pvalue)
+
+
+@dataclass(frozen=True)
+class Crossed:
+    """A mean difference, and how far other trainings and other test images together would move it."""
+
+    mean: float
+    standard_error: float
+    """Above 0."""
+    freedom: float
+    """Degrees of freedom of Student's t."""
+
+    @property
+    def p(self) -> float:
+        """Two-sided, for a true mean of 0."""
+        return float(2 * stats.t.sf(abs(self.mean) / self.standard_error, self.freedom))
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the true mean: without 0 where `p` is below 5 %."""
+        half = self.standard_error * stats.t.isf(ALPHA / 2, self.freedom)
+        return float(self.mean - half), float(self.mean + half)
 
 
 def crossed(
     first: Sequence[NDArray[np.bool_]],
     second: Sequence[NDArray[np.bool_]],
     ids: Sequence[NDArray[np.int64]],
-) -> float:
-    """Two-sided p-value over other trainings and other test images at once.
+) -> Crossed | None:
+    """The difference over other trainings and other test images at once.
 
     Answers are clustered by seed and by image: V = V_seeds + V_images - V_answers, never less than
-    either of the first two, with Satterthwaite's degrees of freedom. Where all seeds have one test set,
+    either of the first two, with Satterthwaite's degrees of freedom. Seeds count alike, whatever the sizes of their
+    test sets. Where all seeds have one test set,
     V_answers takes up to a part in S off V_images: with five seeds it rejects about 6 of 100 (simulated).
     Source: Cameron, Gelbach, Miller, Journal of Business & Economic Statistics 29, 2011.
 
     Args:
-        first: correct_N of the first method, one array per seed, at least two.
+        first: correct_N of the first method, one array per seed.
         second: the same of the second method, on the same images.
         ids: of these images, ids_N, likewise.
+
+    Returns:
+        Mean and spread; None for fewer than two seeds, and where all answers differ alike.
     """
+    seeds = len(first)
+    if seeds < 2:
+        return None
     differences = [a_N.astype(np.int64) - b_N for a_N, b_N in zip(first, second, strict=True)]
-    totals_I, counts_I = per_image(differences, ids)
-    answers, seeds, images = int(counts_I.sum()), len(differences), len(totals_I)
-    mean = float(totals_I.sum() / answers)
+    totals_I, weights_I = per_image(differences, ids)
+    mean, images = float(totals_I.sum() / weights_I.sum()), len(totals_I)
     by_seed = float(np.var([d_N.mean() for d_N in differences], ddof=1)) / seeds
-    off_I = (totals_I - mean * counts_I) / answers
+    off_I = (totals_I - mean * weights_I) / weights_I.sum()
     by_image = float((off_I**2).sum()) * images / max(images - 1, 1)
-    by_answer = sum(float(((d_N - mean) ** 2).sum()) for d_N in differences) / answers**2
+    by_answer = sum(float(((d_N - mean) ** 2).mean()) / len(d_N) for d_N in differences) / seeds**2
     variance = max(by_seed + by_image - by_answer, by_seed, by_image)
+    if math.sqrt(variance) <= ROUNDING:
+        return None
     freedom = variance**2 / (by_seed**2 / (seeds - 1) + by_image**2 / max(images - 1, 1))
-    return float(2 * stats.t.sf(abs(mean) / math.sqrt(variance), freedom))
+    return Crossed(mean, math.sqrt(variance), freedom)
 
 
 def wilcoxon(difference_S: NDArray[np.float64]) -> float | None:
@@ -193,7 +229,7 @@ def image_interval(
     ids: Sequence[NDArray[np.int64]],
     generator: np.random.Generator,
     *,
-    resamples: int = 2000,
+    resamples: int = RESAMPLES,
 ) -> tuple[float, float]:
     """95 % bootstrap interval of the mean difference of accuracies, over test images.
 
@@ -219,8 +255,8 @@ def image_interval(
         msg = "the methods need the same test images, at least one"
         raise ValueError(msg)
     differences = [a_N.astype(np.int64) - b_N.astype(np.int64) for a_N, b_N, _ in answers]
-    totals_I, counts_I = per_image(differences, ids)
-    return image_bounds(totals_I, counts_I, -1, generator, resamples, 1 - ALPHA)
+    totals_I, weights_I = per_image(differences, ids)
+    return image_bounds(totals_I, weights_I, -1, generator, resamples, 1 - ALPHA)
 
 
 def compare(
@@ -232,7 +268,7 @@ def compare(
     """Compare two methods that were trained with the same seeds.
 
     The test is fixed by the number of seeds: none for one and two; from three on the larger p of the paired
-    t-test's and of `crossed`.
+    t-test's, which is 0 in the limit where every seed gives the same difference, and of `crossed`.
     Choosing by the p-values would find differences that are not there.
 
     Args:
@@ -261,7 +297,8 @@ def compare(
             "and more seeds or images are not likely to show a difference"
         )
     p_t = paired_t(difference_S)
-    p_crossed = None if p_t is None else crossed(first, second, ids)
+    both = crossed(first, second, ids)
+    p_crossed = None if both is None or reason is not None else both.p
     sd = None if S == 1 else float(difference_S.std(ddof=1))
     if S > 1 and spread_is_zero(difference_S):
         sd = 0.0
@@ -270,6 +307,7 @@ def compare(
         seeds=S,
         difference=mean,
         interval=t_interval(difference_S),
+        crossed_interval=None if both is None else both.interval,
         image_interval=image_interval(first, second, ids, generator),
         sd=sd,
         effect_size=mean / sd if sd else None,
@@ -277,7 +315,7 @@ def compare(
         p_crossed=p_crossed,
         p_wilcoxon=wilcoxon(difference_S),
         p_mcnemar=mcnemar_exact(first[0], second[0]) if S == 1 else None,
-        p=None if p_t is None or p_crossed is None else max(p_t, p_crossed),
+        p=None if p_crossed is None else max(p_t or 0.0, p_crossed),
         p_holm=None,
         refused=reason,
     )
@@ -306,6 +344,10 @@ def holm(ps: Sequence[float | None]) -> list[float | None]:
 
 
 def adjusted(family: Sequence[Comparison]) -> list[Comparison]:
-    """The comparisons of one family, all that are looked at together, with `p_holm` filled in."""
-    ps = holm([comparison.p for comparison in family])
-    return [replace(c, p_holm=p) for c, p in zip(family, ps, strict=True)]
+    """The comparisons of one family, all that are looked at together, with `p_holm` filled in.
+
+    All with seeds enough for a test are in it: one that was refused all the same counts as p = 1, as whether it
+    is refused depends on its answers.
+    """
+    ps = holm([1.0 if c.p is None and c.seeds >= FEWEST_SEEDS else c.p for c in family])
+    return [replace(c, p_holm=None if c.p is None else p) for c, p in zip(family, ps, strict=True)]

@@ -24,6 +24,7 @@ PAIR = {
     "budget": "b",
     "seeds": 3,
     "difference": 0.1,
+    "sd": 0.01,
     "hidden_by_images": 0.006,
     "p": 0.001,
     "p_holm": 0.003,

@@ -1,6 +1,7 @@
 """How many seeds a difference needs, and what the tests beside the t-test are, on the page."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from scipy import stats
 from pipeline_lib.compare.build import build_comparison, tables
 from pipeline_lib.compare.read import Predictions
 from pipeline_lib.compare.verdicts import comparisons
+from pipeline_lib.statistics.intervals import RESAMPLES
+from pipeline_lib.statistics.paired import ALPHA, FEWEST_SEEDS
 from pipeline_lib.statistics.power import seeds_needed
 from tests.compare.made_up import UNSURE, compare_section, groups, pairs, results, said
 from tests.html_page import Page
@@ -88,6 +91,48 @@ def test_seeds_beyond_reason_are_said_to_be():
     )
     sentence = said(groups(0.8, 0.9, 0.8), pairs(unknown, known))[1]
     assert "takes about 40 to more than 10,000 seeds, a rough number: 4 to more than" in sentence
+
+
+def test_the_interval_on_the_page_goes_with_the_p_that_counts(tmp_path):
+    """The t-test alone is sure; other images are not, and the interval says so."""
+    made = answered((90, 90, 90), (92, 93, 92))
+    (row,) = tables(made).comparisons.rows(named=True)
+    assert row["p_t"] < 0.05 < row["p_crossed"] == row["p"]
+    assert row["low"] > 0
+    assert row["crossed_low"] < 0
+    text = page_of(made, tmp_path)
+    wide, narrow = (
+        f"{100 * row[low]:+.1f} to {100 * row[high]:+.1f}".replace("-", "\N{MINUS SIGN}")
+        for low, high in (("crossed_low", "crossed_high"), ("low", "high"))
+    )
+    assert wide in text
+    assert narrow not in text
+    assert f"images: {100 * row['hidden_by_images']:.1f}" in text
+    assert "95% over seeds and images" in text
+
+
+def test_a_pair_without_spread_is_told_apart_or_not_by_other_images(tmp_path):
+    made = answered((90, 91, 92), (91, 92, 93))
+    (row,) = comparisons(made).rows(named=True)
+    assert (row["sd"], row["p_t"], row["refused"]) == (0, None, None)
+    assert row["p_holm"] == row["p"] == row["p_crossed"] > 0.05
+    text = page_of(made, tmp_path).replace("\xa0", " ")
+    p = f"{row['p']:.3f}".removeprefix("0")
+    assert f"Not told apart from supervised (+1.0 points, p = {p})." in text
+    assert "seeds, a rough number" not in text
+
+
+def test_the_settings_of_the_tests_stand_on_the_page_and_in_the_documents(tmp_path):
+    text = page_of(answered((90, 91, 92), (91, 93, 95)), tmp_path)
+    words = (
+        "two-sided and paired by seed",
+        f"from {FEWEST_SEEDS} seeds on",
+        f"{RESAMPLES:,} resamples of the images",
+    )
+    document = Path("docs/how-to/compare.md").read_text().replace("\n", " ")
+    for said_of in (text, document):
+        assert all(each in said_of for each in words)
+    assert f"at most {ALPHA:g}".replace("0.", ".") in text
 
 
 def page_of(made, folder):

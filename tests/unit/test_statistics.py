@@ -171,9 +171,9 @@ def test_a_comparison_holds_the_numbers_of_scipy(data, S) -> None:
     assert found.image_interval[0] <= found.difference + 1e-9
     assert found.image_interval[1] >= found.difference - 1e-9
     if np.ptp(difference_S) == 0:
-        assert found.refused
-        assert found.p is found.p_t is found.p_crossed is found.p_wilcoxon is None
-        assert found.effect_size is found.interval is None
+        assert found.p_t is found.effect_size is found.interval is None
+        assert found.p == found.p_crossed
+        assert (found.p is None) == bool(found.refused) == (abs(difference_S[0]) in {0, 1})
         return
     t = stats.ttest_rel(first_S, second_S)
     assert found.refused is None
@@ -188,36 +188,81 @@ def test_a_comparison_holds_the_numbers_of_scipy(data, S) -> None:
         assert found.p_wilcoxon == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("sizes", [(40, 40, 40, 40), (40, 20, 35, 8)])
 @pytest.mark.parametrize("pool", [40, 60, 400])
-def test_the_p_over_trainings_and_images_is_that_of_answers_clustered_twice(pool) -> None:
-    """Of 40 answers per seed: to the same images, to some that seeds share, and to hardly any."""
+def test_the_p_over_trainings_and_images_is_that_of_answers_clustered_twice(pool, sizes) -> None:
+    """Of up to 40 answers per seed: to the same images, to some that seeds share, and to hardly any."""
     generator = np.random.default_rng(pool)
-    seeds, answers = 4, 40
-    ids = [generator.permutation(pool)[:answers] for _ in range(seeds)]
+    seeds = len(sizes)
+    ids = [generator.permutation(pool)[:answers] for answers in sizes]
     first, second = (
-        [generator.random(answers) < share for _ in range(seeds)] for share in (0.8, 0.6)
+        [generator.random(answers) < share for answers in sizes] for share in (0.8, 0.6)
     )
     one_by_one = [
-        (seed, image, int(a) - int(b))
+        (seed, image, int(a) - int(b), 1 / seeds / sizes[seed])
         for seed in range(seeds)
         for image, a, b in zip(ids[seed], first[seed], second[seed], strict=True)
     ]
-    mean = sum(d for *_, d in one_by_one) / len(one_by_one)
+    mean = sum(weight * d for *_, d, weight in one_by_one)
 
     def variance(cluster):
-        """Of the mean: squares of the residuals' sums per cluster, G / (G - 1) for G clusters."""
+        """Of the mean: squares of the weighted residuals' sums per cluster, G / (G - 1) for G clusters."""
         sums = {}
         for answer in one_by_one:
-            sums[cluster(answer)] = sums.get(cluster(answer), 0) + answer[2] - mean
+            sums[cluster(answer)] = sums.get(cluster(answer), 0) + answer[3] * (answer[2] - mean)
         few = len(sums) / (len(sums) - 1) if len(sums) < len(one_by_one) else 1
-        return few * sum(x * x for x in sums.values()) / len(one_by_one) ** 2, len(sums)
+        return few * sum(x * x for x in sums.values()), len(sums)
 
     (by_seed, S), (by_image, images) = variance(lambda a: a[0]), variance(lambda a: a[1])
     single, _ = variance(lambda a: a[:2])
     total = max(by_seed + by_image - single, by_seed, by_image)
     freedom = total**2 / (by_seed**2 / (S - 1) + by_image**2 / (images - 1))
-    expected = 2 * stats.t.sf(abs(mean) / math.sqrt(total), freedom)
-    assert paired.crossed(first, second, ids) == pytest.approx(expected)
+    found = paired.crossed(first, second, ids)
+    assert found.p == pytest.approx(2 * stats.t.sf(abs(mean) / math.sqrt(total), freedom))
+    half = stats.t.ppf(0.975, freedom) * math.sqrt(total)
+    assert found.interval == pytest.approx((mean - half, mean + half))
+    compared = paired.compare(first, second, ids, generator)
+    assert compared.difference == pytest.approx(mean), "both tests are of one mean"
+    assert (compared.p_crossed, compared.crossed_interval) == (found.p, found.interval)
+
+
+def test_a_seed_counts_as_much_as_another_whatever_its_number_of_images() -> None:
+    """Images of a test set of 50 weigh twice as much as those of one of 100, of which 20 are the same."""
+    ids = [np.arange(100), np.arange(80, 130)]
+    right_S = [ids_N % 3 > 0 for ids_N in ids]
+    totals_I, weights_I = intervals.per_image([a_N.astype(int) for a_N in right_S], ids)
+    assert weights_I == pytest.approx([1] * 80 + [3] * 20 + [2] * 30)
+    assert totals_I == pytest.approx(weights_I * (np.arange(130) % 3 > 0))
+    mean = np.mean([a_N.mean() for a_N in right_S])
+    assert totals_I.sum() / weights_I.sum() == pytest.approx(mean)
+
+
+def test_the_same_difference_with_every_seed_is_tested_over_images() -> None:
+    """10 of 100 points with each of three seeds, which the t-test calls certain: p is that of other images."""
+    first_N, second_N = np.arange(100) < 80, np.arange(100) >= 30
+    ids = [np.arange(100)] * 3
+    found = paired.compare([first_N] * 3, [second_N] * 3, ids, np.random.default_rng(0))
+    difference_N = first_N.astype(float) - second_N
+    t = stats.ttest_1samp(difference_N, 0)
+    assert found.refused is found.p_t is found.interval is found.effect_size is None
+    assert found.sd == 0
+    # divided by I - 1, as ttest_1samp does, with I - 1 degrees of freedom
+    assert found.p == found.p_crossed == pytest.approx(t.pvalue)
+    assert found.crossed_interval == pytest.approx(tuple(t.confidence_interval()))
+    (one,) = paired.adjusted([found])
+    assert one.p_holm == found.p
+
+
+def test_one_right_and_the_other_wrong_on_every_image_is_refused() -> None:
+    right_S = [np.ones(9, bool)] * 3
+    wrong_S = [~a_N for a_N in right_S]
+    ids = [np.arange(9)] * 3
+    found = paired.compare(wrong_S, right_S, ids, np.random.default_rng(0))
+    assert found.refused == (
+        "one right and the other wrong on every image with each of 3 seeds: no spread to measure the difference against; "
+        "a larger test set could show it"
+    )
+    assert found.p is found.p_crossed is found.crossed_interval is None
 
 
 def test_wilcoxon_is_given_from_the_number_of_seeds_at_which_it_can_be_significant() -> None:
@@ -267,11 +312,8 @@ def test_two_seeds_are_refused_however_large_the_difference() -> None:
     assert found.interval is not None
 
 
-def test_differences_without_spread_are_refused_and_say_so() -> None:
-    equal, constant = (
-        compare([0.5, 0.6, 0.7], [0.5, 0.6, 0.7]),
-        compare([0.3, 0.5, 0.7], [0.2, 0.4, 0.6]),
-    )
+def test_equal_accuracies_are_refused_and_say_so() -> None:
+    equal = compare([0.5, 0.6, 0.7], [0.5, 0.6, 0.7])
     assert equal.refused is not None
     assert equal.refused.startswith("identical accuracies with each of 3 seeds")
     of_copies = [np.array([True, False]), np.array([False, True]), np.array([True, True])]
@@ -279,10 +321,11 @@ def test_differences_without_spread_are_refused_and_say_so() -> None:
     copies = paired.compare(of_copies, of_copies, ids, np.random.default_rng(7))
     assert copies.refused is not None
     assert copies.refused.startswith("right on the very same images with each of 3 seeds")
-    assert constant.refused is not None
-    assert constant.refused.startswith("the same difference of 10.00 points with each of 3 seeds")
-    for found in (equal, constant):
+    for found in (equal, copies):
         assert found.p is found.p_crossed is found.interval is found.effect_size is None
+    low, high = equal.crossed_interval
+    assert (low + high, low < 0) == (pytest.approx(0), True)
+    assert copies.crossed_interval is None
 
 
 def test_images_shared_by_all_seeds_are_drawn_with_all_their_answers() -> None:
@@ -371,7 +414,7 @@ def test_holm_rejects_what_his_procedure_rejects(ps) -> None:
                 assert [p <= level for p in adjusted_ps] == rejected(tested, level)
 
 
-def test_a_refused_comparison_is_not_in_the_family() -> None:
+def test_a_refused_comparison_is_in_the_family_with_a_p_of_1() -> None:
     good, other = (
         compare([0.9, 0.8, 0.91], [0.5, 0.45, 0.6]),
         compare([0.5, 0.6, 0.7], [0.4, 0.6, 0.65]),
@@ -379,11 +422,15 @@ def test_a_refused_comparison_is_not_in_the_family() -> None:
     refused = compare([0.5, 0.6, 0.7], [0.5, 0.6, 0.7])
     family = paired.adjusted([good, refused, other])
     assert [c.p_holm for c in family] == [
-        pytest.approx(2 * good.p),
+        pytest.approx(3 * good.p),
         None,
-        pytest.approx(max(other.p, 2 * good.p)),
+        pytest.approx(max(2 * other.p, 3 * good.p)),
     ]
     assert family[0].p == good.p
+    of_two = compare([0.5, 0.6], [0.4, 0.7])
+    assert [c.p_holm for c in paired.adjusted([good, of_two])] == [good.p, None], (
+        "never to be tested"
+    )
 
 
 @pytest.mark.parametrize(("effect", "seeds"), [(0.2, 199), (0.5, 34), (0.8, 15), (1.0, 10)])
