@@ -41,7 +41,7 @@ def main() -> None:
 def show(metrics: dict[str, Any]) -> None:
     """Print the numbers that matter most: a table on a terminal, plain lines elsewhere."""
     test, val, train = metrics["test"], metrics["val"], metrics["train"]
-    low, high = test["accuracy_ci95"]
+    low, high = test["accuracy_low"], test["accuracy_high"]
     lines = {
         "test accuracy": f"{test['accuracy']:.4f} (95 % interval {low:.4f} to {high:.4f}, {test['images']} images)",
         "macro F1, NLL, ECE": f"{test['macro_f1']:.4f}, {test['nll']:.4f}, {test['ece']:.4f}",

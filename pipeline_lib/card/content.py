@@ -164,7 +164,7 @@ def limits(
 ) -> list[str]:
     """What the numbers do not say, in sentences."""
     test = metrics["test"]
-    low, high = test["accuracy_ci95"]
+    low, high = test["accuracy_low"], test["accuracy_high"]
     reach = 100 * max(test["accuracy"] - low, high - test["accuracy"])
     said = [
         f"Tested on {test['images']:,} images of the same dataset, whose labels are taken as true: from so "

@@ -88,6 +88,6 @@ def summary(found: Tables) -> dict[str, Any]:
     """The means for `dvc metrics` and `dvc exp show`: by budget and contender."""
     by_budget: dict[str, Any] = {}
     for row in found.groups.rows(named=True):
-        shown = {name: row[name] for name in ("mean", "sd", "seeds")}
+        shown = {name: row[name] for name in ("mean", "low", "high", "sd", "seeds")}
         by_budget.setdefault(row["budget"], {})[row["contender"]] = shown
     return by_budget

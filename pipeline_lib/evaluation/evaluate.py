@@ -132,11 +132,11 @@ def _test(
     tables.publish_per_class(folder / "per_class.csv", scores, classes)
     tables.publish_calibration(folder / "calibration.csv", bins)
     top = metrics.top_accuracy(probabilities_NK, labels_N)
+    low, high = metrics.wilson_95(int((predicted_N == labels_N).sum()), len(labels_N))
     return {
         "accuracy": metrics.accuracy(probabilities_NK, labels_N),
-        "accuracy_ci95": list(
-            metrics.wilson_95(int((predicted_N == labels_N).sum()), len(labels_N))
-        ),
+        "accuracy_low": low,  # each by itself, as `dvc metrics` leaves out lists
+        "accuracy_high": high,
         # among five classes or fewer, the first five are all of them
         **({"top5_accuracy": top} if len(classes) > metrics.TOP else {}),
         "balanced_accuracy": metrics.balanced_accuracy(scores),

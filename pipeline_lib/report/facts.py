@@ -77,8 +77,13 @@ def made_with(inputs: Inputs) -> str:
     return f"{run['device']}, {threads}, reproducible: {run['reproducible']}, {versions}"
 
 
-def measures(metrics: Mapping[str, Any]) -> list[Measure]:
-    """The metrics beside the headline; those that the method does not have are left out."""
+def measures(metrics: Mapping[str, Any], per_class: pl.DataFrame) -> list[Measure]:
+    """The metrics beside the headline; those that the method does not have are left out.
+
+    Args:
+        metrics: of metrics.json.
+        per_class: of `figures.per_class.data`.
+    """
     test, val, train = (metrics.get(part, {}) for part in ("test", "val", "train"))
     rows = [
         ("Median of the last evaluations", test.get("median_accuracy"), _median(test), True),
@@ -86,8 +91,18 @@ def measures(metrics: Mapping[str, Any]) -> list[Measure]:
             (f"After the phase {name}", value, "accuracy on the test images", True)
             for name, value in test.get("phases", {}).items()
         ),
-        ("Balanced accuracy", test.get("balanced_accuracy"), "mean over the classes", True),
-        ("Macro F1", test.get("macro_f1"), "mean over the classes, precision counts too", True),
+        (
+            "Balanced accuracy",
+            test.get("balanced_accuracy"),
+            _over(per_class, "accuracy", "that test images show"),
+            True,
+        ),
+        (
+            "Macro F1",
+            test.get("macro_f1"),
+            f"{_over(per_class, 'f1', 'in test images or predictions')}; precision counts too",
+            True,
+        ),
         ("Calibration error", test.get("ece"), _calibration(test), True),
         ("Negative log-likelihood", test.get("nll"), "nats; lower is better", False),
         ("Brier score", test.get("brier"), "0 to 2; lower is better", False),
@@ -95,6 +110,13 @@ def measures(metrics: Mapping[str, Any]) -> list[Measure]:
         *_labels_right(train),
     ]
     return [_top(test), *(Measure(*row) for row in rows if row[1] is not None)]
+
+
+def _over(per_class: pl.DataFrame, measure: str, which: str) -> str:
+    """What the mean of a measure is over: it is undefined in classes without test images."""
+    count, known = per_class[measure].count(), len(per_class)
+    of = "the classes" if count == known else f"the {count:,} of {known:,} classes {which}"
+    return f"mean over {of}"
 
 
 def _labels_right(train: Mapping[str, Any]) -> list[tuple[str, float | None, str, bool]]:

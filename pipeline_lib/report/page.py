@@ -60,7 +60,7 @@ def render(
         num_annotators=inputs.summary.get("annotators", {}).get("count", 0),
         co_occurrence=co_occurrence_words(panels["co_occurrence"].frame, len(inputs.classes)),
         pairs=strongest(panels["co_occurrence"].frame, PAIRS),
-        measures=measures(inputs.metrics),
+        measures=measures(inputs.metrics, panels["per_class"].frame),
         num_classes=len(inputs.classes),
         confident=CONFIDENT,
         weighed="pseudo_label_rate" in inputs.history.columns,
@@ -79,6 +79,7 @@ def render(
         ambiguous_shown=(panels["training_images"].frame["candidates"].list.len() > 1).any(),
         mistake_cards=mistake_cards(panels["mistakes"].frame),
         per_class=panels["per_class"].frame.rows(named=True),
+        untested=panels["per_class"].frame["accuracy"].null_count(),
         rows_open=ROWS_OPEN,
     )
 

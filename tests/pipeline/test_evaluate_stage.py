@@ -99,7 +99,8 @@ def test_metrics_json_has_every_number_in_its_place(tmp_path) -> None:
     ]
     assert list(content["test"]) == [
         "accuracy",
-        "accuracy_ci95",
+        "accuracy_low",
+        "accuracy_high",
         "top5_accuracy",
         "balanced_accuracy",
         "macro_f1",
@@ -109,7 +110,7 @@ def test_metrics_json_has_every_number_in_its_place(tmp_path) -> None:
         "ece_by_chance",
         "images",
     ]
-    low, high = content["test"]["accuracy_ci95"]
+    low, high = content["test"]["accuracy_low"], content["test"]["accuracy_high"]
     assert 0 <= low <= content["test"]["accuracy"] <= high <= 1
     # the kept epoch is the second, not the last
     assert content["val"] == {"accuracy": 0.75, "images": 4, "epoch": 2}
@@ -343,7 +344,7 @@ def test_the_stage_prints_plain_lines_and_one_line_for_a_mistake(tmp_path) -> No
 
 @pytest.mark.parametrize(("ambiguous", "told"), [(None, False), (0.75, True)])
 def test_labels_that_were_given_are_not_praised_as_right(capsys, ambiguous, told) -> None:
-    test = {"accuracy": 0.5, "accuracy_ci95": (0.4, 0.6), "images": 9}
+    test = {"accuracy": 0.5, "accuracy_low": 0.4, "accuracy_high": 0.6, "images": 9}
     test |= {"macro_f1": 0.5, "nll": 1.0, "ece": 0.1}
     train = {"disambiguation_accuracy": 1.0, "disambiguation_accuracy_ambiguous": ambiguous}
     show({"test": test, "val": {"accuracy": None}, "train": train})

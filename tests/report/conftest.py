@@ -397,7 +397,8 @@ def _write_test(
     top = metrics.top_accuracy(probabilities_NK, truth_N)
     return {
         "accuracy": right / len(truth_N),
-        "accuracy_ci95": list(metrics.wilson_95(right, len(truth_N))),
+        "accuracy_low": metrics.wilson_95(right, len(truth_N))[0],
+        "accuracy_high": metrics.wilson_95(right, len(truth_N))[1],
         **({"top5_accuracy": top} if size > metrics.TOP else {}),
         "balanced_accuracy": metrics.balanced_accuracy(scores),
         "macro_f1": metrics.macro_f1(scores),

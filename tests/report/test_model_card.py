@@ -35,7 +35,7 @@ def test_the_metrics_are_those_of_metrics_json(digits_run):
         json.loads((digits_run.reports / "metrics.json").read_text()),
     )
     assert card["metrics"] == {part: metrics[part] for part in ("test", "val", "train")}
-    low, high = metrics["test"]["accuracy_ci95"]
+    low, high = metrics["test"]["accuracy_low"], metrics["test"]["accuracy_high"]
     row = f"| accuracy | {metrics['test']['accuracy']} | {low} to {high} |"
     assert row in text_of(digits_run)
     assert f"| balanced accuracy | {metrics['test']['balanced_accuracy']} | |" in text_of(
@@ -196,7 +196,8 @@ def limits_with(
     test = {
         "images": 60,
         "accuracy": 0.87,
-        "accuracy_ci95": [0.8, 0.9],
+        "accuracy_low": 0.8,
+        "accuracy_high": 0.9,
         "ece": 0.05,
         "ece_by_chance": 0.04,
     }

@@ -66,7 +66,7 @@ def run(make_run):
 def test_the_page_says_what_was_run_and_how_well_it_did(digits_run):
     page = read(digits_run)
     metrics = pl.read_json(digits_run.reports / "metrics.json").to_dicts()[0]
-    low, high = metrics["test"]["accuracy_ci95"]
+    low, high = metrics["test"]["accuracy_low"], metrics["test"]["accuracy_high"]
     for words in (
         "cr_dpll on digits",
         "official",
@@ -394,10 +394,22 @@ def test_images_with_one_candidate_are_not_called_ambiguous(make_run):
 
 
 def test_the_median_of_one_evaluation_is_no_median():
+    classes = pl.DataFrame({"accuracy": [1.0], "f1": [1.0]})
     assert (
         "the last one"
-        in facts.measures({"test": {"median_accuracy": 1, "median_of": 1}})[1].explanation
+        in facts.measures({"test": {"median_accuracy": 1, "median_of": 1}}, classes)[1].explanation
     )
+
+
+def test_a_mean_over_some_of_the_classes_says_so(make_run):
+    """Six test images show six of ten classes."""
+    text = undrawn(make_run(epochs=1, test=6, accuracy=1.0)).text
+    assert "Balanced accuracy mean over the 6 of 10 classes that test images show" in text
+    assert "mean over the 6 of 10 classes in test images or predictions; precision counts" in text
+    assert "Left out: 4 of 10 classes, which no test image shows." in text
+    all_shown = undrawn(make_run(epochs=1)).text
+    assert "Balanced accuracy mean over the classes " in all_shown
+    assert "Left out: 4 of 10" not in all_shown
 
 
 def inputs_of(run):
