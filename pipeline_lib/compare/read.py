@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 SPLIT = "data/split"
 # The upper bound learns from every true label, and is validated with them.
 OTHER_LABELS = "oracle"
+SAME = 1e-6  # metrics.json has six digits
 # Measures of the test that metrics.json has only where snapshots were kept, or where there are more than five classes.
 AT_TIMES = ("median_accuracy", "top5_accuracy")
 MAY_LACK = (*AT_TIMES, "candidate_rate", "val_accuracy", "disambiguation_accuracy", "seconds")
@@ -94,14 +95,17 @@ def read_results(compare: Compare, classes: Path, folder: Path = CELLS) -> Resul
         folder: of the cells.
 
     Raises:
-        UserError: A cell is missing or damaged, the folder holds one that is not listed, or methods were given
-            different images or labels.
+        UserError: A cell is missing or damaged, its metrics are not those of its predictions, the folder holds one that
+            is not listed, or methods were given different images or labels.
     """
     listed_cells = list(cells(compare))
     keys = [cell.key for cell in listed_cells]
     _refuse_other_cells(folder, set(keys))
     _refuse_unequal(folder, listed_cells)
     names = display_names(compare)
+    predictions = {key: _predictions(folder / key) for key in keys}
+    for key in keys:
+        _refuse_other_accuracy(folder / key, predictions[key])
     phases = {key: read_json(folder / key / "reports/train/phases.json") for key in keys}
     courses = {
         cell.key: course(
@@ -123,7 +127,7 @@ def read_results(compare: Compare, classes: Path, folder: Path = CELLS) -> Resul
         ),
         curves=pl.concat(courses.values()),
         per_class=pl.concat(_per_class(folder, cell, names) for cell in listed_cells),
-        predictions={key: _predictions(folder / key) for key in keys},
+        predictions=predictions,
         embeddings=_where_there_is(folder, listed_cells, "reports/evaluate/embedding.csv"),
         range_tests=_where_there_is(folder, listed_cells, "reports/train/range_test.csv"),
         phases=phases,
@@ -183,6 +187,18 @@ def _predictions(folder: Path) -> Predictions:
         table[name].to_numpy().astype(np.int64) for name in ("id", "label", "predicted")
     )
     return Predictions(id_N, label_N, predicted_N)
+
+
+def _refuse_other_accuracy(cell: Path, predictions: Predictions) -> None:
+    """metrics.json has no checksum of its own: it must say what the predictions say."""
+    path = cell / "reports/metrics.json"
+    said, found = read_plain_json(path)["test"]["accuracy"], float(predictions.right_N.mean())
+    if said is None or not abs(said - found) <= SAME:  # NaN is refused too
+        msg = (
+            f"{path}: test.accuracy is {said}, but the predictions beside it come to {found:.6f}; delete {cell} and run "
+            "`make compare` again"
+        )
+        raise UserError(msg)
 
 
 def _named(cell: Cell, names: Mapping[str, str]) -> dict[str, Any]:

@@ -318,8 +318,27 @@ def test_the_page_is_built_from_the_files(written, tmp_path):
     build_comparison(read(folder, section), tmp_path)
     summary = json.loads((tmp_path / "summary.json").read_text())
     mean = accuracies(folder, "paws", "many").mean()
-    assert summary["many"]["paws"]["mean"] == pytest.approx(mean, abs=1e-6)
+    told = summary["many"]["paws"]
+    assert told["mean"] == pytest.approx(mean, abs=1e-6)
+    half = stats.t.ppf(0.975, len(SEEDS) - 1) * told["sd"] / np.sqrt(len(SEEDS))
+    assert (told["low"], told["high"]) == pytest.approx((mean - half, mean + half), abs=1e-5)
     assert "on toy" in (tmp_path / "index.html").read_text().replace("<bdi>", "")
+
+
+@pytest.mark.parametrize("change", [1e-3, float("nan"), None])
+def test_a_cell_whose_metrics_are_not_of_its_predictions_is_refused(copy, change):
+    folder, section = copy
+    path = folder / "cells/paws-standard-few-2/reports/metrics.json"
+    metrics = json.loads(path.read_text())
+    right = metrics["test"]["accuracy"]
+    metrics["test"]["accuracy"] = None if change is None else right + change
+    path.write_text(json.dumps(metrics))
+    with pytest.raises(UserError) as refused:
+        read(folder, section)
+    assert str(refused.value) == (
+        f"{path}: test.accuracy is {metrics['test']['accuracy']}, but the predictions beside it come to {right:.6f}; "
+        f"delete {folder / 'cells/paws-standard-few-2'} and run `make compare` again"
+    )
 
 
 def test_a_cell_that_is_not_listed_is_refused(copy):

@@ -56,8 +56,12 @@ def test_every_cell_has_its_page_and_dvc_finds_nothing_left(compared: Project) -
     assert "Running stage" not in out
     assert "labels_30.fixmatch.mean" in compared.dvc("metrics", "show", f"{FOLDER}/summary.json")
     # The pipeline itself has not run here, and at the commit before nothing had.
-    errors = [e for e in compared.plots()["errors"] if e["rev"] == "workspace"]
+    plots = compared.plots()
+    errors = [e for e in plots["errors"] if e["rev"] == "workspace"]
     assert [e for e in errors if e["source"].startswith(FOLDER)] == []
+    shown = {name for name in plots["data"] if f"{FOLDER}/figures" in name}
+    drawn = (compared.root / FOLDER / "figures/png").iterdir()
+    assert shown == {str(path.relative_to(compared.root)) for path in drawn}, "each figure once"
 
 
 def test_a_cell_is_what_the_pipeline_makes_with_the_same_params(compared: Project) -> None:
