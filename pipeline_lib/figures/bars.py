@@ -25,7 +25,7 @@ def draw_shares(
     figure, axes = style.new_figure(height=0.8 + pitch * len(names))
     axes.barh(places, [1] * len(names), height=0.62, color=theme.rule, alpha=0.55)
     axes.barh(places, lengths, height=0.62, color=theme.series[0])
-    axes.set_yticks(places, [style.label(name) for name in names])
+    axes.set_yticks(places, style.labels(names))
     for place, share in zip(places, shares, strict=True):
         text = "" if share is None else f"{100 * share:.1f}"
         axes.text(1.015, place, text, va="center", color=theme.ink, fontsize=9.5)

@@ -76,7 +76,7 @@ def _name_ticks(axes: Axes, cells: Cells) -> None:
     size = len(cells.names)
     step = 1 if size <= NAMES_UP_TO else -(-size // TICKS)
     ticks = range(0, size, step)
-    shown = [style.label(cells.names[k], 14) for k in ticks]
+    shown = style.labels([cells.names[k] for k in ticks], 14)
     small = 10 if len(shown) <= TEXT_UP_TO else 7
     upright = len(shown) * max(map(style.width, shown)) * small <= UPRIGHT
     axes.set_xticks(ticks, shown, rotation=0 if upright else 90, fontsize=small)

@@ -42,6 +42,7 @@ KINDS = ("one", "several", "all")  # candidates of an image
 DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (3, 1)), (0, (8, 2)))
 # A name may hold anything: what is not printable would break the SVG or turn its text around.
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+BEFORE = 3  # letters before the first one that tells names apart
 ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 NARROW = "\N{NARROW NO-BREAK SPACE}"
 # Of ticks: as few digits as tell them apart.
@@ -195,6 +196,38 @@ def stroke(theme: Theme, number: int) -> tuple[str, Any]:
 def label(name: str, limit: int = 18) -> str:
     """A name as a figure can show it: one line of printable characters, at most `limit` letters wide."""
     return shortened(printable(name), limit)
+
+
+def labels(names: Sequence[str], limit: int = 18) -> list[str]:
+    """The `label` of each name; of those that would look alike, its beginning and where they differ.
+
+    Args:
+        names: what stands side by side.
+        limit: letters, at least 14.
+    """
+    whole = [printable(name) for name in names]
+    shown = {name: shortened(name, limit) for name in whole}
+    apart = _told_apart(shown, limit)
+    return [apart[name] for name in whole]
+
+
+def _told_apart(shown: dict[str, str], limit: int) -> dict[str, str]:
+    """What is shown of each name, those that look alike from shortly before they differ: over and over."""
+    found = dict(shown)
+    for text in set(shown.values()):
+        alike = [name for name in shown if shown[name] == text]
+        if len(alike) > 1:
+            same = itertools.takewhile(lambda at: len(set(at)) == 1, zip(*alike, strict=False))
+            start = max(len(list(same)) - BEFORE, 0)
+            found |= _told_apart({name: _around(name, start, limit) for name in alike}, limit)
+    return found
+
+
+def _around(name: str, start: int, limit: int) -> str:
+    """The beginning of a name, and as much as fits from letter `start` on."""
+    head = _beginning(name, limit // 4) + ELLIPSIS
+    room, rest = limit - width(head), name[start:]
+    return head + (rest if width(rest) <= room else _beginning(rest, room - 1) + ELLIPSIS)
 
 
 def in_lines(name: str, limit: int = 18) -> str:

@@ -11,6 +11,7 @@ import pytest
 from pipeline_lib.compare.build import tables
 from pipeline_lib.compare.figures import (
     accuracy,
+    agreement,
     amounts,
     bands,
     classes,
@@ -249,11 +250,34 @@ def test_contenders_keep_their_stroke_in_every_figure():
 
 def test_names_over_thirty_columns_do_not_overlap():
     names = [f"fixmatch variant_{k}" for k in range(30)]
-    figure = draw_heat(Heat(np.zeros((3, 30)), [], list("abc"), names), style.LIGHT)
+    ends = (-1, "-9"), (1, "+9")
+    figure = draw_heat(Heat(np.zeros((3, 30)), [], list("abc"), names, ends), style.LIGHT)
     figure.draw_without_rendering()
-    (axes,) = figure.axes
+    axes, _ = figure.axes
     boxes = [tick.get_window_extent() for tick in axes.get_xticklabels()]
     assert all(one.x1 <= other.x0 for one, other in itertools.pairwise(boxes))
+
+
+@pytest.mark.parametrize("columns", [8, 9])
+def test_where_cells_have_no_number_a_scale_says_what_colours_stand_for(columns):
+    names = [f"m{k}" for k in range(columns + 1)]
+    rows = [
+        (c, name, 0.5 + value, value)
+        for c, value in (("cat", 0.07), ("dog", -0.12))
+        for name in names[:columns]
+    ]
+    schema = ("class", "contender", "recall", "difference")
+    by_class = pl.DataFrame(rows, schema=schema, orient="row")
+    found = texts(
+        style.as_svg(classes.draw(by_class, style.LIGHT, contenders=names[:columns]), style.LIGHT)
+    )
+    pairs = [(a, b, 0.63 + 0.3 * (a == "m0")) for a, b in itertools.combinations(names, 2)]
+    alike = pl.DataFrame(pairs, schema=("first", "second", "same"), orient="row")
+    shares = texts(style.as_svg(agreement.draw(alike, style.LIGHT, contenders=names), style.LIGHT))
+    scale = columns == 9
+    assert found.count("\N{MINUS SIGN}12") == (1 if scale else columns)
+    assert ("+12 points" in found) == scale
+    assert {"60\u202f%", "100\u202f%"} <= set(shares) if scale else "63" in shares
 
 
 def test_an_interval_that_leaves_the_axis_ends_in_an_arrow():

@@ -171,8 +171,9 @@ def test_equal_times_have_their_spread_and_their_images(usual, page):
     ]
     assert row["sd"] == pytest.approx(np.std(ends, ddof=1), abs=1e-6)
     assert (row["seeds"], row["val_images"]) == (3, 135)
-    told = f"{100 * row['val_accuracy']:.1f}% {100 * row['sd']:.2f}% 135 1 2 3"
+    told = f"{100 * row['val_accuracy']:.1f}% {100 * row['sd']:.2f} 135 1 2 3"
     assert f"{row['contender']} {row['budget']} {row['at_seconds']:.1f} {told}" in page.text
+    assert page.text.count("Standard deviation, points") == 2
 
 
 def test_every_chart_is_told_in_words(page):

@@ -376,6 +376,20 @@ def test_labels_are_one_short_printable_line(name, shown):
     assert style.label(name) == shown
 
 
+def test_names_that_would_be_cut_to_the_same_label_are_cut_to_where_they_differ():
+    species = [f"species_{k:03d}_with_a_rather_long_latin_name" for k in range(24)]
+    found = style.labels([*species, "cat", "x" * 300, "x" * 299])
+    assert found[:2] == ["spec…s_000_with_a…", "spec…s_001_with_a…"]
+    assert found[24] == "cat"
+    assert len(set(found)) == 27
+    assert all(style.width(text) <= 18 for text in found)
+    in_two_places = [f"{a}{'-' * 40}{b}{'-' * 40}" for a in "ab" for b in "cd"]
+    assert len(set(style.labels(in_two_places, 14))) == 4
+    assert style.labels(["same" * 9] * 2) == [style.label("same" * 9)] * 2
+    wide = ["\N{CJK UNIFIED IDEOGRAPH-732B}" * 30 + end + "-" * 30 for end in "ab"]
+    assert len(set(style.labels(wide, 14))) == 2
+
+
 def contrast(first, second):
     """Contrast ratio of two colours (WCAG 2.2, 1.4.3)."""
 

@@ -48,9 +48,11 @@ def draw(frame: pl.DataFrame, theme: style.Theme, *, contenders: Sequence[str]) 
         ]
     )
     lowest = math.floor(10 * np.nanmin(same_RC)) / 10
-    depth_RC = LIGHTEST + (1 - LIGHTEST) * (same_RC - lowest) / max(1 - lowest, 0.1)
+    lowest = min(lowest, 0.9)
+    depth_RC = LIGHTEST + (1 - LIGHTEST) * (same_RC - lowest) / (1 - lowest)
     texts = [
         ["" if np.isnan(share) else f"{100 * share:.0f}" for share in line] for line in same_RC
     ]
     names = [style.in_lines(row, 16) for row in rows]
-    return draw_heat(Heat(depth_RC, texts, names, columns), theme)
+    ends = (LIGHTEST, style.percent(lowest)), (1, style.percent(1))
+    return draw_heat(Heat(depth_RC, texts, names, columns, ends), theme)

@@ -46,8 +46,10 @@ def draw(frame: pl.DataFrame, theme: style.Theme, *, contenders: Sequence[str]) 
     )
     scale = max(float(np.nanmax(np.abs(difference_RC))), LEAST_SCALE)
     texts = [[_points(value) for value in row] for row in difference_RC]
-    names = [style.label(name) for name in classes]
-    return draw_heat(Heat(difference_RC / scale, texts, names, contenders), theme)
+    points = f"{100 * scale:.0f}"
+    ends = (-1, f"\N{MINUS SIGN}{points}"), (1, f"+{points} points")
+    heat = Heat(difference_RC / scale, texts, style.labels(classes), contenders, ends)
+    return draw_heat(heat, theme)
 
 
 def shown_classes(frame: pl.DataFrame) -> list[str]:

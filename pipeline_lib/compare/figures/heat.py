@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.colors import to_rgb
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, Normalize, to_rgb
 
 from pipeline_lib.figures import style
 
@@ -21,6 +22,8 @@ TEXT_UP_TO = 8  # columns; narrower cells have no room for a number
 PITCH = 0.27  # inches per row
 COLUMNS = 72 * 3.0  # points that all columns have beside the names of rows
 TWO_LINES = 20  # points of a column in which two lines fit upright
+SCALE = 0.45  # inches below the rows
+SHADES = 21  # of the scale
 LETTERS = 40  # of the names of all columns that fit beside each other
 
 
@@ -33,12 +36,14 @@ class Heat:
         texts: what is written into the cells, row by row.
         rows: what stands on their left.
         columns: contenders.
+        ends: of the scale: a depth and what it stands for, the lower one first.
     """
 
     depth_RC: NDArray[np.float64]
     texts: Sequence[Sequence[str]]
     rows: Sequence[str]
     columns: Sequence[str]
+    ends: tuple[tuple[float, str], tuple[float, str]]
 
 
 def draw_heat(heat: Heat, theme: style.Theme) -> Figure:
@@ -55,7 +60,9 @@ def draw_heat(heat: Heat, theme: style.Theme) -> Figure:
     points = 8.5 if any("\n" in name for name in (*names, *heat.rows)) else 9.5
     small = min(points, 0.9 * room)
     with style.applied(theme):
-        figure, axes = style.new_figure(height=0.15 + head + PITCH * len(heat.rows))
+        numbered = len(heat.columns) <= TEXT_UP_TO
+        foot = 0.0 if numbered else SCALE
+        figure, axes = style.new_figure(height=0.15 + head + PITCH * len(heat.rows) + foot)
         colours_RC3 = _colours(heat.depth_RC, theme)
         axes.imshow(colours_RC3, aspect="auto")
         axes.grid(visible=False)
@@ -64,8 +71,10 @@ def draw_heat(heat: Heat, theme: style.Theme) -> Figure:
         axes.set_xticks(range(len(names)), names, rotation=0 if upright else 90, fontsize=small)
         axes.set_yticks(range(len(heat.rows)), heat.rows, fontsize=points)
         _separate(axes, heat.depth_RC.shape, theme)
-        if len(heat.columns) <= TEXT_UP_TO:
+        if numbered:
             _write(axes, heat.texts, colours_RC3)
+        else:
+            _scale(figure, axes, heat, theme)
         return figure
 
 
@@ -86,6 +95,16 @@ def _separate(axes: Axes, shape: tuple[int, ...], theme: style.Theme) -> None:
     axes.set_yticks(np.arange(shape[0] + 1) - 0.5, minor=True)
     axes.tick_params(which="minor", length=0)
     axes.grid(visible=True, which="minor", color=theme.surface, linewidth=1.5)
+
+
+def _scale(figure: Figure, axes: Axes, heat: Heat, theme: style.Theme) -> None:
+    """What the colours stand for, below: cells without a number do not say it."""
+    (low, least), (high, most) = heat.ends
+    hues_S3 = _colours(np.linspace(low, high, SHADES)[None], theme)[0]
+    colours = ScalarMappable(Normalize(low, high), ListedColormap(hues_S3.tolist()))
+    bar = figure.colorbar(colours, ax=axes, location="bottom", shrink=0.5, aspect=20, pad=0.03)
+    bar.set_ticks([low, high], labels=[least, most], fontsize=9)
+    bar.ax.spines[:].set_visible(False)
 
 
 def _write(axes: Axes, texts: Sequence[Sequence[str]], colours_RC3: NDArray[np.float64]) -> None:
