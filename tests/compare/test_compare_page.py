@@ -263,6 +263,14 @@ def test_all_that_share_the_best_mean_are_bold():
     assert [row.get("class") for row in undrawn(made).all("tr")].count("top") == 2
 
 
+def test_classes_that_no_test_image_shows_are_said_to_be_left_out(page):
+    assert "which no test image shows" not in page.text
+    made = results(compare_section(methods=("mixmatch", "fixmatch"), budgets=("b",)))
+    recall = pl.when(pl.col("class").is_in(["3", "4"])).then(None).otherwise("recall")
+    without = replace(made, per_class=made.per_class.with_columns(recall=recall))
+    assert "Left out: 2 of 10 classes, which no test image shows." in undrawn(without).text
+
+
 def test_known_times_are_compared(usual, page):
     assert "When the fastest has ended" in page.text
     assert "over_seconds" in {a["id"] for a in page.all("figure")}
