@@ -238,7 +238,7 @@ def _comparison(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _wider(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The interval over trainings and images that goes with the larger p: it holds 0 where that is above .05."""
+    """The wider one of the two tests' intervals: as p is the larger one, it holds 0 where that is above .05."""
     lows, highs = (
         [row[name] for name in names if row[name] is not None]
         for names in (("low", "crossed_low"), ("high", "crossed_high"))
