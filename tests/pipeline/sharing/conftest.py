@@ -145,7 +145,7 @@ def team(project: Project, server: str, tmp_path_factory) -> Iterator[Team]:
         subprocess.run(["git", "init", "-q", "--bare", str(folder / "hub.git")], check=True)
         for command in (commands, "git remote add origin ../hub.git", "git push -q origin HEAD"):
             ok(team.origin, "sh", "-euc", command)
-        assert "note:" not in ok(team.origin, *APP, "push"), "the remote is verified"
+        assert "note: remote" not in ok(team.origin, *APP, "push"), "the remote is verified"
         yield team
         bucket.client.close()
 
