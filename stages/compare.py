@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline_lib.cells.children import Children, ended_by_signals
-from pipeline_lib.cells.pipeline import FILE, NEEDED, show_to_dvc, stages_of
+from pipeline_lib.cells.pipeline import FILE, NEEDED, drop_cut_lock, show_to_dvc, stages_of
 from pipeline_lib.errors import InterruptedRunError, UserError, listed
 from stages.dvc_command import DVC, environment
 
@@ -34,6 +34,7 @@ def compare(jobs: Jobs = 1) -> None:
     is not done twice, and a training that was under way goes on from its resume state.
     """
     show_to_dvc()
+    drop_cut_lock()
     children, left = Children(), Left()
     with ended_by_signals() as came:
         try:

@@ -92,11 +92,12 @@ def _run_experiments(
 
 
 def _run_cells(project: Project, engine: Engine, options: Options) -> None:
-    from pipeline_lib.cells.pipeline import NEEDED, show_to_dvc, stages_of
+    from pipeline_lib.cells.pipeline import NEEDED, drop_cut_lock, show_to_dvc, stages_of
     from pipeline_lib.sweep import plan
     from pipeline_lib.sweep.run import sweep as run
 
     show_to_dvc()
+    drop_cut_lock()
     dvc(*WAITING, "repro", *NEEDED)
     if not project.at_home:
         dvc("push", *NEEDED)

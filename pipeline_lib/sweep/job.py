@@ -9,6 +9,7 @@ from __future__ import annotations
 import configparser
 import contextlib
 import fcntl
+import hashlib
 import os
 import platform
 import re
@@ -97,7 +98,7 @@ def run(job: Job) -> Outcome:
     """
     node, where = platform.node(), ""
     try:
-        folder = own_folder() / job.name
+        folder = _folder_of(job)
         folder.mkdir(mode=0o700, exist_ok=True)
         logs = _shared(job.logs, folder)
         path = logs / f"{job.name}.log"
@@ -109,6 +110,12 @@ def run(job: Job) -> Outcome:
     except (OSError, RuntimeError, configparser.Error) as error:
         return Outcome(done=False, node=node, why=f"{error}{where}")
     return Outcome(done=True, node=node)
+
+
+def _folder_of(job: Job) -> Path:
+    """The place of a job on this machine: other projects, and other clones of this one, have jobs of the same name."""
+    project = hashlib.sha256(f"{job.hub}\0{job.logs}".encode()).hexdigest()
+    return own_folder() / f"{job.name}-{project[:8]}"
 
 
 def own_folder() -> Path:

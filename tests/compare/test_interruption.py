@@ -10,7 +10,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from dvc.dvcfile import Lockfile
+from ruamel.yaml import YAML
 
+from pipeline_lib.cells import pipeline
 from pipeline_lib.cells.cell import CELLS, PAGES
 from stages import cell_page, compare
 from tests.signals import as_at_a_terminal
@@ -173,3 +176,23 @@ def test_the_lock_is_waited_for_when_asking_what_changed(monkeypatch, tmp_path):
     monkeypatch.setattr(compare, "DVC", (sys.executable, "dvc.py"))
     assert compare.changed() == KEYS[:1]
     assert "--wait-for-lock" in json.loads(Path("asked").read_text())[f"x:cell@{KEYS[0]}"]
+
+
+@pytest.mark.parametrize("share", [0, 0.002, 0.37, 0.9, 1])
+def test_a_lock_that_was_cut_off_does_not_block_dvc(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    """DVC writes it in place: a signal or a kill meanwhile leaves its beginning."""
+    text = (ROOT / "dvc.lock").read_text()
+    lock = tmp_path / "dvc.lock"
+    monkeypatch.setattr(pipeline, "LOCK", lock)
+    monkeypatch.setattr(pipeline, "WRITING_SECONDS", 0)
+    lock.write_text(text[: int(share * len(text))])
+    pipeline.drop_cut_lock()
+    if lock.exists():
+        Lockfile.validate(YAML(typ="safe").load(lock))
+    assert lock.exists() or share < 1
+    assert share > 0 or not lock.exists()
+    lock.write_text("<<<<<<< HEAD\n")
+    pipeline.drop_cut_lock()
+    assert lock.exists(), "a conflict is left to people"

@@ -11,6 +11,12 @@ import pytest
 
 from pipeline_lib.doctor.remotes import committed_secrets
 
+RECORDS = (
+    "dvc.lock",
+    "reports/metrics.json",
+    "reports/compare/dvc.lock",
+    "reports/compare/summary.json",
+)
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -89,13 +95,13 @@ def test_git_never_mixes_the_records_of_two_runs(tmp_path: Path, options: tuple[
         return subprocess.run(["git", *who, *arguments], cwd=tmp_path, check=False).returncode
 
     def commit(params: str, outputs: str) -> None:
-        for name in ("dvc.lock", "reports/metrics.json"):
+        for name in RECORDS:
             lines = "".join(f"line {number}\n" for number in range(20))
             (tmp_path / name).write_text(f"{params}\n{lines}{outputs}\n")
         assert here("add", "--all") == 0
         assert here("commit", "--quiet", "-m", params) == 0
 
-    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports/compare").mkdir(parents=True)
     (tmp_path / ".gitattributes").write_bytes((ROOT / ".gitattributes").read_bytes())
     assert here("init", "--quiet", "--initial-branch", "main") == 0
     commit("before", "before")
@@ -106,6 +112,6 @@ def test_git_never_mixes_the_records_of_two_runs(tmp_path: Path, options: tuple[
     merged = here("merge", "--quiet", "-m", "merge", *options, "theirs") == 0
     assert merged == bool(options), "without a word which side to take, Git asks"
     side = ["before", "theirs"] if options else ["ours", "before"]
-    for name in ("dvc.lock", "reports/metrics.json"):
+    for name in RECORDS:
         lines = (tmp_path / name).read_text().splitlines()
         assert [lines[0], lines[-1]] == side

@@ -400,7 +400,8 @@ def test_a_job_waits_for_another_process_that_does_it(tmp_path, monkeypatch) -> 
     """Else all attempts are spent in seconds, beside the job of a sweep that was killed."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(job_module, "OTHERS_SECONDS", 0.3)
-    folder = own_folder() / "a"
+    folder = job_module._folder_of(job("a"))
+    assert folder != job_module._folder_of(job("a")._replace(logs="of another clone"))
     folder.mkdir()
     began = time.monotonic()
     with (folder / "lock").open("a+") as other:
