@@ -202,7 +202,7 @@ def _undecided(own: Sequence[Mapping[str, Any]], who: str) -> str:
     hidden = max(row["hidden_by_images"] for row in rows)
     more = (
         f" These test images may hide differences of up to {100 * hidden:.1f} points from any number of seeds, so that it "
-        "may take more of them as well."
+        "may take more images as well."
         if hidden > POINT
         else ""
     )

@@ -414,6 +414,6 @@ def test_candidates_whose_truth_nobody_knows_have_no_rate() -> None:
 
 def test_seeds_are_not_promised_to_do_what_takes_more_images() -> None:
     unsure = {"first": "b", "second": "a", "hidden_by_images": 0.012} | UNSURE
-    more = " These test images may hide differences of up to 1.2 points from any number of seeds, so that it may take more of them as well."
+    more = " These test images may hide differences of up to 1.2 points from any number of seeds, so that it may take more images as well."
     assert said(groups(0.8, 0.9), pairs(unsure))[1].endswith(more)
     assert "hide" not in said(groups(0.8, 0.9), pairs(unsure | {"hidden_by_images": 0.01}))[1]
