@@ -45,6 +45,7 @@ def export(
 
 def _commit(models: Path) -> str | None:
     """The commit that is checked out where the predictor lies, if a dvc.lock of it records just this folder."""
+    from pipeline_lib.cells.cell import CELLS
     from pipeline_lib.doctor.commands import git_lines
     from pipeline_lib.doctor.recorded import md5_of
 
@@ -55,7 +56,9 @@ def _commit(models: Path) -> str | None:
         return None
     if commit is None:
         return None
-    if git_lines(place, "grep", "-lF", md5_of(models), commit, "--", ":/*dvc.lock"):
+    # of a comparison whole cells are recorded
+    kept = models.resolve().parent if place.parent.name == CELLS.name else models
+    if git_lines(place, "grep", "-lF", md5_of(kept), commit, "--", ":/*dvc.lock"):
         return commit
     print(
         f"note: {models} is not what the commit that is checked out records: the files name no commit, and from them "

@@ -15,7 +15,7 @@ def push() -> None:
     from pipeline_lib.doctor.remote_objects import (
         NO_REMOTE,
         has_remote,
-        push_kept_by_git,
+        push_files,
         why_refused,
     )
 
@@ -39,7 +39,7 @@ def push() -> None:
         if why := why_refused(root):
             raise UserError(why) from error
         raise
-    push_kept_by_git(root)
+    push_files(root)
 
 
 def pull() -> None:

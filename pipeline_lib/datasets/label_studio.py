@@ -205,16 +205,16 @@ def _still_there(tasks: list[Task], sources: Collection[str], path: Path) -> lis
     """Leave out tasks of label-next whose images were deleted since: an export goes on having them.
 
     Raises:
-        UserError: None of them is there.
+        UserError: Nothing is left.
     """
     files = [_own_file(task.data) for task in tasks]
     named = set(filter(None, files))
     gone = named.difference(sources) if sources else set()
     shown = listed(map(brief, sorted(gone)), 3)
-    if gone and gone == named:
+    if gone and gone == named and all(files):
         msg = (
-            f"{path}: the images that label-next has named ({shown}) are not those of data/labels.parquet, which seems to be of "
-            "other data; set data.path to theirs, and `dvc repro ingest`"
+            f"{path}: the images that label-next has named ({shown}) are not those of data/labels.parquet, which is of other "
+            "data, or they were deleted; set data.path to theirs, and `dvc repro ingest`"
         )
         raise UserError(msg)
     if gone:
@@ -237,16 +237,17 @@ def _control(tasks: Sequence[Task], wanted: str | None, shown: str) -> str:
 
 
 def _said(task: Task, control: str) -> Iterator[tuple[str, str]]:
-    """Give annotator and class of every answer; a blank class of one that was cancelled or skipped."""
+    """Give annotator and class of every answer; a blank class of one that was cancelled, skipped or left empty."""
     for annotation in task.annotations:
         who = composed(_annotator(annotation.completed_by))
         if annotation.was_cancelled:
             yield who, ""
             continue
-        for one in annotation.result:
-            if one.type == "choices" and one.from_name == control:
-                names = (composed(name.strip()) for name in one.value.choices)
-                yield from ((who, name) for name in names if name)
+        ours = [
+            one for one in annotation.result if (one.type, one.from_name) == ("choices", control)
+        ]
+        names = (composed(name.strip()) for one in ours for name in one.value.choices)
+        yield from ((who, name) for name in [*filter(None, names)] or [""])
 
 
 def _annotator(who: int | str | Person | None) -> str:

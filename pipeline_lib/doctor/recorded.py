@@ -67,11 +67,11 @@ def drop_damaged_listings(root: Path) -> None:
             path.unlink()
 
 
-def kept_by_git(root: Path) -> list[str]:
-    """The md5 of recorded outputs that Git keeps, where the cache has them too, for runs to come."""
-    return [
-        path.parent.name + path.name for _, path in _objects(root, in_git=True) if path.is_file()
-    ]
+def files(root: Path) -> list[str]:
+    """The md5 of all recorded files that the cache has, those of folders and those that Git keeps too."""
+    objects = (*_objects(root), *_objects(root, in_git=True))
+    paths = [path for _, path in objects if path.is_file() and not path.name.endswith(LISTING)]
+    return sorted({path.parent.name + path.name for path in paths})
 
 
 def outputs(root: Path) -> set[Path]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -13,7 +15,7 @@ from pipeline_lib.doctor.finding import counted
 from pipeline_lib.errors import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from dvc_data.hashfile.db import HashFileDB
 
@@ -39,7 +41,7 @@ def why_missing(root: Path) -> str | None:
     listings = [(name, md5) for name, md5 in wanted if md5.endswith(LISTING)]
     files = [each for each in wanted if each not in listings]
     try:
-        bad = _looked_at(root, listings) or _looked_at(root, files)
+        bad = _looked_at(root, listings) or _looked_at(root, [*files, *_within(root, listings)])
     except RemoteError as error:
         return f"{what}, and {error}; {again}"
     if not bad:
@@ -79,30 +81,56 @@ def _looked_at(root: Path, objects: Iterable[tuple[str, str]]) -> list[str]:
     Raises:
         RemoteError: It cannot be told.
     """
+    bad = []
+    with _remote(root) as remote:
+        for name, md5 in objects:
+            try:
+                with remote.fs.open(remote.oid_to_path(md5), "rb") as file:
+                    digest = _md5(file)
+            except FileNotFoundError:
+                bad.append(f"{name}: missing on the remote ({_short(md5)})")
+                continue
+            if digest != md5.removesuffix(LISTING):
+                bad.append(f"{name}: {DAMAGED} ({_short(md5)})")
+    return bad
+
+
+def _within(root: Path, listings: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Path and md5 of the files that listings on the remote name: where one did not come, DVC keeps no listing.
+
+    Raises:
+        RemoteError: They cannot be read.
+    """
+    found = []
+    with _remote(root) as remote:
+        for name, md5 in listings:
+            with remote.fs.open(remote.oid_to_path(md5), "rb") as file:
+                entries = json.load(file)
+            found += [(f"{name}/{entry['relpath']}", entry["md5"]) for entry in entries]
+    return found
+
+
+@contextlib.contextmanager
+def _remote(root: Path) -> Iterator[HashFileDB]:
+    """The remote that DVC pulls from.
+
+    Raises:
+        RemoteError: It fails meanwhile.
+    """
     from dvc.repo import Repo
 
     os.environ.setdefault("AWS_MAX_ATTEMPTS", "1")  # DVC has tried again and again before
-    bad = []
     with Repo(str(root)) as repo:
         try:
             remote = repo.cloud.get_remote_odb()
             _check_folder(remote)
-            for name, md5 in objects:
-                try:
-                    with remote.fs.open(remote.oid_to_path(md5), "rb") as file:
-                        digest = _md5(file)
-                except FileNotFoundError:
-                    bad.append(f"{name}: missing on the remote ({_short(md5)})")
-                    continue
-                if digest != md5.removesuffix(LISTING):
-                    bad.append(f"{name}: {DAMAGED} ({_short(md5)})")
+            yield remote
         except RemoteError:
             raise
         except Exception as error:  # whatever the client of this kind of remote raises
             said = str(error).splitlines()[0] if str(error) else type(error).__name__
             msg = f"the remote does not answer as it should ({said})"
             raise RemoteError(msg) from error
-    return bad
 
 
 def _check_folder(remote: HashFileDB) -> None:
@@ -122,17 +150,20 @@ def _check_folder(remote: HashFileDB) -> None:
         raise RemoteError(msg)
 
 
-def push_kept_by_git(root: Path) -> None:
-    """Send what `dvc push` and `dvc exp push` leave out: metrics, which Git keeps.
+def push_files(root: Path) -> None:
+    """Send what `dvc push` leaves out, looking for every recorded file on the remote.
 
-    Without these objects DVC takes no stage that has written them from its record of runs in another clone.
+    That are files of folders whose listing is there, which DVC takes to be there too; and metrics, which Git keeps:
+    without them DVC takes no stage that has written them from its record of runs in another clone.
     """
     from dvc.repo import Repo
+    from dvc_data.hashfile.db import get_index
     from dvc_data.hashfile.hash_info import HashInfo
 
-    objects = [HashInfo("md5", md5) for md5 in recorded.kept_by_git(root)]
+    objects = [HashInfo("md5", md5) for md5 in recorded.files(root)]
     if objects:
         with Repo(str(root)) as repo:
+            get_index(repo.cloud.get_remote_odb()).clear()  # what DVC believes to be there
             repo.cloud.push(objects)
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from ruamel.yaml import YAML
 
 from pipeline_lib.doctor import (
     cache,
@@ -35,7 +36,7 @@ from pipeline_lib.doctor import (
 )
 from pipeline_lib.doctor.examine import examine
 from pipeline_lib.doctor.finding import Finding
-from pipeline_lib.doctor.remote_objects import why_missing
+from pipeline_lib.doctor.remote_objects import push_files, why_missing
 from pipeline_lib.errors import UserError
 from pipeline_lib.sweep import project
 from tests.as_user import ROOT, Checkout, run_app
@@ -203,6 +204,42 @@ def test_outputs_that_a_clone_has_not_fetched_are_no_problem_and_told(toy: Toy) 
     why = why_missing(toy.root)
     assert why is not None
     assert "2 outputs did not come: this checkout has no remote: `dvc remote add --default" in why
+
+
+def test_a_file_of_a_folder_that_the_remote_has_lost_is_named_and_sent_again(
+    toy: Toy, tmp_path: Path
+) -> None:
+    """DVC takes all files of a folder to be there once the listing is, and keeps no listing of which a file is missing."""
+    toy.write("data/folder/one.txt", "one")
+    toy.ok("dvc", "add", "-q", "data/folder")
+    (toy.root / "data/folder.dvc").unlink()
+    lock = YAML(typ="safe").load(toy.root / "dvc.lock")
+    stage = next(iter(lock["stages"]))
+    listing = next((toy.root / ".dvc/cache/files/md5").glob("*/*.dir"))
+    md5 = listing.parent.name + listing.name
+    pipeline = YAML(typ="safe").load(toy.root / "dvc.yaml")
+    pipeline["stages"][stage]["outs"].append("data/folder")
+    lock["stages"][stage]["outs"].append({"path": "data/folder", "hash": "md5", "md5": md5})
+    for name, content in (("dvc.yaml", pipeline), ("dvc.lock", lock)):
+        YAML().dump(content, toy.root / name)
+    toy.ok("dvc", "remote", "add", "-q", "--default", "store", str(tmp_path / "store"))
+    toy.ok("dvc", "push", "-q")
+    (lost,) = (
+        path
+        for path in (tmp_path / "store").rglob("*/*")
+        if path.is_file() and path.read_bytes() == b"one"
+    )
+    lost.chmod(0o644)
+    lost.unlink()
+    toy.ok("dvc", "push", "-q")
+    assert not lost.exists(), "DVC alone"
+    kept = listing.rename(tmp_path / "listing")
+    assert str(why_missing(toy.root)).startswith(
+        "data/folder/one.txt: missing on the remote (files/md5/"
+    )
+    kept.rename(listing)
+    push_files(toy.root)
+    assert lost.read_bytes() == b"one"
 
 
 def test_the_cache_that_clones_share_is_looked_at(toy: Toy) -> None:

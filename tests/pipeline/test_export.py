@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import subprocess
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +21,7 @@ from dvc.repo import Repo
 from pipeline_lib.apply import export as module
 from pipeline_lib.apply.export import CHECKED, NAMES, export
 from pipeline_lib.artifacts import publish_json, sha256
+from pipeline_lib.doctor.recorded import md5_of
 from pipeline_lib.errors import UserError
 from pipeline_lib.models.predictor import Predictor, load_predictor, save_predictor
 from pipeline_lib.params.methods import KINDS as KINDS_OF_LABELS
@@ -122,6 +124,16 @@ def test_the_commit_is_named_if_its_lock_records_the_predictor(
     assert _commit(models) == git("rev-parse", "HEAD")
     (tmp_path / "notes.txt").write_text("of no run")
     assert _commit(models) == git("rev-parse", "HEAD")
+    assert not capsys.readouterr().out
+    cell = tmp_path / "cells/mixmatch-standard-labels_20-1"  # is recorded as a whole
+    cell.parent.mkdir()
+    shutil.copytree(models, cell / "models")
+    assert _commit(cell / "models") is None
+    (tmp_path / "cells/dvc.lock").write_text(f"md5: {md5_of(cell)}\n")
+    git("add", "cells/dvc.lock")
+    git("commit", "-q", "-m", "comparison")
+    capsys.readouterr()
+    assert _commit(cell / "models") == git("rev-parse", "HEAD")
     assert not capsys.readouterr().out
     (models / "predictor.safetensors").write_text("of seed 1")  # not committed, or not checked out
     assert _commit(models) is None

@@ -636,6 +636,8 @@ def test_an_answer_that_was_taken_back_leaves_the_table(
     assert told in capsys.readouterr().out
     table = table.replace("annotator_1", "ann")
     skipped = task("3.png", annotation(by=2, cancelled=True))  # of somebody else
+    emptied = [task("1.png", annotation()), task("2.png", CAT)]
+    assert "dog" not in added(tmp_path, "file,annotator,label\n1.png,annotator_1,dog\n", *emptied)
     expected = expected.replace("annotator_1", "ann")
     assert added(tmp_path, table, *tasks, skipped, annotator="ann") == expected
 
@@ -663,7 +665,8 @@ def test_a_deleted_image_does_not_come_back(
     with pytest.raises(
         UserError, match=r"label-next has named \(1.png, a/2.png\) are not those of data"
     ):
-        imported(tmp_path, tasks, sources=["of other data.png"])
+        imported(tmp_path, tasks[:2], sources=["of other data.png"])
+    assert len(imported(tmp_path, tasks, sources=["of other data.png"]).rows) == 1
     told = "left out 1 images that are not in data.path any more (1.png)"
     assert told in capsys.readouterr().out
     assert len(imported(tmp_path, tasks).rows) == 3

@@ -310,7 +310,7 @@ def _name(member: zipfile.ZipInfo, shown: str) -> str:
     try:
         return name.encode("cp437").decode()
     except UnicodeError as error:
-        msg = f"{shown}: {brief(name, LONGEST)}: the name is in an unknown encoding; pack the files as tar, or with names in UTF-8"
+        msg = f"{shown}: {brief(name, LONGEST)}: the name is not marked as UTF-8 (some packers of Windows do not), and may have other letters; pack the files as tar, or with names in UTF-8"
         raise UserError(msg) from error
 
 
