@@ -12,6 +12,7 @@ from stages.dvc_command import dvc
 def push() -> None:
     """Send all outputs that there are to the remote, unless one is damaged here."""
     from pipeline_lib.doctor import recorded, remotes
+    from pipeline_lib.doctor.finding import counted
     from pipeline_lib.doctor.remote_objects import (
         NO_REMOTE,
         has_remote,
@@ -39,7 +40,11 @@ def push() -> None:
         if why := why_refused(root):
             raise UserError(why) from error
         raise
-    push_files(root)
+    if count := push_files(root):
+        print(
+            f"{counted(count, 'file')} sent besides, which Git keeps or the remote had lost",
+            flush=True,
+        )
 
 
 def pull() -> None:

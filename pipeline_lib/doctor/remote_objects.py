@@ -150,8 +150,8 @@ def _check_folder(remote: HashFileDB) -> None:
         raise RemoteError(msg)
 
 
-def push_files(root: Path) -> None:
-    """Send what `dvc push` leaves out, looking for every recorded file on the remote.
+def push_files(root: Path) -> int:
+    """Send what `dvc push` leaves out, and say how many files that were, looking for every recorded file on the remote.
 
     That are files of folders whose listing is there, which DVC takes to be there too; and metrics, which Git keeps:
     without them DVC takes no stage that has written them from its record of runs in another clone.
@@ -161,10 +161,9 @@ def push_files(root: Path) -> None:
     from dvc_data.hashfile.hash_info import HashInfo
 
     objects = [HashInfo("md5", md5) for md5 in recorded.files(root)]
-    if objects:
-        with Repo(str(root)) as repo:
-            get_index(repo.cloud.get_remote_odb()).clear()  # what DVC believes to be there
-            repo.cloud.push(objects)
+    with Repo(str(root)) as repo:
+        get_index(repo.cloud.get_remote_odb()).clear()  # what DVC believes to be there
+        return len(repo.cloud.push(objects).transferred)
 
 
 def _md5(file: BinaryIO) -> str:

@@ -238,7 +238,8 @@ def test_a_file_of_a_folder_that_the_remote_has_lost_is_named_and_sent_again(
         "data/folder/one.txt: missing on the remote (files/md5/"
     )
     kept.rename(listing)
-    push_files(toy.root)
+    assert push_files(toy.root) == 1
+    assert push_files(toy.root) == 0
     assert lost.read_bytes() == b"one"
 
 
