@@ -30,6 +30,11 @@ def choose_device(name: str, setting: str = "train.device") -> torch.device:
     return torch.device(name)
 
 
+def device_name(device: torch.device) -> str:
+    """What the bits of a training are said to depend on: the make of a GPU, the kind of anything else."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
 def sent(values: Tensor, device: torch.device) -> Tensor:
     """The values on the device, without waiting for what it is doing."""
     if device.type == "cuda" and values.device.type == "cpu":

@@ -26,6 +26,7 @@ from pipeline_lib.models.predictor import (
 from pipeline_lib.models.weights import save_weights
 from pipeline_lib.parquet import publish_table
 from pipeline_lib.training.determinism import processor
+from pipeline_lib.training.device import device_name
 from pipeline_lib.training.record import PARTS, Kept, Record
 from pipeline_lib.training.unfinished import unfinished
 
@@ -101,11 +102,10 @@ def _as_they_ran(trainer: Trainer) -> list[Phase]:
 
 def _made_with(params: Params, trainer: Trainer) -> dict[str, Any]:
     """What the bits depend on besides params and inputs."""
-    device = trainer.pool.device
     versions = {name: version(name).partition("+")[0] for name in ("torch", "torchvision", "numpy")}
     return {
         **versions,
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else device.type,
+        "device": device_name(trainer.pool.device),
         "processes": trainer.ranks.count if trainer.ranks else 1,
         "threads": params.train.threads,
         "reproducible": params.train.reproducible,
@@ -193,12 +193,11 @@ def _write_environment(trainer: Trainer, seconds: float) -> None:
     `seconds` and `ms_per_step` are those of this process, which took the last `steps_here` of all `steps`. A step
     takes as long as its phase lets it; a search for settings is one step of its own.
     """
-    device = trainer.pool.device
     environment = {
         "python": platform.python_version(),
         "torch": torch.__version__,
         **{library: version(library) for library in LIBRARIES},
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else device.type,
+        "device": device_name(trainer.pool.device),
         "processor": processor(),
         "cores": cores(),
         "threads": torch.get_num_threads(),

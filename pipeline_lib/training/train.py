@@ -14,7 +14,7 @@ from pipeline_lib.artifacts import recorded_sha256
 from pipeline_lib.errors import UserError, in_one_line, listed
 from pipeline_lib.free_memory import enough_memory
 from pipeline_lib.methods.phases import SEARCH
-from pipeline_lib.training.device import choose_device
+from pipeline_lib.training.device import choose_device, device_name
 from pipeline_lib.training.distributed import from_rank, met, refuse_own_randomness, stop_if_other
 from pipeline_lib.training.finders import Findings, find
 from pipeline_lib.training.interruption import Interruption, noticed
@@ -246,7 +246,7 @@ def _identity(params: Params, device: torch.device) -> dict[str, dict[str, Any]]
         "environment": {
             "torch": torch.__version__,
             "torchvision": version("torchvision"),
-            "device": torch.cuda.get_device_name() if device.type == "cuda" else device.type,
+            "device": device_name(device),
             "instructions": torch.backends.cpu.get_cpu_capability(),
         },
     }
