@@ -36,7 +36,7 @@ def clones_left(project: Project) -> list[Path]:
 
 
 STATES = ".dvc/tmp/resume/*/step-*.safetensors"
-LONG = ("-S", "train.epochs=40", "-S", "train.checkpoint_steps=5", "-S", "method=supervised")
+LONG = ("-S", "train.epochs=80", "-S", "train.checkpoint_steps=5", "-S", "method=supervised")
 
 
 @contextlib.contextmanager

@@ -85,7 +85,7 @@ def test_ctrl_c_keeps_the_state_and_the_same_command_goes_on(small: Project) -> 
         os.killpg(sweep.pid, signal.SIGINT)  # as a terminal does: to all that are in the foreground
         said = sweep.communicate(timeout=120)[0]
     assert sweep.returncode == 130, said
-    assert "interrupted; 1 jobs are left: 40-5-supervised-" in said
+    assert "interrupted; 1 jobs are left: 80-5-supervised-" in said
     assert "train: SIGTERM after step" in logs(small), "it was told once, and saved its state"
     assert clones_left(small) == []
     done = app(small, "sweep", *LONG)

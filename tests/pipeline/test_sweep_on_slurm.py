@@ -186,6 +186,6 @@ def test_an_interrupted_sweep_takes_its_jobs_off_the_cluster(small: Project) -> 
         sweep.terminate()
         said = sweep.communicate(timeout=120)[0]
     assert sweep.returncode == 143, said
-    assert "interrupted; 1 jobs are left: 40-5-supervised-" in said
+    assert "interrupted; 1 jobs are left: 80-5-supervised-" in said
     nothing_is_left(small)
     assert "train: SIGTERM after step" in logs(small)
