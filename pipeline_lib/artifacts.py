@@ -11,6 +11,7 @@ import contextlib
 import errno
 import fcntl
 import functools
+import glob
 import hashlib
 import json
 import os
@@ -84,14 +85,18 @@ def _temporary(path: Path, locks: contextlib.ExitStack) -> Path:
     _sweep(path)
     while True:
         temporary = path.with_name(f"{TEMPORARY_PREFIX}{path.name}.{secrets.token_hex(4)}")
-        locks.callback(
-            temporary.unlink, missing_ok=True
-        )  # before it is there: signals come any time
+        locks.callback(_remove, temporary)  # before it is there: signals come any time
         handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         locks.callback(os.close, handle)
         ours = _lock(handle) and os.fstat(handle).st_nlink
         if ours:  # else another process has just taken it for a stale one
             return temporary
+
+
+def _remove(temporary: Path) -> None:
+    """As far as it is there and may be; what went wrong before is told, not this."""
+    with contextlib.suppress(OSError):
+        temporary.unlink()
 
 
 def _lock(handle: int) -> bool:
@@ -148,7 +153,7 @@ def _umask() -> int:
 
 def _sweep(path: Path) -> None:
     """Remove what a killed run left of earlier attempts at `path`; what a live one writes is locked."""
-    for stale in path.parent.glob(f"{TEMPORARY_PREFIX}{path.name}.*"):
+    for stale in path.parent.glob(f"{TEMPORARY_PREFIX}{glob.escape(path.name)}.*"):
         with contextlib.suppress(FileNotFoundError, PermissionError), stale.open("r+b") as file:
             if _lock(file.fileno()):
                 stale.unlink(missing_ok=True)

@@ -17,9 +17,26 @@ if TYPE_CHECKING:
 SECONDS_BETWEEN_LINES = 5.0
 
 
+class Log(Console):
+    """Where work says how it goes. It goes on where nobody can read that any more."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        super().__init__(highlight=False, soft_wrap=True, quiet=quiet)
+
+    def tell(self, line: str) -> None:
+        """Print it, if that is possible: a disk may be full, a terminal gone."""
+        with contextlib.suppress(OSError):
+            self.print(line, markup=False)
+
+    def on_broken_pipe(self) -> None:
+        """Let what follows go nowhere, and do not exit."""
+        with contextlib.suppress(SystemExit):
+            super().on_broken_pipe()
+
+
 def say(line: str) -> None:
     """Print a line."""
-    Console(highlight=False, soft_wrap=True).print(harmless(line), markup=False)
+    Log().tell(harmless(line))
 
 
 @contextlib.contextmanager
@@ -34,7 +51,7 @@ def progress(
         total: how many there are, where that is known.
         quiet: show nothing: another process does.
     """
-    console = Console(highlight=False, soft_wrap=True, quiet=quiet)
+    console = Log(quiet=quiet)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -56,6 +73,6 @@ def progress(
             if bar.disable and now - last_line >= SECONDS_BETWEEN_LINES:
                 last_line = now
                 of = f" of {total}" if total else ""
-                console.print(f"{what}: {done}{of} {unit}, {now - started:.0f} s", markup=False)
+                console.tell(f"{what}: {done}{of} {unit}, {now - started:.0f} s")
 
         yield advance

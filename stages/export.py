@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -37,9 +38,8 @@ def export(
     # After the threads are set: it imports torch.
     from pipeline_lib.apply import export as library
 
-    commit = _commit(models)
     chosen = [name for name in library.NAMES if form in {"both", name}]
-    for exported in library.export(models, data, output, chosen, commit):
+    for exported in library.export(models, data, output, chosen, partial(_commit, models)):
         print(exported)
 
 

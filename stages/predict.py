@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -16,7 +17,11 @@ if TYPE_CHECKING:
 
 Inputs = Annotated[
     list[Path],
-    typer.Argument(metavar="IMAGES...", help="Image files, folders, archives, Parquet tables."),
+    typer.Argument(
+        metavar="IMAGES...",
+        help="Image files, folders, archives, Parquet tables.",
+        readable=False,  # need not be: it is a row of the table then
+    ),
 ]
 Output = Annotated[
     Path,
@@ -61,7 +66,7 @@ def predict(
 
     Images that cannot be read are listed in the table, in the column `problem`.
     """
-    if output.resolve() in {path.resolve() for path in images}:
+    if os.path.realpath(output) in map(os.path.realpath, images):
         msg = f"{output}: is one of the inputs; choose another name for the table"
         raise UserError(msg)
     if output.is_dir():
@@ -70,7 +75,14 @@ def predict(
     if output.suffix != ".parquet":
         msg = f"{output}: predictions are a Parquet table; give it a name that ends in .parquet"
         raise UserError(msg)
-    output = output.resolve() if output.is_symlink() else output
+    if output.is_symlink():
+        output = Path(os.path.realpath(output))
+        if output.exists() and not output.stat().st_mode & 0o222:
+            msg = f"{output}: must not be written, and the name for the table is a link to it (if DVC made it: `dvc unprotect`)"
+            raise UserError(msg)
+    if output.exists() and not output.is_file():
+        msg = f"{output}: is no plain file; choose another name for the table"
+        raise UserError(msg)
     end_tidily()
     from pipeline_lib.apply.predict import Settings
     from pipeline_lib.apply.predict import predict as apply

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -45,3 +46,10 @@ class Checkout:
             text=True,
             check=False,
         )
+
+
+def as_anybody() -> None:
+    """Take from root, whoever else runs this, the right to read every file (capabilities(7))."""
+    bounding_set, overriding = 24, (1, 2)  # PR_CAPBSET_DROP; CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+    for capability in overriding if os.geteuid() == 0 else ():
+        ctypes.CDLL(None).prctl(bounding_set, capability, 0, 0, 0)

@@ -18,9 +18,15 @@ import numpy as np
 import torch
 from torch.export import Dim
 
-from pipeline_lib.artifacts import publish_together, read_json, sha256
+from pipeline_lib.artifacts import publish_together, read_json
 from pipeline_lib.errors import UserError
-from pipeline_lib.models.description import SCHEMA_VERSION, WEIGHTS, image_shape, read_description
+from pipeline_lib.models.description import (
+    SCHEMA_VERSION,
+    image_shape,
+    read_description,
+    stop_if_replaced,
+    weights_sha256,
+)
 from pipeline_lib.models.predictor import load_predictor
 from pipeline_lib.parquet import read_table
 from pipeline_lib.pixels import Stored, read_pixels
@@ -60,7 +66,7 @@ def export(
     data: Path,
     out: Path,
     formats: Sequence[Format],
-    commit: str | None = None,
+    commit: Callable[[], str | None] = lambda: None,
 ) -> list[Exported]:
     """Write the predictor in other formats; all of them or none.
 
@@ -69,17 +75,20 @@ def export(
         data: holds images.parquet and the split, to compare with; may be missing.
         out: gets the files.
         formats: to write.
-        commit: of Git, which the files are to name.
+        commit: of Git, which the files are to name; asked for once the predictor is loaded.
 
     Raises:
-        UserError: A package is missing, or a file gives other probabilities than the predictor.
+        UserError: A package is missing, a file gives other probabilities than the predictor, or see `stop_if_replaced`.
     """
     if "onnx" in formats:
         _check_packages()
-    about, predictor = read_description(models), load_predictor(models)
+    about = read_description(models)
+    weights = weights_sha256(models)
+    predictor = load_predictor(models)
+    metadata = _metadata(about, weights, commit())
+    stop_if_replaced(models, about, weights)
     images_NCHW, words = _images_to_compare(data, about)
     program = _program(predictor, images_NCHW[:2])
-    metadata = _metadata(about, sha256(models / WEIGHTS), commit)
     exported = []
     with publish_together(*(out / NAMES[name] for name in formats)) as files:
         for name, file in zip(formats, files, strict=True):

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from pipeline_lib.artifacts import verify
 from pipeline_lib.datasets.decoding import Target
-from pipeline_lib.models.description import WEIGHTS, image_shape, read_description
+from pipeline_lib.models.description import (
+    WEIGHTS,
+    image_shape,
+    read_description,
+    stop_if_replaced,
+    weights_sha256,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -74,12 +79,19 @@ def described(folder: Path, load: Callable[[tuple[int, int, int]], Loaded]) -> M
         load: makes it ready for images (H, W, C).
 
     Raises:
-        UserError: See `read_description`; or the weights beside it are missing or damaged.
+        UserError: See `read_description`; or the weights beside it are missing or damaged. When it is loaded: see `stop_if_replaced`.
     """
     about = read_description(folder)
+    weights = weights_sha256(folder)
     verify(folder / WEIGHTS)  # damage is told before any image is decoded
     shape = image_shape(about)
-    return Model(about["classes"], shape, target_of(shape, about["resize"]), partial(load, shape))
+
+    def loaded() -> Loaded:
+        network = load(shape)
+        stop_if_replaced(folder, about, weights)
+        return network
+
+    return Model(about["classes"], shape, target_of(shape, about["resize"]), loaded)
 
 
 def batch_size_on_processor(shape: tuple[int, int, int]) -> int:

@@ -136,10 +136,13 @@ def _read_file(path: Path, folder: Path | None = None) -> Given:
 
 def _unlike_a_file(path: Path, folder: Path | None) -> str | None:
     """What it is in place of a plain file; opening a pipe would wait for ever."""
-    link = path.is_symlink()
-    if link and folder and not path.resolve().is_relative_to(folder.resolve()):
-        return "a link out of the folder; put the file itself there"
-    return None if path.is_file() else "a pipe, a device or a link to nothing"
+    try:
+        if not path.is_file():
+            return "gone, or a pipe, a device, a folder or a link to nothing"
+        inside = folder is None or path.resolve().is_relative_to(folder.resolve())
+    except OSError as error:  # of a folder on the way
+        return f"cannot be read ({error.strerror})"
+    return None if inside else "a link out of the folder; put the file itself there"
 
 
 def _name(path: Path) -> str:

@@ -13,7 +13,7 @@ import torch
 from pipeline_lib.artifacts import read_json
 from pipeline_lib.errors import UserError
 from pipeline_lib.losses.common import restrict
-from pipeline_lib.models.description import read_with_task
+from pipeline_lib.models.description import read_with_task, stop_if_replaced, weights_sha256
 from pipeline_lib.models.predictor import load_predictor
 from pipeline_lib.parquet import read_table
 from pipeline_lib.pixels import Stored, check_images, pixel_blocks, read_pixels
@@ -64,9 +64,11 @@ def look(data: Path, models: Path, device: torch.device) -> Unsure:
     """Apply the trained model to the images whose class is open.
 
     Raises:
-        UserError: A file is missing or damaged, the model is of other classes or sizes of images, or every image has its class.
+        UserError: A file is missing or damaged, the model is of other classes or sizes of images, or every image has its class; or
+            see `stop_if_replaced`.
     """
     about, described = read_with_task(models, data / "classes.json")
+    weights = weights_sha256(models)
     classes = described["classes"]
     training = read_table(data / "split/train.parquet")
     check_images(data / "split/train.parquet", training, data / "images.parquet")
@@ -77,7 +79,9 @@ def look(data: Path, models: Path, device: torch.device) -> Unsure:
         raise UserError(msg)
     stored = Stored.described_by(described)
     images = data / "images.parquet"
-    p_NK, embedding_ND = _applied(load_predictor(models).to(device), images, ids_N, stored)
+    predictor = load_predictor(models)
+    stop_if_replaced(models, about, weights)
+    p_NK, embedding_ND = _applied(predictor.to(device), images, ids_N, stored)
     candidates_NK = torch.from_numpy(candidate_masks(training, len(classes)))
     p_NK = restrict(torch.from_numpy(p_NK), candidates_NK).numpy()
     names = read_table(data / "labels.parquet").select(["id", "source"])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
-from pipeline_lib.artifacts import read_json
+from pipeline_lib.artifacts import read_json, recorded_sha256
 from pipeline_lib.errors import UserError, in_one_line
 from pipeline_lib.params.sections import Model, Section
 
@@ -124,6 +124,31 @@ def read_description(folder: Path) -> dict[str, Any]:
         msg = f"{path}: {where!r}: {what}; it is not as training writes it: train again"
         raise UserError(msg) from error
     return content
+
+
+def weights_sha256(folder: Path) -> str:
+    """What is recorded of the weights beside predictor.json; loading them compares them with it.
+
+    Raises:
+        UserError: It is missing.
+    """
+    return recorded_sha256(folder / WEIGHTS)
+
+
+def stop_if_replaced(folder: Path, about: Mapping[str, Any], weights: str) -> None:
+    """Whoever has read the description and then loaded the weights, must have seen one and the same model.
+
+    Args:
+        folder: of both.
+        about: see `read_description`.
+        weights: see `weights_sha256`; read after `about`, and before the weights.
+
+    Raises:
+        UserError: Another model has taken its place meanwhile: `dvc repro`, `dvc checkout` and their like were at work.
+    """
+    if weights_sha256(folder) != weights or read_description(folder) != about:
+        msg = f"{folder}: was replaced by another model meanwhile; run again"
+        raise UserError(msg)
 
 
 def image_shape(about: Mapping[str, Any]) -> tuple[int, int, int]:

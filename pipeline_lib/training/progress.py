@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Self
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from pipeline_lib.progress import Log
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +21,7 @@ class TrainingProgress:
     def __init__(
         self, total_steps: int, done: int, steps_per_epoch: int, quiet: bool = False
     ) -> None:
-        self.console = Console(highlight=False, soft_wrap=True, quiet=quiet)
+        self.console = Log(quiet=quiet)
         self.steps_per_epoch = steps_per_epoch
         self.total_steps = total_steps
         self.started_at, self.started_step = time.monotonic(), done
@@ -45,7 +46,7 @@ class TrainingProgress:
 
     def say(self, line: str) -> None:
         """Print a line above the bar."""
-        self.console.print(line, markup=False)
+        self.console.tell(line)
 
     def step(self, step: int) -> None:
         """`step` steps are done."""

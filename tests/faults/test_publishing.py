@@ -361,6 +361,20 @@ def test_two_who_write_the_same_do_not_take_each_others_file(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"file.bin", "file.bin.sha256"}
 
 
+def test_names_are_no_patterns(tmp_path):
+    """What a kill left of them is found, and nothing of others."""
+    for name in ("p [2026].bin", "a**b.bin"):
+        (stale := tmp_path / f".tmp-{name}.killed").touch()
+        publish_bytes(tmp_path / name, NEW, sidecar=False)
+        assert not stale.exists()
+        assert (tmp_path / name).read_bytes() == NEW
+
+
+def test_a_name_that_is_too_long_is_told_in_a_line(tmp_path):
+    with pytest.raises(UserError, match=r"xx: cannot be written \(File name too long\)"):
+        publish_bytes(tmp_path / ("x" * 250), NEW)
+
+
 def test_locks_are_asked_for_as_network_file_systems_give_them(tmp_path, monkeypatch):
     """NFS locks for writing only what is open for writing; SMB keeps others from the bytes that are locked."""
     asked, fcntl = [], artifacts.fcntl.fcntl

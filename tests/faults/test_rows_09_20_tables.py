@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import subprocess
@@ -10,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from tests.as_user import as_anybody
 
 HEAD = "file,label\ncat/00.png,cat\n"
 CANDIDATES = "file,candidates\n"
@@ -125,13 +126,6 @@ def test_row_20_a_pipe_in_the_folder_is_refused(ingested):
     os.mkfifo(ingested.photos / "cat/pipe.png")
     message = ingested.refused_as_a_user("download")
     assert message == "photos/cat/pipe.png: a pipe, a device or a link to nothing; remove it"
-
-
-def as_anybody() -> None:
-    """Take from root, whoever else runs this, the right to read every file (capabilities(7))."""
-    bounding_set, overriding = 24, (1, 2)  # PR_CAPBSET_DROP; CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
-    for capability in overriding if os.geteuid() == 0 else ():
-        ctypes.CDLL(None).prctl(bounding_set, capability, 0, 0, 0)
 
 
 def test_row_20_a_file_without_the_right_to_read_it_is_named(ingested):

@@ -19,6 +19,7 @@ import torch
 from pipeline_lib import metrics, progress
 from pipeline_lib.artifacts import publish_json
 from pipeline_lib.errors import UserError
+from pipeline_lib.labeling import pool
 from pipeline_lib.labeling.pool import look
 from pipeline_lib.models.build import build
 from pipeline_lib.models.predictor import (
@@ -270,6 +271,18 @@ def test_label_next_tells_how_far_it_is(tmp_path, monkeypatch, capsys) -> None:
     with pytest.raises(UserError, match=r"labels\.parquet"):  # there are no names of images here
         look(tmp_path / "data", tmp_path / "models", torch.device("cpu"))
     assert "looked at: 18 of 18 images" in capsys.readouterr().out
+
+
+def test_label_next_asks_one_and_the_same_model(tmp_path, monkeypatch) -> None:
+    write_inputs(tmp_path)
+
+    def replaced(models):
+        edit(models / "predictor.json", seed=8)
+        return load_predictor(models)
+
+    monkeypatch.setattr(pool, "load_predictor", replaced)
+    with pytest.raises(UserError, match="models: was replaced by another model meanwhile"):
+        look(tmp_path / "data", tmp_path / "models", torch.device("cpu"))
 
 
 def test_evaluate_tells_how_far_it_is(tmp_path, monkeypatch, capsys) -> None:

@@ -81,7 +81,9 @@ def check_files(out: Path, models: Path, images: torch.Tensor) -> tuple[dict, di
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_predictor_is_exported(kind: str, tmp_path: Path) -> None:
     saved(tmp_path / "models", kind)
-    done = export(tmp_path / "models", tmp_path / "data", tmp_path / "out", BOTH, "0a1b-dirty")
+    done = export(
+        tmp_path / "models", tmp_path / "data", tmp_path / "out", BOTH, lambda: "0a1b-dirty"
+    )
     assert all(one.difference < 1e-4 for one in done)
     said = (
         f"{CHECKED} random images, as {tmp_path}/data/images.parquet holds none for this predictor"
@@ -178,6 +180,18 @@ def test_row_40_a_file_that_answers_otherwise_is_not_written(
     with pytest.raises(UserError, match=rf"{NAMES[name]}: its probabilities differ .* by 0\.0002"):
         export(tmp_path / "models", tmp_path / "data", tmp_path / "out", [name])
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_model_that_is_replaced_meanwhile_is_not_exported(tmp_path: Path) -> None:
+    """The files would name the commit of another one."""
+    saved(tmp_path / "models")
+
+    def other() -> None:
+        saved(tmp_path / "models", "soft_neighbours")
+
+    with pytest.raises(UserError, match="models: was replaced by another model meanwhile"):
+        export(tmp_path / "models", tmp_path / "data", tmp_path / "out", BOTH, other)
+    assert not (tmp_path / "out").exists()
 
 
 def test_answers_that_are_no_numbers_do_not_agree() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +15,7 @@ import time
 import zipfile
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import IO, TYPE_CHECKING, get_args
 
 import numpy as np
 import polars as pl
@@ -29,9 +31,11 @@ from pipeline_lib.apply.network import Precision, load_network
 from pipeline_lib.apply.predict import Settings, predict
 from pipeline_lib.apply.sources import open_images
 from pipeline_lib.apply.table import PREDICTIONS, likeliest, predictions
+from pipeline_lib.artifacts import publish_bytes, publish_json
 from pipeline_lib.datasets import decoding
 from pipeline_lib.datasets.decoding import Target
 from pipeline_lib.errors import UserError
+from tests.as_user import as_anybody
 from tests.photos import CLASSES, EACH, beside_the_clone
 from tests.pipeline.conftest import Project
 
@@ -202,6 +206,7 @@ def test_what_cannot_be_read_is_listed_and_the_rest_predicted(tmp_path: Path) ->
     (folder / "cut.png").write_bytes(png(3)[:-20])
     (folder / "link.png").symlink_to(shade(tmp_path / "outside.png", 0))
     (folder / "nothing.png").symlink_to(folder / "missing.png")
+    (folder / "itself.png").symlink_to(folder / "itself.png")
     os.mkfifo(folder / "pipe.png")
     bad = os.fsencode(folder) + b"/\xff.png"
     Path(os.fsdecode(bad)).write_bytes(png(0))
@@ -214,8 +219,9 @@ def test_what_cannot_be_read_is_listed_and_the_rest_predicted(tmp_path: Path) ->
         "web.jpg": "a web page, not an image; download it again",
         "empty.jpg": "empty file (0 bytes)",
         "link.png": "a link out of the folder; put the file itself there",
-        "nothing.png": "a pipe, a device or a link to nothing",
-        "pipe.png": "a pipe, a device or a link to nothing",
+        "nothing.png": "gone, or a pipe, a device, a folder or a link to nothing",
+        "itself.png": "gone, or a pipe, a device, a folder or a link to nothing",
+        "pipe.png": "gone, or a pipe, a device, a folder or a link to nothing",
     }
     unreadable = found.filter(pl.col("problem").is_not_null())
     nothing = unreadable.drop("source", "problem")
@@ -290,16 +296,65 @@ def test_answers_that_are_no_numbers_are_refused_and_nothing_is_written(tmp_path
     assert [file.name for file in tmp_path.iterdir()] == ["1.png"]
 
 
-def command(folder: Path, *arguments: str) -> tuple[int, str]:
+@pytest.mark.parametrize("part", ["predictor.json", "predictor.safetensors"])
+def test_a_model_that_is_replaced_meanwhile_does_not_answer_with_the_names_of_the_other(
+    trained: Project, tmp_path: Path, part: str
+) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(trained.root / "models", models)
+    model = described(models, lambda _: Loaded(tell_shades, 128, at_once=2))
+    model.load()
+    if part == "predictor.json":
+        publish_json(models / part, json.loads((models / part).read_text()) | {"seed": 8})
+    else:
+        publish_bytes(models / part, b"of another training")
+    with pytest.raises(UserError, match="models: was replaced by another model meanwhile; run"):
+        model.load()
+
+
+def command(
+    folder: Path, *arguments: str, stdout: int | IO[str] = subprocess.PIPE, anybody: bool = False
+) -> tuple[int, str]:
     done = subprocess.run(
         [sys.executable, "-m", "stages.app", "predict", *arguments],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
         text=True,
         check=False,
+        preexec_fn=as_anybody if anybody else None,
     )
     return done.returncode, done.stderr
+
+
+def test_what_may_not_be_read_is_a_row(trained: Project, tmp_path: Path) -> None:
+    for name in ("a/1.png", "a/locked/2.png", "3.png"):
+        shade(tmp_path / name, 0)
+    (tmp_path / "a/locked").chmod(0o644)
+    (tmp_path / "3.png").chmod(0)
+    if subprocess.run(["cat", tmp_path / "3.png"], preexec_fn=as_anybody).returncode == 0:
+        pytest.skip("here root reads every file, and cannot do without")
+    arguments = ("a", "3.png", "-o", "p.parquet", "--models", str(trained.root / "models"))
+    assert command(tmp_path, *arguments, anybody=True) == (0, "")
+    problems = pl.read_parquet(tmp_path / "p.parquet")["problem"].to_list()
+    assert problems == [None, *["cannot be read (Permission denied)"] * 2]
+
+
+def test_the_table_is_written_though_nobody_reads_what_is_said(
+    trained: Project, tmp_path: Path
+) -> None:
+    for value in range(3):  # nearly black: there is something to say
+        shade(tmp_path / f"a/{value}.png", value)
+    arguments = ("a", "-o", "p.parquet", "--models", str(trained.root / "models"))
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as closed, open("/dev/full", "w") as full:  # noqa: PTH123
+        for stdout in (closed, full):
+            code, said = command(tmp_path, *arguments, stdout=stdout)
+            assert len(pl.read_parquet(tmp_path / "p.parquet")) == 3, said
+            (tmp_path / "p.parquet").unlink()
+            assert (code == 0) == (stdout is closed), said  # a log that is not whole is told
 
 
 def test_terminated_it_leaves_nothing_half_written(trained: Project, tmp_path: Path) -> None:
@@ -330,6 +385,12 @@ def test_a_folder_for_a_table_and_a_folder_that_is_gone_are_answered_in_a_line(
     code, said = command(tmp_path, "a.png", "-o", "/proc/x.parquet", *models)
     assert (code, said.count("\n")) == (1, 1)
     assert said.startswith("/proc/x.parquet: cannot be written (No such file or directory)")
+    os.mkfifo(tmp_path / "pipe.parquet")
+    code, said = command(tmp_path, "a.png", "-o", "pipe.parquet", *models)
+    assert (code, said) == (
+        1,
+        "pipe.parquet: is no plain file; choose another name for the table\n",
+    )
 
 
 def test_through_a_link_the_table_gets_where_it_leads(trained: Project, tmp_path: Path) -> None:
@@ -339,6 +400,12 @@ def test_through_a_link_the_table_gets_where_it_leads(trained: Project, tmp_path
     assert command(tmp_path, "a.png", "-o", "link.parquet", "--models", models)[0] == 0
     assert (tmp_path / "link.parquet").is_symlink()
     assert len(pl.read_parquet(tmp_path / "real.parquet")) == 1
+    (tmp_path / "real.parquet").chmod(0o444)  # as DVC keeps its cache, where its links lead to
+    code, said = command(tmp_path, "a.png", "-o", "link.parquet", "--models", models)
+    assert code == 1
+    assert said.startswith(f"{tmp_path}/real.parquet: must not be written, and the name for the")
+    (tmp_path / "loop.parquet").symlink_to("loop.parquet")  # leads nowhere, so that it gives way
+    assert command(tmp_path, "a.png", "-o", "loop.parquet", "--models", models)[0] == 0
 
 
 def test_row_40_nothing_to_predict_is_answered_in_a_line(tmp_path: Path) -> None:
