@@ -6,12 +6,13 @@ import csv
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline_lib.artifacts import publish
 from pipeline_lib.evaluation.labels import MEASURED
 from pipeline_lib.parquet import publish_table
+from pipeline_lib.spreadsheet import joined
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from pipeline_lib.metrics import CalibrationBin, ClassScores, Floats, Integers
 
 DIGITS = 6  # beyond them, sums of floats differ between processors
-BETWEEN_CANDIDATES = "|"  # as in the tables that data.table reads
 
 PREDICTIONS_SCHEMA = pa.schema(
     {
@@ -105,16 +105,12 @@ def publish_cleaned_labels(reports: Path, table: pa.Table) -> None:
 
     Args:
         reports: the folder.
-        table: of `labels.CLEANED_SCHEMA`; candidates that are null, any class, become an empty cell.
+        table: of `labels.CLEANED_SCHEMA`; candidates become one cell (see `spreadsheet`), empty where they are null, any class.
     """
     publish_table(reports / "labels.parquet", table)
     rows = (
-        row | {"candidates": candidates}
-        for batch in table.to_batches(max_chunksize=1024)
-        for row, candidates in zip(
-            batch.drop_columns("candidates").to_pylist(),
-            pc.binary_join(batch["candidates"], BETWEEN_CANDIDATES).to_pylist(),
-            strict=True,
-        )
+        row
+        for part in pl.DataFrame(table).iter_slices(1024)
+        for row in part.with_columns(joined("candidates")).iter_rows(named=True)
     )
     publish_csv(reports / "labels.csv", table.column_names, rows, sidecar=False)

@@ -34,9 +34,8 @@ def describe(task: Task, cast: Callable[[Labels, Task], Votes]) -> dict[str, Any
     votes_N = votes_per_image[votes_per_image > 0]
     image_P, class_P, count_P = tally(votes, classes)
     posterior_NK = None
-    weighs = task.params.annotations.rule == "weighted"
-    largest = dawid_skene.LARGEST if weighs else dawid_skene.DESCRIBED
-    if dawid_skene.fits(len(votes.annotators), len(labels), classes, largest):
+    # A description alone is not worth minutes.
+    if task.params.annotations.rule == "weighted" or dawid_skene.is_quick(votes, classes):
         posterior_NK = dawid_skene.posterior(votes, len(labels), reliability(task, cast))
     wrong = {"expected": None, "actual": _share_wrong(votes, labels)}
     if posterior_NK is not None:

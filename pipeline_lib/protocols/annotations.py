@@ -55,7 +55,7 @@ def reliability(task: Task, cast: Callable[[Labels, Task], Votes]) -> Reliabilit
     """
     votes, classes = dawid_skene.voted(cast(task.training, task)), task.training.num_classes
     people, images = len(votes.annotators), int(votes.image_V.max(initial=-1)) + 1
-    if not dawid_skene.fits(people, images, classes, dawid_skene.LARGEST):
+    if not dawid_skene.fits(people, images, classes):
         msg = (
             f"split.annotations.rule: weighted would need {people} tables of {classes}x{classes}, one per "
             f"annotator, and one of {images}x{classes}, which is too much; take union or at_least"

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 ROUNDS = 100
 TOLERANCE = 1e-6
 DECIMALS = 6
-LARGEST = 100_000_000  # entries of pi, and of T: 800 MB
-DESCRIBED = 10_000_000  # where nothing but a description comes of it: seconds, not minutes
+LARGEST = 100_000_000  # entries of pi, and of T: 3 GB at the peak
+QUICK = 20_000_000  # additions of a round
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,14 @@ class Reliability:
     confusion_AKK: NDArray[np.float64]
 
 
-def fits(annotators: int, images: int, num_classes: int, largest: int) -> bool:
-    """Whether error rates and posteriors have no more entries."""
-    return max(annotators * num_classes, images) * num_classes <= largest
+def fits(annotators: int, images: int, num_classes: int) -> bool:
+    """Whether error rates and posteriors have no more than LARGEST entries."""
+    return max(annotators * num_classes, images) * num_classes <= LARGEST
+
+
+def is_quick(votes: Votes, num_classes: int) -> bool:
+    """Whether an estimate takes seconds, not minutes."""
+    return num_classes * (len(votes) + len(votes.annotators) * num_classes) <= QUICK
 
 
 def voted(votes: Votes) -> Votes:

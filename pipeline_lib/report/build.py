@@ -10,6 +10,7 @@ from pipeline_lib.artifacts import SIDECAR, publish_bytes, publish_text
 from pipeline_lib.figures import style
 from pipeline_lib.report.page import render
 from pipeline_lib.report.panels import Panel, panels
+from pipeline_lib.spreadsheet import joined
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -68,12 +69,12 @@ def publish_figure(folder: Path, panel: Panel) -> dict[str, bytes]:
 
 
 def as_csv(frame: pl.DataFrame) -> str:
-    """The frame without its pixels; lists are joined by |, as in data.table."""
+    """The frame without its pixels; a list becomes a cell (see `spreadsheet`)."""
     table = frame.drop("pixels", "shape", strict=False)
     lists = [name for name, kind in table.schema.items() if kind == pl.List]
     floats = [name for name, kind in table.schema.items() if kind.is_float()]
     return table.with_columns(
-        *(pl.col(name).list.join("|") for name in lists),
+        *map(joined, lists),
         *(pl.col(name).cast(pl.Float64).round(6) for name in floats),
     ).write_csv()
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline_lib.datasets.files import supervision
+from pipeline_lib.errors import UserError
 from tests.as_user import as_anybody
 
 HEAD = "file,label\ncat/00.png,cat\n"
@@ -64,6 +66,18 @@ def test_row_11_sets_of_all_classes_are_unlabeled_images_and_counted(ingested):
     assert unlabeled == set(names) & {sources[row["id"]] for row in training}
     summary = json.loads((ingested.root / "data/split/summary.json").read_text())
     assert summary["roles"]["train"]["unlabeled"] == len(unlabeled) > 0
+
+
+def test_row_12_names_that_differ_at_their_ends_are_shown_whole():
+    """The letter that differs was cut off in both."""
+    classes = {
+        f"Carex nigra {k} (L.) Reichard, sect. {'longissima ' * 7}nomenclaturae" for k in range(9)
+    }
+    (name, *_) = sorted(classes)
+    with pytest.raises(UserError) as error:
+        supervision._check_classes([name[:-1]], classes, [], "t.csv:2")
+    assert str(error.value).startswith(f"t.csv:2: {name[:-1]!r} is not one of the classes Carex")
+    assert str(error.value).endswith(f" and 6 more; did you mean {name!r}?")
 
 
 @pytest.mark.parametrize(

@@ -130,8 +130,8 @@ def test_too_many_annotators_for_tables_of_errors_are_refused():
 
 
 def test_where_nothing_is_estimated_those_who_are_known_to_be_right_are_the_best(monkeypatch):
-    """A description alone is not worth minutes: a tenth of what `weighted` may take."""
-    monkeypatch.setattr("pipeline_lib.protocols.dawid_skene.DESCRIBED", 1)
+    """A description alone is not worth minutes, which `weighted` may take."""
+    monkeypatch.setattr("pipeline_lib.protocols.dawid_skene.QUICK", 1)
     said = [[(0, (k + 1) % K), (1, k % K), (2, (k + k % 2) % K)] for k in range(10 * K)]
     about = classes([str(k) for k in range(K)], annotators=["bad", "good", "mixed"])
     table = voted(said, [k % K for k in range(10 * K)])

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pipeline_lib.datasets.files.layout import Place
     from pipeline_lib.datasets.files.sheet import Cell, Sheet
 
+COMPARED = 200  # letters of a name that may be a mistyped one
 FEW = 5  # answers, from which on a column tells what it is about
 ROW_READERS: dict[Style, Callable[[Sequence[str], Sequence[Cell], str], Supervision]] = {
     "label": forms.as_label,
@@ -258,14 +259,16 @@ def _check_classes(
             raise UserError(msg)
         if not classes:
             continue
-        close = difflib.get_close_matches(name[:200], classes, n=1)
+        close = difflib.get_close_matches(name[:COMPARED], classes, n=1)
+        # A letter may be all that differs, at the end of long names.
+        others, letters = (3, COMPARED) if close else (10, 80)
         hint = "the class folders are all the classes (a new one: a folder with an image of it)"
         if any(
             value in classes and SEPARATOR in value for value in values if isinstance(value, str)
         ):
             hint = f"a class has {SEPARATOR} in its name: write lists, as JSON lines or Parquet"
         elif close:
-            hint = f"did you mean {quoted(close[0])}?"
-        known = listed(brief(known) for known in sorted(classes))
-        msg = f"{where}: {quoted(name)} is not one of the classes {known}; {hint}"
+            hint = f"did you mean {quoted(close[0], letters)}?"
+        known = listed((brief(known) for known in sorted(classes)), others)
+        msg = f"{where}: {quoted(name, letters)} is not one of the classes {known}; {hint}"
         raise UserError(msg)
