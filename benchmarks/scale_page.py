@@ -119,14 +119,14 @@ def limits() -> list[tuple[str, Callable[[int], float]]]:
         return lambda k: model.DEVICE_BYTES / model.table_bytes(of[0], 1, k, best=of[1])
 
     return [
-        ("offsets of `train.parquet`, few labels: all classes of each image", ends),
+        ("list column of `train.parquet`, few labels: all classes of each image", ends),
         (
-            "offsets of `train.parquet`, 10 candidates each",
+            "list column of `train.parquet`, 10 candidates each",
             lambda _: LIST_VALUES / CANDIDATES,
         ),
-        ("offsets of `label_state.parquet`, every method", ends),
+        ("list column of `label_state.parquet`, every method", ends),
         (
-            "offsets of `label_history.parquet`, 200 evaluations",
+            "list column of `label_history.parquet`, 200 evaluations",
             lambda _: LIST_VALUES / model.CURVE,
         ),
         ("device memory, one table and the best evaluation's copy", device(dense)),
@@ -164,8 +164,8 @@ def constants() -> list[str]:
         ]
         for kind in model.kinds()
     ]
-    head = ["kind", "bytes stored", "bytes decoded", "µs of a core to ingest"]
-    return table([*head, "to start with: to decode", "and the rest"], rows)
+    head = ["kind", "bytes stored", "bytes decoded", "ingest, µs of a core"]
+    return table([*head, "decoding at a start, µs of a core", "rest of a start, µs"], rows)
 
 
 def expect() -> list[str]:
@@ -181,16 +181,17 @@ def expect() -> list[str]:
     ratios = {n: [photo_ratio(method, n) for method in others] for n in (8, GPUS[-1])}
     eight, most = (f"{amount(min(r))} to {amount(max(r))}" for r in ratios.values())
     return [
-        f"""- **Classes break first, not images.** Labels are dense tables of images by classes. With {CLASSES[1]:,} of them the list columns
-  of the Parquet files end at {count(ends(CLASSES[1]))} images, and the memory of a GPU at {count(fits[1])} with a method that keeps a table.
-  With {CLASSES[0]:,} classes these are {count(ends(CLASSES[0]))} and {count(fits[0])}.
-- **Bringing photos in is cheap, starting with them is not**: {count(many)} ({photos.name}) take {amount(hours)} hours of
-  {model.CORES} cores and {size(many * photos.stored)}, but each start decodes them again: {amount(start)} hours, and {size(many * photos.decoded)} of disk.
-  Larger photos take more: one of 12 megapixels is about {model.decoding_of_large():.0f} times as much decoding.
-- **Small images need one GPU.** With a small network several are {amount(small)} times as fast at most: they launch kernels one by one.
-- **With photos and ResNet-50** 8 GPUs are {eight} times as fast as one, and 64 are {most} times: each repeats the augmentation of the
-  whole batch, and there are launches. Beyond 8, GPUs are better spent on more experiments. With PAWS, 64 are {amount(photo_ratio(paws, GPUS[-1]))} times as fast
-  until its views take less than was measured."""
+        f"""- **Classes break first, not images.** Labels are dense tables of images by classes. The list columns of the Parquet files
+  end at {count(ends(CLASSES[0]))} images of {CLASSES[0]:,} classes, or at {count(ends(CLASSES[1]))} of {CLASSES[1]:,}. The memory of a GPU ends at {count(fits[0])}, or at {count(fits[1])}, with a method
+  that keeps a table.
+- **Photos are cheap to bring in, and expensive to start with.** {count(many)} ({photos.name}) take {amount(hours)} hours
+  of {model.CORES} cores and {size(many * photos.stored)}, once. Each start decodes them again: {amount(start)} hours, and {size(many * photos.decoded)} of disk. Larger photos take more:
+  one of 12 megapixels is about {model.decoding_of_large():.0f} times as much decoding.
+- **Small images need one GPU.** With a small network several are {amount(small)} times as fast at most, or slower: they launch kernels one
+  by one.
+- **Photos through ResNet-50 gain.** 8 GPUs are {eight} times as fast as one, and 64 are {most} times. Each repeats the
+  augmentation of the whole batch, and there are launches. Beyond 8, GPUs are better spent on more experiments.
+- **PAWS hardly gains.** With photos, 64 GPUs are {amount(photo_ratio(paws, GPUS[-1]))} times as fast, until its views take less than was measured."""
     ]
 
 
