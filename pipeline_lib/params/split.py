@@ -176,8 +176,8 @@ class Split(Section):
     allow_noisy_candidates: bool
     """Accept candidate sets that miss the true label (they are counted either way)."""
     duplicates: Literal["auto", "error", "drop", "allow"]
-    """Images with the same pixels in two of training, validation and test: refused, dropped from training
-    first, or only counted; `auto` = `error` for own images, `allow` for public datasets."""
+    """Images with the same pixels in two of training, validation and test: refused, all but one dropped
+    wherever they are, or only counted; `auto` = `error` for own images, `allow` for public datasets."""
     group_by: Annotated[str, AfterValidator(_pattern)] | None
     """Images for which this regular expression finds the same in their paths stay in one part: several photos of one
     individual, patient, place or burst, as `animal_\\d+`; null = every image by itself."""
