@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from pipeline_lib.doctor import recorded
-from pipeline_lib.doctor.cache import LISTING, OBJECTS
+from pipeline_lib.doctor.cache import LISTING, OBJECTS, cache_folder
 from pipeline_lib.doctor.finding import counted
-from pipeline_lib.errors import listed
+from pipeline_lib.errors import UserError, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -23,6 +23,7 @@ DAMAGED = "damaged on the remote"
 NO_REMOTE = (
     "this checkout has no remote: `dvc remote add --default NAME URL` (docs/how-to/share.md)"
 )
+PUSH_AGAIN = "run `make push` again: what has arrived is kept"
 
 
 def why_missing(root: Path) -> str | None:
@@ -60,7 +61,7 @@ def why_refused(root: Path) -> str | None:
     try:
         bad = [line for line in _looked_at(root, recorded.listings(root)) if DAMAGED in line]
     except RemoteError as error:
-        return f"not all was pushed, and {error}; run `make push` again: what has arrived is kept"
+        return f"not all was pushed, and {error}; {PUSH_AGAIN}"
     return f"{listed(bad)}; delete what is damaged there, then `make push` again" if bad else None
 
 
@@ -81,6 +82,7 @@ def _looked_at(root: Path, objects: Iterable[tuple[str, str]]) -> list[str]:
     Raises:
         RemoteError: It cannot be told.
     """
+    os.environ.setdefault("AWS_MAX_ATTEMPTS", "1")  # DVC has tried again and again before
     bad = []
     with _remote(root) as remote:
         for name, md5 in objects:
@@ -96,30 +98,34 @@ def _looked_at(root: Path, objects: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def _within(root: Path, listings: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Path and md5 of the files that listings on the remote name: where one did not come, DVC keeps no listing.
+    """Path and md5 of the files not here that listings on the remote name: DVC keeps no listing before it has all of them.
 
     Raises:
         RemoteError: They cannot be read.
     """
     found = []
+    cache = cache_folder(root)
     with _remote(root) as remote:
         for name, md5 in listings:
             with remote.fs.open(remote.oid_to_path(md5), "rb") as file:
                 entries = json.load(file)
-            found += [(f"{name}/{entry['relpath']}", entry["md5"]) for entry in entries]
+            found += [
+                (f"{name}/{entry['relpath']}", entry["md5"])
+                for entry in entries
+                if not (cache / _short(entry["md5"])).is_file()
+            ]
     return found
 
 
 @contextlib.contextmanager
 def _remote(root: Path) -> Iterator[HashFileDB]:
-    """The remote that DVC pulls from.
+    """The default remote of DVC.
 
     Raises:
         RemoteError: It fails meanwhile.
     """
     from dvc.repo import Repo
 
-    os.environ.setdefault("AWS_MAX_ATTEMPTS", "1")  # DVC has tried again and again before
     with Repo(str(root)) as repo:
         try:
             remote = repo.cloud.get_remote_odb()
@@ -155,15 +161,28 @@ def push_files(root: Path) -> int:
 
     That are files of folders whose listing is there, which DVC takes to be there too; and metrics, which Git keeps:
     without them DVC takes no stage that has written them from its record of runs in another clone.
+
+    Raises:
+        UserError: Not all of them have arrived.
     """
     from dvc.repo import Repo
     from dvc_data.hashfile.db import get_index
     from dvc_data.hashfile.hash_info import HashInfo
 
     objects = [HashInfo("md5", md5) for md5 in recorded.files(root)]
-    with Repo(str(root)) as repo:
-        get_index(repo.cloud.get_remote_odb()).clear()  # what DVC believes to be there
-        return len(repo.cloud.push(objects).transferred)
+    if not objects:
+        return 0
+    try:
+        with _remote(root) as remote, Repo(str(root)) as repo:
+            get_index(remote).clear()  # what DVC believes to be there
+            sent = repo.cloud.push(objects, odb=remote)
+    except RemoteError as error:
+        msg = f"not all was pushed, and {error}; {PUSH_AGAIN}"
+        raise UserError(msg) from error
+    if sent.failed:
+        msg = f"not all was pushed: {counted(len(sent.failed), 'file')} failed, see above; {PUSH_AGAIN}"
+        raise UserError(msg)
+    return len(sent.transferred)
 
 
 def _md5(file: BinaryIO) -> str:

@@ -1,6 +1,6 @@
 """A folder's listing that is damaged on the remote: neither taken for good, nor the end of every push and pull.
 
-`verify true` does not keep DVC from filling the folder by it.
+`verify true` does not keep DVC from filling the folder by it. And a file that the remote has lost below an intact one.
 """
 
 from __future__ import annotations
@@ -57,6 +57,13 @@ class Clone(Checkout):
     def replace_listing(self, content: bytes) -> None:
         self.listing.unlink(missing_ok=True)
         self.listing.write_bytes(content)
+
+    def lose(self, content: bytes) -> Path:
+        """Delete the only file of the remote with this content."""
+        store = self.root.parent / "store/files/md5"
+        (lost,) = (path for path in store.glob("*/*") if path.read_bytes() == content)
+        lost.unlink()
+        return lost
 
     @property
     def damaged(self) -> str:
@@ -132,3 +139,27 @@ def test_without_a_remote_push_says_how_to_set_one_up(clone: Clone) -> None:
     assert last.startswith(
         "nothing was pushed: this checkout has no remote: `dvc remote add --default"
     )
+
+
+AGAIN = "run `make push` again: what has arrived is kept"
+
+
+def test_push_says_how_many_lost_files_it_has_sent(clone: Clone) -> None:
+    lost = clone.lose(b"2\n")
+    sent = "1 file sent besides, which Git keeps or the remote had lost"
+    assert clone.app("push") == (0, sent)
+    assert lost.read_bytes() == b"2\n"
+    code, last = clone.app("push")
+    assert (code, last != sent) == (0, True)
+
+
+def test_a_lost_file_that_cannot_be_sent_is_an_error(clone: Clone) -> None:
+    folder = clone.lose(b"2\n").parent
+    folder.rmdir()
+    folder.symlink_to("/proc")  # a folder in which nobody can make a file
+    assert clone.app("push") == (1, f"not all was pushed: 1 file failed, see above; {AGAIN}")
+    folder.unlink()
+    folder.touch()
+    code, last = clone.app("push")
+    trouble = "not all was pushed, and the remote does not answer as it should ([Errno 20]"
+    assert (code, last.startswith(trouble), last.endswith(f"; {AGAIN}")) == (1, True, True), last

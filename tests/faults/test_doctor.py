@@ -211,6 +211,7 @@ def test_a_file_of_a_folder_that_the_remote_has_lost_is_named_and_sent_again(
 ) -> None:
     """DVC takes all files of a folder to be there once the listing is, and keeps no listing of which a file is missing."""
     toy.write("data/folder/one.txt", "one")
+    toy.write("data/folder/two.txt", "two")
     toy.ok("dvc", "add", "-q", "data/folder")
     (toy.root / "data/folder.dvc").unlink()
     lock = YAML(typ="safe").load(toy.root / "dvc.lock")
@@ -224,23 +225,31 @@ def test_a_file_of_a_folder_that_the_remote_has_lost_is_named_and_sent_again(
         YAML().dump(content, toy.root / name)
     toy.ok("dvc", "remote", "add", "-q", "--default", "store", str(tmp_path / "store"))
     toy.ok("dvc", "push", "-q")
-    (lost,) = (
-        path
-        for path in (tmp_path / "store").rglob("*/*")
-        if path.is_file() and path.read_bytes() == b"one"
-    )
-    lost.chmod(0o644)
-    lost.unlink()
+    objects = {
+        path.read_bytes(): path for path in (tmp_path / "store").rglob("*/*") if path.is_file()
+    }
+    lost = [objects[b"one"], objects[b"two"]]
+    for path in lost:
+        path.chmod(0o644)
+        path.unlink()
     toy.ok("dvc", "push", "-q")
-    assert not lost.exists(), "DVC alone"
-    kept = listing.rename(tmp_path / "listing")
-    assert str(why_missing(toy.root)).startswith(
-        "data/folder/one.txt: missing on the remote (files/md5/"
-    )
-    kept.rename(listing)
-    assert push_files(toy.root) == 1
+    assert not lost[0].exists(), "DVC alone"
+    one = toy.root / ".dvc/cache" / lost[0].relative_to(tmp_path / "store")
+    kept = {path: path.rename(tmp_path / path.name) for path in (listing, one)}
+    why = str(why_missing(toy.root))
+    assert why.startswith("data/folder/one.txt: missing on the remote (files/md5/")
+    assert "two.txt" not in why, "is here, and is not asked for"
+    for path, there in kept.items():
+        there.rename(path)
+    assert push_files(toy.root) == 2
     assert push_files(toy.root) == 0
-    assert lost.read_bytes() == b"one"
+    assert [path.read_bytes() for path in lost] == [b"one", b"two"]
+
+
+def test_a_clone_without_outputs_has_nothing_to_push(toy: Toy, tmp_path: Path) -> None:
+    toy.ok("dvc", "remote", "add", "-q", "--default", "store", str(tmp_path / "store"))
+    shutil.rmtree(toy.root / ".dvc/cache")
+    assert push_files(toy.root) == 0
 
 
 def test_the_cache_that_clones_share_is_looked_at(toy: Toy) -> None:
