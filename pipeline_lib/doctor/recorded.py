@@ -17,6 +17,7 @@ from pipeline_lib.errors import UserError, in_one_line
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from dvc.output import Output
     from dvc.stage import PipelineStage
 
 PIPELINES = ("dvc.yaml", FILE)
@@ -34,10 +35,12 @@ def damaged(root: Path) -> list[str]:
     return [what for what, path in _objects(root) if path.is_file() and not is_intact(path)]
 
 
-def missing(root: Path) -> list[tuple[str, str]]:
-    """Path and md5 of recorded outputs whose object is not in the cache."""
+def missing(root: Path, *, pushed: bool = False) -> list[tuple[str, str]]:
+    """Path and md5 of recorded outputs whose object is not in the cache; if `pushed`, of those for the default remote."""
     return [
-        (what, path.parent.name + path.name) for what, path in _objects(root) if not path.is_file()
+        (what, path.parent.name + path.name)
+        for what, path in _objects(root, pushed=pushed)
+        if not path.is_file()
     ]
 
 
@@ -68,8 +71,8 @@ def drop_damaged_listings(root: Path) -> None:
 
 
 def files(root: Path) -> list[str]:
-    """The md5 of all recorded files that the cache has, those of folders and those that Git keeps too."""
-    objects = (*_objects(root), *_objects(root, in_git=True))
+    """The md5 of all files for the default remote that the cache has, those of folders and those that Git keeps too."""
+    objects = (*_objects(root, pushed=True), *_objects(root, in_git=True, pushed=True))
     paths = [path for _, path in objects if path.is_file() and not path.name.endswith(LISTING)]
     return sorted({path.parent.name + path.name for path in paths})
 
@@ -102,20 +105,30 @@ def params(root: Path, file: str, stage: str) -> dict[str, Any]:
     return {key: None if value == "" else value for key, value in found.items()}
 
 
-def _objects(root: Path, *, in_git: bool = False) -> Iterator[tuple[str, Path]]:
-    """Path of each recorded output, and of its object in the cache: of those that Git keeps, or of the others."""
+def _objects(
+    root: Path, *, in_git: bool = False, pushed: bool = False
+) -> Iterator[tuple[str, Path]]:
+    """Path of each recorded output, and of its object in the cache, of those that `_outputs` gives."""
     folder = cache_folder(root) / OBJECTS
-    for name, md5 in _outputs(root, in_git=in_git):
+    for name, md5 in _outputs(root, in_git=in_git, pushed=pushed):
         yield from _objects_of(name, md5, folder, root)
 
 
-def _outputs(root: Path, *, in_git: bool) -> Iterator[tuple[str, str]]:
-    """Path and md5 of each recorded output: of those that Git keeps, or of the others."""
+def _outputs(root: Path, *, in_git: bool, pushed: bool = False) -> Iterator[tuple[str, str]]:
+    """Path and md5 of each recorded output: of those that Git keeps, or of the others.
+
+    If `pushed`, without those that dvc.yaml keeps off the default remote, by `push: false` or another `remote:`.
+    """
     for file in PIPELINES:
         for stage in _stages(root, file):
             for out in stage.outs:
-                if out.hash_info and out.use_cache != in_git:
+                if out.hash_info and out.use_cache != in_git and (not pushed or _is_pushed(out)):
                     yield out.def_path, out.hash_info.value
+
+
+def _is_pushed(out: Output) -> bool:
+    """Whether an output belongs on the default remote."""
+    return out.can_push and out.remote in (None, out.repo.config["core"].get("remote"))
 
 
 def _stages(root: Path, file: str) -> list[PipelineStage]:

@@ -38,9 +38,16 @@ def why_missing(root: Path) -> str | None:
     if not has_remote(root):
         return f"{what}: {NO_REMOTE}; or make them here: `dvc repro`"
     again = "run `make pull` again: what has come is kept"
+    pushed = recorded.missing(root, pushed=True)
+    if not pushed:
+        names = listed(name for name, _ in wanted)
+        return (
+            f"{what}: dvc.yaml keeps {names} off the default remote (`push: false` or `remote:`); "
+            "make them here: `dvc repro`"
+        )
     # At a damaged listing DVC stops, and fetches nothing of what is intact.
-    listings = [(name, md5) for name, md5 in wanted if md5.endswith(LISTING)]
-    files = [each for each in wanted if each not in listings]
+    listings = [(name, md5) for name, md5 in pushed if md5.endswith(LISTING)]
+    files = [each for each in pushed if each not in listings]
     try:
         bad = _looked_at(root, listings) or _looked_at(root, [*files, *_within(root, listings)])
     except RemoteError as error:

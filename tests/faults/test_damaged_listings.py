@@ -163,3 +163,36 @@ def test_a_lost_file_that_cannot_be_sent_is_an_error(clone: Clone) -> None:
     code, last = clone.app("push")
     trouble = "not all was pushed, and the remote does not answer as it should ([Errno 20]"
     assert (code, last.startswith(trouble), last.endswith(f"; {AGAIN}")) == (1, True, True), last
+
+
+@pytest.mark.parametrize("place", ["push: false", "remote: other"])
+def test_what_is_kept_off_the_default_remote_is_neither_sent_nor_lost_there(
+    clone: Clone, place: str
+) -> None:
+    pipeline = PIPELINE.replace("outs: [models]", f"outs: [models: {{{place}}}]")
+    (clone.root / "dvc.yaml").write_text(pipeline)
+    clone.run("dvc", "remote", "add", "other", str(clone.root.parent / "other"))
+    lost = clone.lose(b"2\n")
+    assert clone.app("push")[0] == 0
+    assert not lost.exists()
+    shutil.rmtree(clone.root.parent / "other", ignore_errors=True)
+    clone.listing.unlink()
+    other = clone.lose(b"logs-01\n")
+    clone.forget()
+    code, last = clone.app("pull")
+    assert (code, last.startswith("logs-01: missing"), "models" in last) == (1, True, False), last
+    other.write_bytes(b"logs-01\n")
+    assert clone.app("pull") == (
+        1,
+        "1 output did not come: dvc.yaml keeps models off the default remote (`push: false` or `remote:`); "
+        "make them here: `dvc repro`",
+    )
+    assert (clone.root / MANY[0]).exists(), "what is intact has come"
+
+
+def test_an_output_that_names_the_default_remote_belongs_there(clone: Clone) -> None:
+    pipeline = PIPELINE.replace("outs: [models]", "outs: [models: {remote: store}]")
+    (clone.root / "dvc.yaml").write_text(pipeline)
+    lost = clone.lose(b"2\n")
+    assert clone.app("push")[0] == 0
+    assert lost.exists()
