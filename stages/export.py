@@ -57,7 +57,7 @@ def _commit(models: Path) -> str | None:
     if commit is None:
         return None
     # of a comparison whole cells are recorded
-    kept = models.resolve().parent if place.parent.name == CELLS.name else models
+    kept = models.resolve().parent if place.parent.match(str(CELLS)) else models
     if git_lines(place, "grep", "-lF", md5_of(kept), commit, "--", ":/*dvc.lock"):
         return commit
     print(

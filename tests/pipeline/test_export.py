@@ -104,11 +104,14 @@ def test_every_kind_of_predictor_is_exported(kind: str, tmp_path: Path) -> None:
 def test_the_commit_is_named_if_its_lock_records_the_predictor(
     tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    root = tmp_path / "cells/checkout"  # cells of a comparison have such a folder too
+    root.mkdir(parents=True)
+
     def git(*arguments: str) -> str:
         who = ("-c", "user.name=a", "-c", "user.email=a@localhost")
-        return subprocess.check_output(["git", *who, *arguments], cwd=tmp_path, text=True).strip()
+        return subprocess.check_output(["git", *who, *arguments], cwd=root, text=True).strip()
 
-    models = tmp_path / "models"
+    models = root / "models"
     (models / "snapshots").mkdir(parents=True)
     (models / "predictor.safetensors").write_text("of seed 7")
     (models / "snapshots/1").write_text("of seed 7")
@@ -116,23 +119,24 @@ def test_the_commit_is_named_if_its_lock_records_the_predictor(
     git("init", "-q")
     assert _commit(models) is None
     assert not capsys.readouterr().out
-    with Repo.init(str(tmp_path)) as repo:
+    with Repo.init(str(root)) as repo:
         repo.add([str(models)])  # records it as stages do, in another file
     capsys.readouterr()
-    (tmp_path / "models.dvc").rename(tmp_path / "dvc.lock")
+    (root / "models.dvc").rename(root / "dvc.lock")
     git("add", ".")
     git("commit", "-q", "-m", "run")
     git("tag", "-a", "predictor@v1.0.0", "-m", "first")
     assert _commit(models) == git("rev-parse", "HEAD")
-    (tmp_path / "notes.txt").write_text("of no run")
+    (root / "notes.txt").write_text("of no run")
     assert _commit(models) == git("rev-parse", "HEAD")
     assert not capsys.readouterr().out
-    cell = tmp_path / "cells/mixmatch-standard-labels_20-1"  # is recorded as a whole
-    cell.parent.mkdir()
+    comparison = root / "reports/compare"
+    cell = comparison / "cells/mixmatch-standard-labels_20-1"  # is recorded as a whole
+    cell.parent.mkdir(parents=True)
     shutil.copytree(models, cell / "models")
     assert _commit(cell / "models") is None
-    (tmp_path / "cells/dvc.lock").write_text(f"md5: {md5_of(cell)}\n")
-    git("add", "cells/dvc.lock")
+    (comparison / "dvc.lock").write_text(f"md5: {md5_of(cell)}\n")
+    git("add", "reports/compare/dvc.lock")
     git("commit", "-q", "-m", "comparison")
     capsys.readouterr()
     assert _commit(cell / "models") == git("rev-parse", "HEAD")
