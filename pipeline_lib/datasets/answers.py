@@ -48,7 +48,7 @@ class Answers:
         columns: one of `FORMS`. Without annotators the table has one row for each file.
         truths: true class by file, of those that a table tells.
         exact: files that label-next has named, by their path in data.path.
-        retracted: file and annotator of answers that are none: skipped, cancelled, or no class.
+        retracted: file and annotator of answers that are none: skipped, cancelled, emptied, or no class.
         written: how the table is to be written as CSV.
     """
 

@@ -197,8 +197,12 @@ def _from_short(task: dict[str, Any]) -> dict[str, Any]:
         {"type": "choices", "from_name": key, "value": {"choices": names}}
         for key, names in choices.items()
     ]
+    result += [{"type": "other"} for value in data.values() if isinstance(value, list)]
     said = {"completed_by": task.get("annotator"), "result": result}
-    return {"data": {k: v for k, v in data.items() if k not in choices}, "annotations": [said]}
+    return {
+        "data": {k: v for k, v in data.items() if k not in choices},
+        "annotations": [said] if choices or "annotator" in task else [],
+    }
 
 
 def _still_there(tasks: list[Task], sources: Collection[str], path: Path) -> list[Task]:
@@ -227,6 +231,8 @@ def _control(tasks: Sequence[Task], wanted: str | None, shown: str) -> str:
     names = sorted({one.from_name for one in results if one.type == "choices"})
     if wanted in names or (wanted is None and len(names) == 1):
         return wanted or names[0]
+    if not results and any(task.annotations for task in tasks):
+        return wanted or ""  # all were skipped, cancelled or emptied
     if not names:
         types = listed(sorted({brief(one.type) for one in results})) or "none at all"
         msg = f"{shown}: no answers of type choices (found {types}); this command imports classes only"
@@ -237,7 +243,7 @@ def _control(tasks: Sequence[Task], wanted: str | None, shown: str) -> str:
 
 
 def _said(task: Task, control: str) -> Iterator[tuple[str, str]]:
-    """Give annotator and class of every answer; a blank class of one that was cancelled, skipped or left empty."""
+    """Give annotator and class of every answer; a blank class of one that was cancelled, skipped or emptied."""
     for annotation in task.annotations:
         who = composed(_annotator(annotation.completed_by))
         if annotation.was_cancelled:
@@ -246,8 +252,10 @@ def _said(task: Task, control: str) -> Iterator[tuple[str, str]]:
         ours = [
             one for one in annotation.result if (one.type, one.from_name) == ("choices", control)
         ]
-        names = (composed(name.strip()) for one in ours for name in one.value.choices)
-        yield from ((who, name) for name in [*filter(None, names)] or [""])
+        names = {composed(name.strip()) for one in ours for name in one.value.choices} - {""}
+        if not names and ours == annotation.result:  # else it answers another question
+            names = {""}
+        yield from ((who, name) for name in names)
 
 
 def _annotator(who: int | str | Person | None) -> str:

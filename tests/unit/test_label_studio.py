@@ -411,9 +411,19 @@ BAD = {
         "task 1: several values are the path of an image",
     ),
     "boxes": (
-        [task("1.jpg", annotation(answer("cat", kind="rectanglelabels")))],
+        [task("1.jpg", annotation(answer("cat", kind="rectanglelabels")), annotation())],
         {},
         "no answers of type choices (found rectanglelabels)",
+    ),
+    "boxes of the short export": (
+        [{"image": "1.jpg", "annotator": 1, "box": [{"x": 1, "rectanglelabels": ["cat"]}]}],
+        {},
+        "no answers of type choices (found other)",
+    ),
+    "tasks": (
+        [{"data": {"image": "1.jpg"}, "predictions": [{"result": [answer("cat")]}]}],
+        {},
+        "no answers of type choices (found none at all)",
     ),
     "several choices": (TWO, {}, "several choices; say which are meant: --control animal | quality"),
     "other choices": (TWO, {"control": "x"}, "no choices named 'x'; say which are meant: --control"),
@@ -640,6 +650,44 @@ def test_an_answer_that_was_taken_back_leaves_the_table(
     assert "dog" not in added(tmp_path, "file,annotator,label\n1.png,annotator_1,dog\n", *emptied)
     expected = expected.replace("annotator_1", "ann")
     assert added(tmp_path, table, *tasks, skipped, annotator="ann") == expected
+
+
+GOOD = answer("good", control="quality")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        task("1.png", annotation(GOOD)),
+        task("1.png", annotation(answer("cat", kind="rectanglelabels"))),
+        {"image": "1.png", "quality": "good", "annotator": 1},
+        {"image": "1.png", "box": [{"x": 1, "rectanglelabels": ["cat"]}], "annotator": 1},
+    ],
+)
+def test_an_answer_to_another_question_takes_nothing_back(tmp_path: Path, other: dict) -> None:
+    table = "file,annotator,label\n1.png,annotator_1,dog\n"
+    short = "annotations" not in other
+    cat = {"image": "2.png", "animal": "cat", "annotator": 1} if short else task("2.png", CAT)
+    assert added(tmp_path, table, other, cat, control="animal") == (
+        f"{table}2.png,annotator_1,cat\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "emptied",
+    [
+        task("1.png", annotation()),
+        task("1.png", annotation(cancelled=True)),
+        task("1.png", annotation(answer(" "))),
+        {"image": "1.png", "annotator": 1},
+    ],
+)
+@pytest.mark.parametrize("control", [None, "animal"])
+def test_an_export_in_which_every_answer_was_taken_back_is_read(
+    tmp_path: Path, emptied: dict, control: str | None
+) -> None:
+    table = "file,annotator,label\n1.png,annotator_1,dog\n"
+    assert added(tmp_path, table, emptied, control=control) == "file,annotator,label\n1.png,,\n"
 
 
 @pytest.mark.parametrize("column", ["label", "candidates"])
