@@ -26,6 +26,18 @@ NO_GUESS = -1  # stands for the class of an image whose label is not guessed, or
 Role = Literal["labeled", "partial", "unlabeled", "labeled_and_unlabeled"]
 
 
+def validation_tells_more(roles: Mapping[str, Mapping[Role, int]]) -> bool:
+    """Whether every validation image has one label, and not every training image.
+
+    Args:
+        roles: how many images play which part, by `train` and `val` (summary.json).
+    """
+    unsure = {"partial", "unlabeled"}
+    return (
+        bool(roles["val"]) and not unsure & set(roles["val"]) and bool(unsure & set(roles["train"]))
+    )
+
+
 @dataclass(frozen=True)
 class Row:
     """One image as a dataset gives it: encoded bytes or raw pixels, and what is said of its class.

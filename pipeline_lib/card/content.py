@@ -12,6 +12,7 @@ from pipeline_lib.metrics import wilson_95
 from pipeline_lib.models.description import DESCRIPTION, WEIGHTS, read_description
 from pipeline_lib.params.methods import Methods
 from pipeline_lib.params.sections import OWN_IMAGES
+from pipeline_lib.records import validation_tells_more
 from pipeline_lib.report.facts import supervision
 from pipeline_lib.report.labels import protocol_words
 
@@ -110,6 +111,7 @@ def _supervision(inputs: Inputs) -> dict[str, Any]:
     return {
         "protocol": summary["protocol"],
         "val_labels": summary["val_labels"],
+        "validation_tells_more": validation_tells_more(summary["roles"]),
         "words": protocol_words(summary),
         "labeled": counted.labeled,
         "partial": counted.partial,

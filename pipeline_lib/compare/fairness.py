@@ -48,10 +48,10 @@ def notes(results: Results, groups: pl.DataFrame) -> list[Note]:
 def chosen(compare: Compare) -> str:
     """What was chosen by which images."""
     tuned = any(method.tried for method in compare.methods.values())
-    settings_too = ", settings were tried on validation images" if tuned else ""
+    settings_too = ", and settings were tried on them" if tuned else ""
     return (
-        f"The pipeline lets no test image choose anything: weights are kept by validation images or as they are at the end{settings_too}, "
-        f"and test images were looked at once, when all was done."
+        f"The pipeline lets no test image choose anything: validation images may choose whose weights are kept and when a phase ends"
+        f"{settings_too}; test images were looked at once, when all was done."
     )
 
 
@@ -130,11 +130,10 @@ def _validation(results: Results) -> Note:
     for row in results.cells.rows(named=True):
         labels = results.params[row["key"]]["split"]["val_labels"]
         if row["method"] != OTHER_LABELS:
-            words = (
-                "each with its true label, beside those of the budget"
-                if labels == "clean"
-                else "labels as weak as those of training"
-            )
+            words = "labels as weak as those of training"
+            if labels == "clean" or row["val_tells_more"]:
+                label = "its true label" if labels == "clean" else "one label"
+                words = f"each with {label}, beside those of the budget"
             told.setdefault(words, []).append(row["val_images"])
     each = [f"{_range(pl.Series(images))} images, {words}" for words, images in told.items()]
     return Note("validation images", "equal", "; ".join(each) or "each with its true label")

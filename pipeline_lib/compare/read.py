@@ -13,6 +13,7 @@ from pipeline_lib.cells.cell import CELLS, Cell, cells, refuse_strays
 from pipeline_lib.compare.course import course
 from pipeline_lib.errors import UserError, listed
 from pipeline_lib.parquet import read_table
+from pipeline_lib.records import validation_tells_more
 from pipeline_lib.report.inputs import read_csv, read_plain_json
 
 if TYPE_CHECKING:
@@ -239,6 +240,7 @@ def _row(
         "test_images": test["images"],
         "val_accuracy": metrics["val"]["accuracy"],
         "val_images": metrics["val"]["images"],
+        "val_tells_more": validation_tells_more(summary["roles"]),
         "disambiguation_accuracy": train["disambiguation_accuracy"],
         "steps": last["step"],
         "views": last["views"],

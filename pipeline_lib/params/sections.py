@@ -98,7 +98,8 @@ class Data(Section):
     table: str | None
     """Optional CSV (also .gz), JSON lines or Parquet: per file a label, candidates, or annotators' labels; or a
     list of names (.txt), the files that keep their folder's class. A column `true_label` beside them is for
-    measuring only (blank = unknown): images without a class folder are tested by it."""
+    measuring only (blank = unknown; `method: oracle` and `split.val_labels: clean` use it): images without a class
+    folder are tested by it."""
     fold: int | None = Field(ge=0, le=9)
     """stl10: which of the publisher's ten folds of 1,000 images keeps its labels; null = all 5,000."""
     image_size: int | None = Field(ge=4, le=1024)

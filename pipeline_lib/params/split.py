@@ -172,7 +172,8 @@ class Split(Section):
     val_fraction: float = Field(ge=0, lt=1)
     """Share of the remaining images set aside for validation."""
     val_labels: Literal["like_train", "clean"]
-    """Validation images keep labels as weak as the training images', or cost one true label each (`clean`)."""
+    """Validation images get labels as training images do (with a table: as the data give them, where a file of `val/`
+    that it does not name keeps its folder's class), or cost one true label each (`clean`)."""
     allow_noisy_candidates: bool
     """Accept candidate sets that miss the true label (they are counted either way)."""
     duplicates: Literal["auto", "error", "drop", "allow"]

@@ -117,6 +117,10 @@ class Labels:
             self.said,
         )
 
+    def as_told(self) -> Labels:
+        """The same as training may know them: a class only where a label was given."""
+        return replace(self, truth_N=self.said.label_M[self.row_N])
+
     def with_groups(self, group_M: NDArray[np.int32]) -> Labels:
         """The same with groups."""
         return replace(self, said=self.said._replace(group_M=group_M))

@@ -47,6 +47,7 @@ def divide(
     val_fraction: float,
     limit: int | None,
     seed: int,
+    given: bool,
     dataset: str,
 ) -> Parts:
     """Divide the images into parts.
@@ -60,6 +61,8 @@ def divide(
         val_fraction: share for validation, of what is not for testing.
         limit: largest number of training images.
         seed: of the draw.
+        given: whether labels are as the data give them. True ones beside them are hidden from all that training
+            sees, and so from the draws of validation and of the limit too.
         dataset: `data.name`, which decides how a user adds labels.
 
     Raises:
@@ -74,15 +77,16 @@ def divide(
     taken_N = test_N | own_test_N | own_val_N
     tied_N = groups.tied(labels, test_N) & ~taken_N
     pool = labels.where(~(taken_N | tied_N))
+    told = pool.as_told() if given else pool
     size = 0 if own_val_N.any() or not val_fraction else max(1, rounded(val_fraction * len(pool)))
-    room_S = np.append(sizes(pool)[:-1] - 1, sizes(pool)[-1]).clip(0)
-    val_N = _pick(pool, size, seed, "val", most=room_S)
+    room_S = np.append(sizes(told)[:-1] - 1, sizes(told)[-1]).clip(0)
+    val_N = _pick(told, size, seed, "val", most=room_S)
     train, val = pool.where(~val_N), pool.where(val_N)
     unlimited = train
     if limit is not None and limit < len(train):
         share = min(len(val), max(1, rounded(len(val) * limit / len(train))))
-        val = _limited(val, share, seed, cover=False)
-        train = _limited(train, limit, seed, cover=True)
+        val = val.where(_limited(told.where(val_N), share, seed, cover=False))
+        train = train.where(_limited(told.where(~val_N), limit, seed, cover=True))
     if own_val_N.any():
         val = labels.where(own_val_N)
     untestable = int((own_test_N & ~test_N).sum())
@@ -119,14 +123,14 @@ def _untestable(labels: Labels, dataset: str) -> LabelsError:
     return LabelsError(f"no image has a known label to test with; {advice}")
 
 
-def _limited(labels: Labels, count: int, seed: int, *, cover: bool) -> Labels:
-    """Draw `count` images, with `cover` at least one of each class."""
+def _limited(labels: Labels, count: int, seed: int, *, cover: bool) -> NDArray[np.bool_]:
+    """Mask `count` images, with `cover` at least one of each class."""
     least_S = np.minimum(sizes(labels), 1) * cover
     least_S[-1] = 0
     if least_S.sum() > count:
         msg = f"data.limit: {count} training images cannot cover {least_S.sum()} classes; raise it"
         raise UserError(msg)
-    return labels.where(_pick(labels, count, seed, "limit", least=least_S))
+    return _pick(labels, count, seed, "limit", least=least_S)
 
 
 def _pick(

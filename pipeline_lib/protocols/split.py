@@ -89,7 +89,10 @@ def split(
     name = resolve_protocol(kind, params, known)
     rule = resolve_rule(params, classes["dataset"])
     kept = known.where(first_copies(known)) if rule == "drop" else known
-    parts = divide(kept, params.test_fraction, params.val_fraction, limit, seed, classes["dataset"])
+    given = name == "given"
+    parts = divide(
+        kept, params.test_fraction, params.val_fraction, limit, seed, given, classes["dataset"]
+    )
     groups = groups_of(parts)
     duplicates = describe(known, parts, rule)
     task = Task(params, seed, parts.unlimited, classes["superclasses"], pixels)
@@ -192,7 +195,7 @@ def _check_classes(train: Weakened, protocol: str, known: Labels) -> None:
         raise UserError(msg)
     seen_K = candidates_NK[telling_N].any(axis=0)
     truth_N = train.labels.truth_N
-    if (truth_N != UNKNOWN).all():
+    if protocol != "given" and (truth_N != UNKNOWN).all():
         seen_K = np.bincount(truth_N, minlength=len(names)) > 0
     if not seen_K.all():
         missing = listed(_with_images(known, np.flatnonzero(~seen_K)))

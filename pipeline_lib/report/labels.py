@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline_lib.figures.cells import NAMES_UP_TO
 from pipeline_lib.figures.co_occurrence import KNOWN
+from pipeline_lib.records import validation_tells_more
 from pipeline_lib.report.numbers import percent
 
 if TYPE_CHECKING:
@@ -56,9 +57,11 @@ def protocol_words(summary: Mapping[str, Any]) -> str:
 
 def validation_words(summary: Mapping[str, Any]) -> str:
     """Say that validation images tell more than training images; empty where they do not."""
-    if summary["val_labels"] != "clean" or summary["protocol"] == "clean":
+    if not validation_tells_more(summary["roles"]):
         return ""
-    return "Validation images tell their true labels."
+    if summary["val_labels"] == "clean":
+        return "Validation images tell their true labels."
+    return "Every validation image has one label."
 
 
 def _by_parameters(name: str, options: Mapping[str, Any]) -> str:

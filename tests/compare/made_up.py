@@ -193,6 +193,7 @@ def _row(
         "test_images": 400,
         "val_accuracy": last["val_accuracy"],
         "val_images": 135,
+        "val_tells_more": False,
         "disambiguation_accuracy": last["disambiguation_accuracy"],
         "steps": last["step"],
         "views": last["views"],

@@ -47,7 +47,7 @@ def test_the_page_says_what_was_equal(page):
         "23,040 (supervised) to 69,120 (fixmatch) views",
         "0.7 (supervised) to 7.2 (paws) seconds of training",
         "compare.amount is not set",
-        "The pipeline lets no test image choose anything: weights are kept by validation images or as they are at the end, and test",
+        "The pipeline lets no test image choose anything: validation images may choose whose weights are kept and when a phase ends; test",
         "135 images, labels as weak as those of training",
         "made with equal torch 2.15.0, device cpu, processes 1",
         "0 each",

@@ -92,7 +92,10 @@ def write_split(folder, cell, rng):
         table = pl.DataFrame({"id": rng.integers(0, 1000, 5), "budget": cell.budget, "part": part})
         publish_table(folder / f"{part}.parquet", table.to_arrow())
     roles = {"labeled_and_unlabeled": 20 if cell.budget == "few" else 100, "unlabeled": 500}
-    publish_json(folder / "summary.json", {"roles": {"train": roles}, "empirical_rate": 0.9})
+    publish_json(
+        folder / "summary.json",
+        {"roles": {"train": roles, "val": {"unlabeled": 50}}, "empirical_rate": 0.9},
+    )
 
 
 def write(tmp_path, section, **options):

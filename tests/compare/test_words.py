@@ -216,6 +216,10 @@ def test_what_validation_images_tell_is_beside_the_budget():
     assert notes(made)["validation images"].explanation == (
         "135 images, labels as weak as those of training"
     )
+    told = made.cells.with_columns(val_tells_more=True)
+    assert notes(replace(made, cells=told))["validation images"].explanation == (
+        "135 images, each with one label, beside those of the budget"
+    )
     for key in made.params:
         made.params[key]["split"] = {"val_labels": "clean"}
     assert notes(made)["validation images"].explanation == (
@@ -241,7 +245,9 @@ def test_settings_were_tried_only_where_some_were():
     assert "settings were tried" not in fairness.chosen(section)
     tuned = section.methods["mixmatch"].model_copy(update={"tried": 3})
     section = section.model_copy(update={"methods": section.methods | {"mixmatch": tuned}})
-    assert "settings were tried on validation images" in fairness.chosen(section)
+    assert "and settings were tried on them; test images were looked at once" in fairness.chosen(
+        section
+    )
 
 
 @pytest.mark.parametrize(("milliseconds", "verdict"), [(10.2, "equal"), (10.3, "not equal")])

@@ -235,7 +235,10 @@ def _write_summary(run: FakeRun, changes: Mapping[str, object]) -> None:
     kinds = [{1: "labeled", len(run.classes): "unlabeled"}.get(size, "partial") for size in sets]
     content = {
         "protocol": "uniform_candidates",
-        "roles": {"train": {kind: kinds.count(kind) for kind in sorted(set(kinds))}},
+        "roles": {
+            "train": {kind: kinds.count(kind) for kind in sorted(set(kinds))},
+            "val": {"partial": 10},
+        },
         "val_labels": "like_train",
         "images": {"train": 40, "val": 10, "test": 60},
         "parameters": {"rate": 0.3, "force_ambiguous": True},

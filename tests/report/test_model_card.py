@@ -58,6 +58,10 @@ def test_the_supervision_is_told_in_words_and_numbers(digits_run):
     assert "Each wrong label joined the candidates with probability 0.3" in text
     assert f"{told['partial']} a set of candidates" in text
     assert "The labels of the validation images were as weak as these." in text
+    card["supervision"]["validation_tells_more"] = True
+    assert "The labels of the validation images were one for each, beside these." in as_markdown(
+        card
+    )
 
 
 def test_the_paper_of_the_method_is_named(digits_run):

@@ -132,7 +132,13 @@ def test_labeled_means_on_page_and_card_what_it_means_in_metrics_json(make_run):
     """A drawn set of one class is no label, and an image of both sets has one."""
     roles = {"labeled": 3, "labeled_and_unlabeled": 2, "partial": 30, "unlabeled": 5}
     options = load().split.mixed.model_dump()
-    run = make_run(summary={"protocol": "mixed", "parameters": options, "roles": {"train": roles}})
+    run = make_run(
+        summary={
+            "protocol": "mixed",
+            "parameters": options,
+            "roles": {"train": roles, "val": roles},
+        }
+    )
     path = run.reports / "metrics.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"protocol": "mixed"}))
     text = undrawn(run).text
@@ -459,10 +465,15 @@ def test_a_protocol_that_somebody_added_is_told_by_its_parameters():
 
 
 def test_validation_labels_that_are_better_than_those_of_training_are_told():
-    summary = {"protocol": "few_shot", "val_labels": "clean"}
+    roles = {"train": {"labeled_and_unlabeled": 30, "unlabeled": 230}, "val": {"labeled": 60}}
+    summary = {"protocol": "given", "val_labels": "clean", "roles": roles}
     assert validation_words(summary) == "Validation images tell their true labels."
-    assert validation_words(summary | {"val_labels": "like_train"}) == ""
-    assert validation_words(summary | {"protocol": "clean"}) == ""
+    # a table of the images in train/ leaves those in val/ the class of their folder
+    named = summary | {"val_labels": "like_train"}
+    assert validation_words(named) == "Every validation image has one label."
+    for as_told in ({"labeled": 7, "unlabeled": 53}, {"partial": 60}, {"unlabeled": 60}, {}):
+        assert validation_words(named | {"roles": roles | {"val": as_told}}) == ""
+    assert validation_words(summary | {"roles": roles | {"train": {"labeled": 260}}}) == ""
 
 
 @pytest.mark.parametrize(

@@ -188,6 +188,30 @@ class TestProtocol:
         assert {row["role"] for row in train} == {"labeled"}
         assert all(row["candidates"] == [row["id"] // 9] for row in train)
 
+    @pytest.mark.parametrize("limit", [None, 25])
+    def test_hidden_true_labels_choose_no_image_of_given_ones(self, limit: int | None):
+        def divided(*truths: int) -> Tables:
+            said = ([0, 1, 2], [0, 1, 2], [1, 2], [0, 2])
+            hidden = [
+                {"candidates": sets, "true_label": k, "count": 10}
+                for sets, k in zip(said, truths, strict=True)
+            ]
+            labels = [{"label": k, "count": 3} for k in range(3)]
+            tests = [{"class": k, "split": "test", "count": 4} for k in range(3)]
+            options = {"val_fraction": 0.3, "allow_noisy_candidates": True}
+            return run(rows(*hidden, *labels, *tests), limit=limit, **options)
+
+        one, other = divided(0, 1, 2, 0), divided(2, 0, 1, 2)
+        assert one.train == other.train
+        assert one.val == other.val
+        assert one.oracle != other.oracle
+
+    def test_a_class_that_only_hidden_true_labels_name_is_refused(self):
+        groups = ({"candidates": [0, 1], "true_label": k, "count": 9} for k in range(3))
+        assert refusal(rows(*groups), allow_noisy_candidates=True).startswith(
+            "classes without training images: 'cow'"
+        )
+
     def test_given_takes_candidates_annotators_label_or_all_classes(self):
         table = rows(
             {"candidates": [0, 2], "true_label": 0},
