@@ -194,6 +194,8 @@ def comparison_tables(folder: Path) -> list[str]:
             rows = list(csv.DictReader(file))
         filled = [key for key in rows[0] if any(row[key] for row in rows)]
         lines += [*plain_table([{key: row[key] for key in filled} for row in rows]), ""]
+    if content["params"]["split"]["val_labels"] == "clean":
+        lines += ["Beside the labels of the budget, each validation image has its true one.", ""]
     took = f"{content['cpu_seconds']} s of processor time"
     where = f"{content['processor']}, {content['cores']} cores"
     return [
