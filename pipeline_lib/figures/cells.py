@@ -32,6 +32,7 @@ class Cells:
         texts: what is written into it, row by row.
         names: K names, of the rows and of the columns.
         rows, columns: what they are.
+        title: above the square, or nothing.
     """
 
     shares_KK: NDArray[np.float64]
@@ -39,6 +40,7 @@ class Cells:
     names: Sequence[str]
     rows: str
     columns: str
+    title: str = ""
 
 
 def draw_cells(cells: Cells, theme: style.Theme) -> Figure:
@@ -46,6 +48,8 @@ def draw_cells(cells: Cells, theme: style.Theme) -> Figure:
     with style.applied(theme):
         figure, axes = style.new_figure(height=style.WIDTH)
         fill_axes(axes, cells, theme)
+        if cells.title:
+            figure.suptitle(cells.title, x=0.01, ha="left", fontsize=9.5, color=theme.ink)
         return figure
 
 

@@ -41,18 +41,13 @@ def build_report(inputs: Inputs, reports: Path, report: Report) -> list[str]:
     shown = {name: panel for name, panel in found.items() if panel.shown}
     charts = {name: publish_figure(reports / "figures", panel) for name, panel in shown.items()}
     for name, panel in shown.items():
-        publish_text(reports / "tables" / f"{name}.csv", as_csv(told(panel)))
+        publish_text(reports / "tables" / f"{name}.csv", as_csv(panel.frame))
     remove_others(reports / "figures", {f"{name}.svg" for name in shown} | {PNG})
     remove_others(reports / "figures" / PNG, {f"{name}.png" for name in shown})
     tables = {f"{name}.csv" for name in shown}
     remove_others(reports / "tables", tables | {f"{name}{SIDECAR}" for name in tables})
     publish_text(reports / "index.html", render(inputs, found, charts), sidecar=False)
     return [panel.missing for panel in found.values() if not panel.shown]
-
-
-def told(panel: Panel) -> pl.DataFrame:
-    """What its table holds: of the confusions those that occur, as among many classes nearly none does."""
-    return panel.frame.filter(pl.col("images") > 0) if panel.name == "confusion" else panel.frame
 
 
 def publish_figure(folder: Path, panel: Panel) -> dict[str, bytes]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipeline_lib.figures import accuracy, loss
+from pipeline_lib.figures import accuracy, confusion, loss
 
 if TYPE_CHECKING:
     import polars as pl
@@ -29,3 +29,17 @@ def accuracy_words(frame: pl.DataFrame) -> str:
     ]
     said = " and ".join(words for words, names in kinds if shown & set(names.values()))
     return f"{said[0].upper()}{said[1:]}." if said else ""
+
+
+def confusion_words(num_classes: int) -> str:
+    """Of the confusion matrix: what its colours mean, and which of many classes it shows."""
+    said = [
+        "Rows are true classes, columns predictions.",
+        "Blue is right, orange is wrong; deeper means a larger share of the row.",
+    ]
+    if num_classes > confusion.CLASSES:
+        said.append(
+            f"Shown are the {confusion.CLASSES} of {num_classes:,} classes with the most mistakes, as true class or as "
+            f"prediction."
+        )
+    return " ".join(said)

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from pipeline_lib.figures import style
 from pipeline_lib.figures.co_occurrence import strongest
 from pipeline_lib.records import CONFIDENT
-from pipeline_lib.report.captions import accuracy_words, loss_words
+from pipeline_lib.report.captions import accuracy_words, confusion_words, loss_words
 from pipeline_lib.report.cards import mistake_cards, training_cards
 from pipeline_lib.report.facts import facts, made_with, measures, supervision
 from pipeline_lib.report.labels import (
@@ -71,6 +71,7 @@ def render(
         captions={
             "loss": loss_words(panels["loss"].frame),
             "accuracy": accuracy_words(panels["accuracy"].frame),
+            "confusion": confusion_words(len(inputs.classes)),
         },
         panels=panels,
         charts=charts,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pipeline_lib.figures import (
@@ -129,7 +130,11 @@ def _test_charts(inputs: Inputs) -> list[Panel]:
     none = "left out: there are no test images."
     return [
         Panel(
-            "confusion", cells, confusion.draw, f"Confusion matrix {none}", _confusion_words(cells)
+            "confusion",
+            cells,
+            partial(confusion.draw, classes=inputs.classes),
+            f"Confusion matrix {none}",
+            _confusion_words(cells),
         ),
         Panel(
             "reliability", bins, reliability.draw, f"Reliability diagram {none}", _bin_words(bins)
@@ -224,7 +229,7 @@ def _range_words(curve: pl.DataFrame) -> str:
 
 def _confusion_words(cells: pl.DataFrame) -> str:
     wrong = cells.filter(cells["actual"] != cells["predicted"])
-    most = wrong.filter(wrong["images"] > 0).sort("images", descending=True, maintain_order=True)
+    most = wrong.sort("images", descending=True, maintain_order=True)
     parts = [
         f"{label(actual)} as {label(predicted)}, {images}"
         for actual, predicted, images, _ in most.head(3).rows()

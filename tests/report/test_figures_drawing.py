@@ -37,12 +37,13 @@ def module_name(module):
     return module.__name__.rsplit(".", 1)[-1]
 
 
-def confusions(size, names=None):
+def draw_confusions(size, theme=style.LIGHT, names=None, predicted=None):
+    """Three test images of each class, taken for anything."""
+    names = names or [f"class {k}" for k in range(size)]
     rng = np.random.default_rng(0)
-    predictions = pl.DataFrame(
-        {"label": np.arange(size).repeat(3), "predicted": rng.integers(0, size, 3 * size)}
-    )
-    return confusion.data(predictions, names or [f"class {k}" for k in range(size)])
+    predicted = rng.integers(0, size, 3 * size) if predicted is None else predicted
+    predictions = pl.DataFrame({"label": np.arange(size).repeat(3), "predicted": predicted})
+    return confusion.draw(confusion.data(predictions, names), theme, classes=names)
 
 
 def texts(svg):
@@ -52,13 +53,56 @@ def texts(svg):
 @pytest.mark.parametrize("theme", style.THEMES, ids=lambda theme: theme.name)
 @pytest.mark.parametrize("size", [2, 10, 17, 33, 100])
 def test_confusion_is_readable_for_2_to_100_classes(size, theme):
-    svg = style.as_svg(confusion.draw(confusions(size), theme), theme)
+    svg = style.as_svg(draw_confusions(size, theme), theme)
     shown = texts(svg)
     assert len(svg) < 100_000
+    assert not any("classes" in text for text in shown)
     named = [text for text in shown if text.startswith("class ")]
     assert len(named) == 2 * (size if size <= cells.NAMES_UP_TO else -(-size // -(-size // 10)))
     assert ("true class (some are named)" in shown) == (size > cells.NAMES_UP_TO)
     assert len(shown) <= 2 * size + 2 + (size * size if size <= cells.TEXT_UP_TO else 0)
+
+
+def draw_cells_of(frame, names):
+    """What `confusion.draw` gives to be drawn."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(confusion, "draw_cells", lambda cells, _: cells)
+        return confusion.draw(frame, style.LIGHT, classes=names)
+
+
+def test_confusion_has_a_row_for_a_class_without_images():
+    predictions = pl.DataFrame({"label": [0, 0], "predicted": [0, 2]})
+    frame = confusion.data(predictions, ["a", "b", "c"])
+    shown = draw_cells_of(frame, ["a", "b", "c"])
+    assert shown.names == ["a", "b", "c"]
+    assert shown.texts == ["1", "", "1", *[""] * 6]
+    assert shown.shares_KK.tolist() == [[0.5, 0, 0.5], [0, 0, 0], [0, 0, 0]]
+
+
+def test_of_too_many_classes_those_with_most_mistakes_are_drawn():
+    """As true class or as prediction; of equal ones the first, all in their order."""
+    names = [f"c{k:03}" for k in range(300)]
+    wrong = [(200, 7), (250, 251), (250, 251), (299, 251)]
+    label, predicted = zip(*wrong, *((k, k) for k in range(300)), strict=True)
+    frame = confusion.data(pl.DataFrame({"label": label, "predicted": predicted}), names)
+    shown = draw_cells_of(frame, names)
+    assert shown.names == [*names[:96], *(names[k] for k in (200, 250, 251, 299))]
+    assert shown.title == "100 of 300 classes: those with the most mistakes"
+    assert (np.diagonal(shown.shares_KK) > 0).all()
+    assert shown.shares_KK[97, 98] == 0.666667  # of all images of the class
+
+
+@pytest.mark.parametrize("size", [100, 300, 1500])
+def test_confusion_shows_every_right_answer_of_the_classes_it_draws(size):
+    """A cell is a few pixels of the PNG, whose axes are some 400 of them wide."""
+    figure = draw_confusions(size, predicted=np.arange(size).repeat(3))
+    with Image.open(BytesIO(style.as_png(figure, style.LIGHT))) as image:
+        pixels_HW3 = np.asarray(image.convert("RGB"))
+    blue = np.array(to_rgb(style.LIGHT.series[0])) * 255
+    blue_HW = (np.abs(pixels_HW3 - blue) < 2).all(axis=2)
+    assert (blue_HW.any(axis=0).sum(), blue_HW.any(axis=1).sum()) >= (300, 300)
+    shown = texts(style.as_svg(figure, style.LIGHT))
+    assert (f"100 of {size:,} classes: those with the most mistakes" in shown) == (size > 100)
 
 
 @pytest.mark.parametrize("size", [1, 2, 10, 24, 100])
@@ -330,17 +374,12 @@ def test_hostile_names_stay_text(module):
 
 
 def test_mathematics_is_not_set():
-    shown = texts(
-        style.as_svg(confusion.draw(confusions(2, ["$x^2$", "$\\frac"]), style.LIGHT), style.LIGHT)
-    )
+    shown = texts(style.as_svg(draw_confusions(2, names=["$x^2$", "$\\frac"]), style.LIGHT))
     assert {"$x^2$", "$\\frac"} <= set(shown)
 
 
 def test_same_figure_same_bytes_and_no_dates():
-    frame = confusions(4)
-    first, second = (
-        style.as_svg(confusion.draw(frame, style.LIGHT), style.LIGHT) for _ in range(2)
-    )
+    first, second = (style.as_svg(draw_confusions(4), style.LIGHT) for _ in range(2))
     assert first == second
     assert b"<dc:date>" not in first
     assert b"<dc:creator>" not in first
@@ -349,7 +388,7 @@ def test_same_figure_same_bytes_and_no_dates():
 def test_names_in_other_scripts_draw_without_a_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        figure = confusion.draw(confusions(3, ["猫", "قطة", "חתול"]), style.LIGHT)
+        figure = draw_confusions(3, names=["猫", "قطة", "חתול"])
         style.as_png(figure, style.LIGHT)
         svg = style.as_svg(figure, style.LIGHT)
     assert {"猫", "قطة", "חתול"} <= set(texts(svg))

@@ -589,6 +589,14 @@ def test_the_table_of_confusions_holds_those_that_occur(digits_run):
     assert table["images"].sum() == 60
 
 
+def test_of_many_classes_the_page_says_which_are_in_the_confusion_matrix(make_run):
+    shown = (
+        "Shown are the 100 of 120 classes with the most mistakes, as true class or as prediction."
+    )
+    assert shown in undrawn(make_run(classes=[f"class {k}" for k in range(120)])).text
+    assert "with the most mistakes" not in undrawn(make_run()).text
+
+
 DIAGNOSTICS = {"pseudo_labels", "range_test", "embedding"}
 
 
