@@ -130,11 +130,13 @@ def _chosen(counts_KK: NDArray[np.int64], of_K: NDArray[np.int64]) -> list[int]:
         return list(range(size))
     others_KK = counts_KK * ~np.eye(size, dtype=bool)
     best_K = np.maximum(others_KK.max(axis=0), others_KK.max(axis=1))
-    left = sorted(np.argsort(-best_K, kind="stable")[:CLASSES].tolist())
-    share_KK = (others_KK / np.maximum(of_K, 1)[:, None]).round(6)
-    nearness_KK = share_KK + share_KK.T
+    most_C = np.sort(np.argsort(-best_K, kind="stable")[:CLASSES])
+    share_CC = (others_KK[np.ix_(most_C, most_C)] / np.maximum(of_K[most_C], 1)[:, None]).round(6)
+    nearness_CC = share_CC + share_CC.T
+    left = list(range(len(most_C)))
     order = [left.pop(0)]
     while left:
-        nearest = int(nearness_KK[order[-1], left].argmax())
+        nearest = int(nearness_CC[order[-1], left].argmax())
         order.append(left.pop(nearest))
-    return order
+    chosen: list[int] = most_C[order].tolist()
+    return chosen
