@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 
 from pipeline_lib.artifacts import publish_json, publish_text
 from pipeline_lib.card.content import content
-from pipeline_lib.figures.style import printable, shortened
+from pipeline_lib.figures.style import labels, printable, shortened, told_apart
 from pipeline_lib.report.page import environment
 
 if TYPE_CHECKING:
@@ -49,14 +49,13 @@ def as_markdown(card: dict[str, Any]) -> str:
     made = environment(FileSystemLoader(TEMPLATES))
     made.filters["plain"] = plain
     made.globals["names"] = names
-    return made.get_template("card.md.j2").render(**card, measured=MEASURED, name_limit=NAME_LIMIT)
+    weakest = told_apart((row["name"] for row in card["weakest_classes"]), NAME_LIMIT)
+    return made.get_template("card.md.j2").render(**card, measured=MEASURED, weakest=weakest)
 
 
 def names(classes: Sequence[str]) -> Markup:
     """The first classes, and how many more there are."""
-    shown = Markup(", ").join(
-        plain(shortened(printable(name), NAME_LIMIT)) for name in classes[:NAMED]
-    )
+    shown = Markup(", ").join(map(plain, labels(classes[:NAMED], NAME_LIMIT)))
     more = len(classes) - NAMED
     return Markup("{} and {:,} more").format(shown, more) if more > 0 else shown
 

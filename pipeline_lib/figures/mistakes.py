@@ -49,9 +49,7 @@ def draw(frame: pl.DataFrame, theme: Theme) -> Figure:
 
 def _tile(row: dict[str, object]) -> tiles.Tile:
     confidence = style.percent(float(str(row["confidence"])), 0)
-    predicted = f"{style.label(str(row['predicted']), 12)} {confidence}"
-    return tiles.Tile(
-        tiles.image_of(row),
-        [predicted, f"is {style.label(str(row['true_label']), 14)}"],
-        right=False,
-    )
+    names = [str(row["predicted"]), str(row["true_label"])]
+    predicted, true_label = style.labels(names, 12)[0], style.labels(names, 14)[1]
+    lines = [f"{predicted} {confidence}", f"is {true_label}"]
+    return tiles.Tile(tiles.image_of(row), lines, right=False)

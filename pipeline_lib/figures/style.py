@@ -199,27 +199,50 @@ def label(name: str, limit: int = 18) -> str:
 
 
 def labels(names: Sequence[str], limit: int = 18) -> list[str]:
-    """The `label` of each name; of those that would look alike, its beginning and where they differ.
+    """The `label` of each name, in which no two names look alike: see `told_apart`.
 
     Args:
         names: what stands side by side.
-        limit: letters, at least 14.
+        limit: letters, at least 10.
     """
-    whole = [printable(name) for name in names]
-    shown = {name: shortened(name, limit) for name in whole}
-    apart = _told_apart(shown, limit)
-    return [apart[name] for name in whole]
+    shown = told_apart(names, limit)
+    return [shown[name] for name in names]
 
 
-def _told_apart(shown: dict[str, str], limit: int) -> dict[str, str]:
+def told_apart(names: Iterable[str], limit: int = 18) -> dict[str, str]:
+    """The `label` of each name; of those that would look alike, its beginning and where they differ.
+
+    Names that differ in several places may still look alike: all of these but the first are numbered.
+    """
+    whole = {name: printable(name) for name in names}
+    shown = _where_they_differ({line: shortened(line, limit) for line in whole.values()}, limit)
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+    for name, line in whole.items():
+        text = shown[line]
+        for number in itertools.count(2):
+            if text not in taken:
+                break
+            end = f" \N{MIDDLE DOT}{number}"
+            text = _beginning(shown[line], limit - width(end)).rstrip() + end
+        taken.add(text)
+        found[name] = text
+    return found
+
+
+def _where_they_differ(shown: dict[str, str], limit: int) -> dict[str, str]:
     """What is shown of each name, those that look alike from shortly before they differ: over and over."""
+    groups: dict[str, list[str]] = {}
+    for name, text in shown.items():
+        groups.setdefault(text, []).append(name)
     found = dict(shown)
-    for text in set(shown.values()):
-        alike = [name for name in shown if shown[name] == text]
+    for alike in groups.values():
         if len(alike) > 1:
             same = itertools.takewhile(lambda at: len(set(at)) == 1, zip(*alike, strict=False))
             start = max(len(list(same)) - BEFORE, 0)
-            found |= _told_apart({name: _around(name, start, limit) for name in alike}, limit)
+            again = {name: _around(name, start, limit) for name in alike}
+            differ = len(set(again.values())) > 1
+            found |= _where_they_differ(again, limit) if differ else again
     return found
 
 

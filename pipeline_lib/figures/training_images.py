@@ -66,16 +66,16 @@ def _tile(row: dict[str, object]) -> tiles.Tile:
     names = [str(name) for name in candidates] if isinstance(candidates, list) else []
     given = len(names) == 1 and verdict is not False  # nothing was chosen
     verdict = None if given else verdict
-    chosen = f"{'' if given else MARKS[verdict]} {style.label(str(row['label']), 14)}".strip()
-    truth = f"is {style.label(str(row['true_label']), 14)}" if verdict is False else ""
+    label, true_label = style.labels([str(row["label"]), str(row["true_label"])], 14)
+    chosen = f"{'' if given else MARKS[verdict]} {label}".strip()
+    truth = f"is {true_label}" if verdict is False else ""
     return tiles.Tile(tiles.image_of(row), [chosen, _joined(names), truth], verdict)
 
 
 def _joined(names: Sequence[str], limit: int = 20) -> str:
     """As many candidates as fit, and how many more there are."""
     shown: list[str] = []
-    for name in names:
-        text = style.label(name, 10)
+    for text in style.labels(names[: limit // 2], 10):  # more never fit
         if shown and len(" ".join([*shown, text])) > limit - 4:
             break
         shown.append(text)

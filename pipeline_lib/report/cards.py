@@ -39,6 +39,12 @@ class TrainingCard:
     right: bool | None
     given: bool  # there was nothing to choose, and nobody knows better
 
+    @property
+    def names(self) -> list[str]:
+        """The classes that are named on it."""
+        chips = [] if self.any_class else [chip.name for chip in self.chips]
+        return [*chips, self.label, *([self.true_label] if self.true_label is not None else [])]
+
 
 @dataclass(frozen=True)
 class MistakeCard:

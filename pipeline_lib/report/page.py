@@ -25,7 +25,7 @@ from pipeline_lib.report.labels import (
 from pipeline_lib.report.numbers import number, percent
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from jinja2 import BaseLoader
 
@@ -96,6 +96,7 @@ def environment(loader: BaseLoader) -> Environment:
     )
     made.filters |= {
         "class_name": class_name,
+        "class_names": class_names,
         "percent": percent,
         "number": number,
         "data_uri": data_uri,
@@ -105,8 +106,16 @@ def environment(loader: BaseLoader) -> Environment:
 
 def class_name(name: str, limit: int) -> Markup:
     """A class name: escaped, cut to a length that fits, and apart from the direction of its text."""
-    whole = style.printable(name)
-    short = style.shortened(whole, limit)
+    return class_names([name], limit)[name]
+
+
+def class_names(names: Iterable[str], limit: int) -> dict[str, Markup]:
+    """What is shown of names that stand side by side: each a `class_name`, and no two of them alike."""
+    shown = style.told_apart(names, limit)
+    return {name: _marked_up(style.printable(name), short) for name, short in shown.items()}
+
+
+def _marked_up(whole: str, short: str) -> Markup:
     tooltip = Markup(' title="{}"').format(whole) if short != whole else Markup("")
     return Markup("<bdi{}>{}</bdi>").format(tooltip, short)
 

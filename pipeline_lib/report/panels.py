@@ -24,7 +24,7 @@ from pipeline_lib.figures import (
     tiles,
     training_images,
 )
-from pipeline_lib.figures.style import KINDS, label, percent
+from pipeline_lib.figures.style import KINDS, label, labels, percent, told_apart
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -229,10 +229,11 @@ def _range_words(curve: pl.DataFrame) -> str:
 
 def _confusion_words(cells: pl.DataFrame) -> str:
     wrong = cells.filter(cells["actual"] != cells["predicted"])
-    most = wrong.sort("images", descending=True, maintain_order=True)
+    most = wrong.sort("images", descending=True, maintain_order=True).head(3)
+    shown = told_apart([*most["actual"], *most["predicted"]])
     parts = [
-        f"{label(actual)} as {label(predicted)}, {images}"
-        for actual, predicted, images, _ in most.head(3).rows()
+        f"{shown[actual]} as {shown[predicted]}, {images}"
+        for actual, predicted, images, _ in most.rows()
     ]
     listed = "; ".join(parts) or "none"
     return f"Confusion matrix of the test images. The most frequent mistakes: {listed}."
@@ -283,8 +284,9 @@ def _size_words(sizes: pl.DataFrame) -> str:
 
 def _pair_words(cells: pl.DataFrame) -> str:
     pairs = co_occurrence.strongest(cells, 3)
+    shown = told_apart([name for pair in pairs for name in pair[:2]])
     listed = "; ".join(
-        f"{label(other)} in {percent(share)} of the sets of {label(name)}"
+        f"{shown[other]} in {percent(share)} of the sets of {shown[name]}"
         for name, other, share in pairs
     )
     return f"Heat map of the classes that stand in one candidate set. The most frequent: {listed}."
@@ -295,7 +297,8 @@ def _people_words(people: pl.DataFrame) -> str:
     if known.is_empty():
         return "Bars: no accuracy of an annotator could be estimated."
     (best, _, high, _), (worst, _, low, _) = known.row(0), known.row(-1)
+    best, worst = labels([best, worst])
     return (
         f"Bars: the estimated accuracy of {len(known)} annotators, from {percent(high)} for "
-        f"{label(best)} to {percent(low)} for {label(worst)}. The table holds all of these."
+        f"{best} to {percent(low)} for {worst}. The table holds all of these."
     )

@@ -11,12 +11,16 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
+import numpy as np
 import polars as pl
 import pytest
 from PIL import Image
 
+from pipeline_lib.labeling import picks
+from pipeline_lib.labeling.picks import Pick
 from pipeline_lib.labeling.studio import CHOICES, SHOWN
 from tests.as_user import run_app
 from tests.faults.conftest import Workspace
@@ -39,6 +43,19 @@ def added(export: Path, table: Path) -> list[str]:
     )
     found = found.replace("../export.json", str(export)).replace("../labels.csv", str(table))
     return [sys.executable, *found.split()]
+
+
+def test_guesses_with_like_names_are_told_apart(tmp_path: Path) -> None:
+    names = [f"Carex muelleri var. {n} (L.) Nyman ex W.D.J.Koch" for n in range(3)]
+    stored = SimpleNamespace(shape=(4, 4, 3))
+    about = {"method": "cr_dpll", "seed": 1, "dataset": "plants"}
+    unsure = SimpleNamespace(about=about, classes=names, ids_N=[7], stored=stored)
+    image = np.zeros((4, 4, 3), np.uint8)
+    picks.write(tmp_path, unsure, [Pick("a.png", image, [(n, 0.3) for n in names])], None)
+    page = (tmp_path / "index.html").read_text()
+    shown = re.findall(r'<dt><bdi title="(.*?)">(.*?)</bdi>', page)
+    assert [whole for whole, _ in shown] == names
+    assert len({short for _, short in shown}) == 3
 
 
 def rows(text: str) -> list[dict[str, str]]:

@@ -183,6 +183,21 @@ def test_the_weakest_classes_come_first_with_their_intervals():
     assert weakest(rows[:1]) == []
 
 
+def test_classes_that_begin_and_end_alike_are_told_apart(digits_run):
+    card = card_of(digits_run)
+    names = [f"Carex muelleri subsp. communis var. {n:03} {'(L.) Nyman ' * 5}" for n in range(10)]
+    card["model"]["classes"] = names
+    card["weakest_classes"] = [
+        {"name": name, "images": 9, "recall": 0.5, "recall_ci95": [0.1, 0.9]} for name in names[:5]
+    ]
+    text = as_markdown(card)
+    [listed] = re.findall(r"of 10 classes \((.*)\), trained", text)
+    assert len(set(listed.split(", "))) == 10
+    rows = re.findall(r"^\| (.*) \| 9 \| 0.5 ", text, re.MULTILINE)
+    assert len(set(rows)) == 5
+    assert all(len(name) <= 48 for name in [*listed.split(", "), *rows])
+
+
 def test_limits_name_what_was_not_tested():
     said = " ".join(limits_with({"train_val": 0, "train_test": 3, "val_test": 0}))
     for words in (

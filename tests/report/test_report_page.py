@@ -25,7 +25,7 @@ from pipeline_lib.artifacts import publish_json, publish_text, read_json, sha256
 from pipeline_lib.card.content import content
 from pipeline_lib.errors import UserError
 from pipeline_lib.evaluation import tables
-from pipeline_lib.figures import training_images
+from pipeline_lib.figures import mistakes, training_images
 from pipeline_lib.figures.style import LIGHT
 from pipeline_lib.params.load import load
 from pipeline_lib.params.split import Annotations, Split
@@ -36,7 +36,7 @@ from pipeline_lib.report.labels import protocol_words, validation_words
 from pipeline_lib.report.page import render
 from pipeline_lib.report.panels import panels
 from tests.html_page import ADDRESSES, Page
-from tests.report.conftest import people
+from tests.report.conftest import people, write_run
 
 ROOT = Path(__file__).parents[2]
 FIGURES = (
@@ -595,6 +595,73 @@ def test_of_many_classes_the_page_says_which_are_in_the_confusion_matrix(make_ru
     )
     assert shown in undrawn(make_run(classes=[f"class {k}" for k in range(120)])).text
     assert "with the most mistakes" not in undrawn(make_run()).text
+
+
+LIKE = tuple(
+    f"{genus} {species} subsp. communis in locis apricis et siccis collina var. {number} (L., 1753) Nyman ex "
+    f"W.D.J.Koch, sect. longissima nomenclaturae botanicae"
+    for genus in ("Carex", "Rubus")
+    for species in ("mulleri", "muelleri", "m\u00fclleri")
+    for number in ("001", "002", "003")
+)
+
+
+@pytest.fixture(scope="module")
+def like_run(tmp_path_factory):
+    """Names of plants that begin and end alike; half of the test images are mistaken."""
+    run = write_run(tmp_path_factory.mktemp("like"), LIKE, accuracy=0.5)
+    inputs, report = inputs_of(run)
+    found = panels(inputs, report)
+    blank = {key: {"light": b"<svg/>", "dark": b"<svg/>"} for key in found}
+    return inputs, found, render(inputs, found, blank)
+
+
+def test_no_two_classes_of_a_card_read_the_same(like_run):
+    """Nor does a mistake read as none: "X, is X"."""
+    *_, html = like_run
+    cards = html.split('<li class="card">')[1:]
+    assert len(cards) > 40
+    for card in cards:
+        names = whole_and_shown(card.partition("</li>")[0])
+        assert len({text for _, text in names}) == len({title for title, _ in names})
+        assert all(0 < len(text) <= 24 for _, text in names)
+
+
+def test_no_two_classes_of_a_sentence_or_table_read_the_same(like_run):
+    _, found, html = like_run
+    table = whole_and_shown(re.search("<table class=.classes.*?</table>", html, re.DOTALL)[0])
+    assert len({text for _, text in table}) == len(LIKE)
+    pairs = whole_and_shown(re.search("Most often.*?</p>", html)[0])
+    assert len({text for _, text in pairs}) == len({title for title, _ in pairs})
+    mistakes = re.findall("([^:;]+) as ([^;]+), [0-9]+", found["confusion"].says)
+    assert len(mistakes) == 3
+    assert all(actual.strip() != predicted for actual, predicted in mistakes)
+    together = re.findall(
+        "([^:;]+) in .*? of the sets of ([^;]+?)[;.]", found["co_occurrence"].says
+    )
+    assert all(one.strip() != other for one, other in together)
+
+
+def test_no_mistake_of_the_image_grids_reads_as_none(like_run):
+    _, found, _ = like_run
+    grids = [training_images, mistakes]
+    for module in grids:
+        lines = [
+            module._tile(row).lines
+            for row in found[module.__name__.rpartition(".")[2]].frame.iter_rows(named=True)
+        ]
+        wrong = [(first, *others) for first, *others in lines if others[-1].startswith("is ")]
+        assert len(wrong) >= 4
+        for first, *_, truth in wrong:
+            assert truth.removeprefix("is ") not in first
+
+
+def test_annotators_with_like_names_are_told_apart(make_run):
+    about = people("annotator of the first round, anna", "annotator of the other round, anna")
+    inputs, report = inputs_of(make_run(summary={"annotators": about}))
+    says = panels(inputs, report)["annotators"].says
+    best, worst = re.search("% for (.+) to .*% for (.+?)\\. The", says).groups()
+    assert best != worst
 
 
 DIAGNOSTICS = {"pseudo_labels", "range_test", "embedding"}
