@@ -81,11 +81,17 @@ def as_cells(frame: pl.DataFrame) -> Cells:
     )
 
 
-def strongest(frame: pl.DataFrame, count: int) -> list[tuple[str, str, float]]:
-    """The pairs of different classes with the largest shares: class, candidate, share."""
-    pairs = frame.filter((pl.col(frame.columns[0]) != pl.col("candidate")) & (pl.col("sets") > 0))
-    ranked = pairs.sort("share", descending=True, maintain_order=True).head(count)
-    return [(first, other, share) for first, other, _, share in ranked.rows()]
+def strongest(frame: pl.DataFrame, count: int) -> list[tuple[str, str, int, float]]:
+    """The pairs of different classes that are in most sets: class, candidate, sets, share.
+
+    Not those with the largest share: all of one set would come before most of a hundred.
+    """
+    rows = frame.columns[0]
+    pairs = frame.filter((pl.col(rows) != pl.col("candidate")) & (pl.col("sets") > 0))
+    ranked = pairs.sort("sets", "share", descending=True, maintain_order=True)
+    if rows == UNKNOWN:  # both directions are of the same sets
+        ranked = ranked.filter(pl.concat_list(rows, "candidate").list.sort().is_first_distinct())
+    return ranked.head(count).rows()
 
 
 def _percent(share: float | None) -> str:

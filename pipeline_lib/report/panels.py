@@ -286,8 +286,8 @@ def _pair_words(cells: pl.DataFrame) -> str:
     pairs = co_occurrence.strongest(cells, 3)
     shown = told_apart([name for pair in pairs for name in pair[:2]])
     listed = "; ".join(
-        f"{shown[other]} in {percent(share)} of the sets of {shown[name]}"
-        for name, other, share in pairs
+        f"{shown[other]} in {sets:,} of the sets of {shown[name]} ({percent(share)})"
+        for name, other, sets, share in pairs
     )
     return f"Heat map of the classes that stand in one candidate set. The most frequent: {listed}."
 

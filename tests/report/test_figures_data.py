@@ -327,7 +327,7 @@ def test_co_occurrence_by_true_class():
         ("c", "b", 0, None),
         ("c", "c", 0, None),
     ]
-    assert co_occurrence.strongest(cells, 2) == [("b", "c", 1.0), ("b", "a", 0.5)]
+    assert co_occurrence.strongest(cells, 2) == [("b", "c", 2, 1.0), ("b", "a", 1, 0.5)]
 
 
 def test_co_occurrence_of_pairs_where_true_classes_are_unknown():
@@ -367,7 +367,21 @@ def test_no_co_occurrence_where_sets_hold_one_class_or_all():
     assert co_occurrence.data(labels, truth, "abc").is_empty()
     assert co_occurrence.data(sets_table(), truth_table(), "abc").is_empty()
     wrong = co_occurrence.data(labels, truth_table("a", "c", "c"), "abc")
-    assert co_occurrence.strongest(wrong, 9) == [("c", "b", 1.0)]  # a wrong label says something
+    assert co_occurrence.strongest(wrong, 9) == [("c", "b", 1, 1.0)]  # a wrong label says something
+
+
+def test_what_goes_together_most_often_is_what_most_sets_say():
+    """A rare class with another in its only set comes after frequent ones."""
+    labels = sets_table("ab", *["cd"] * 3, *["c"] * 2, "abcde")
+    known = co_occurrence.data(labels, truth_table(*"accccce"), "abcde")
+    assert co_occurrence.strongest(known, 9) == [("c", "d", 3, 0.6), ("a", "b", 1, 1.0)]
+
+
+def test_of_unknown_classes_a_pair_is_named_once():
+    """Both directions are of the same sets: what stands in the larger share of its own is told."""
+    labels = sets_table("ab", *["cd"] * 3, *["c"] * 2, "abcde")
+    unknown = co_occurrence.data(labels, truth_table(*[None] * 7), "abcde")
+    assert co_occurrence.strongest(unknown, 9) == [("d", "c", 3, 1.0), ("a", "b", 1, 1.0)]
 
 
 def test_of_many_classes_those_that_go_together_are_neighbours():

@@ -627,6 +627,15 @@ def test_no_two_classes_of_a_card_read_the_same(like_run):
         assert all(0 < len(text) <= 24 for _, text in names)
 
 
+def test_candidates_that_go_together_are_told_with_their_number(digits_run):
+    table = pl.read_csv(digits_run.reports / "tables/co_occurrence.csv")
+    pairs = table.filter(pl.col("true_class") != pl.col("candidate"))
+    said = re.search("Most often: (.) in (.+?) of the sets of (.) \\(", read(digits_run).text)
+    candidate, sets, name = map(int, said.groups())
+    assert (name, candidate, sets) in pairs.select("true_class", "candidate", "sets").rows()
+    assert sets == pairs["sets"].max()
+
+
 def test_no_two_classes_of_a_sentence_or_table_read_the_same(like_run):
     _, found, html = like_run
     table = whole_and_shown(re.search("<table class=.classes.*?</table>", html, re.DOTALL)[0])
@@ -636,10 +645,10 @@ def test_no_two_classes_of_a_sentence_or_table_read_the_same(like_run):
     mistakes = re.findall("([^:;]+) as ([^;]+), [0-9]+", found["confusion"].says)
     assert len(mistakes) == 3
     assert all(actual.strip() != predicted for actual, predicted in mistakes)
-    together = re.findall(
-        "([^:;]+) in .*? of the sets of ([^;]+?)[;.]", found["co_occurrence"].says
-    )
-    assert all(one.strip() != other for one, other in together)
+    says = found["co_occurrence"].says.partition("frequent: ")[2]
+    together = re.findall(r"(\S.*?) in [0-9]+ of the sets of (.+?) \([0-9]", says)
+    assert len(together) == 3
+    assert all(one != other for one, other in together)
 
 
 def test_no_mistake_of_the_image_grids_reads_as_none(like_run):
