@@ -85,7 +85,7 @@ def draw(frame: pl.DataFrame, theme: style.Theme) -> Figure:
 def named(frame: pl.DataFrame) -> list[tuple[str, float, float]]:
     """Names of classes, each at the median of its test images; none where it would cover another.
 
-    The classes with most test images come first.
+    The classes with most test images come first. A name that would leave the axes is moved inside.
     """
     middles = (
         frame.filter((pl.col("kind") != "support") & pl.col("class").is_not_null())
@@ -93,18 +93,19 @@ def named(frame: pl.DataFrame) -> list[tuple[str, float, float]]:
         .agg(pl.len().alias("images"), pl.col("x", "y").median())
         .sort("images", "class", descending=[True, False])
     )
-    _, half = _square(frame)
-    placed: list[tuple[str, float, float]] = []
-    for name, _, x, y in middles.rows():
-        short = style.label(name, LETTERS)
+    (middle, _), half = _square(frame)
+    placed: dict[str, tuple[float, float, float]] = {}
+    for name, _, median, y in middles.rows():
+        wide = half * LETTER * min(style.width(style.printable(name)), LETTERS)  # to either side
+        x = min(max(median, float(middle) - half + wide), float(middle) + half - wide)
         covers = any(
-            abs(x - other_x) < half * LETTER * (len(short) + len(other))
-            and abs(y - other_y) < 2 * half * LINE
-            for other, other_x, other_y in placed
+            abs(x - other_x) < wide + other_wide and abs(y - other_y) < 2 * half * LINE
+            for other_x, other_y, other_wide in placed.values()
         )
         if not covers and len(placed) < NAMED:
-            placed.append((short, x, y))
-    return placed
+            placed[name] = x, y, wide
+    shown = style.told_apart(placed, LETTERS)
+    return [(shown[name], x, y) for name, (x, y, _) in placed.items()]
 
 
 def _square(frame: pl.DataFrame) -> tuple[NDArray[np.float64], float]:

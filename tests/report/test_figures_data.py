@@ -192,6 +192,18 @@ def test_a_name_stands_at_the_median_of_its_test_images():
     assert [name for name, *_ in embedding.named(apart)] == ["a", "b", "c"]
 
 
+def test_a_name_at_the_edge_is_moved_inside():
+    """As far as its letters ask: the square is a tenth larger than what the points need, from -55 to 55."""
+    rows = [
+        (-50, 0, "right", "ab", "ab"),
+        (50, 50, "right", "c" * 10, ""),
+        (0, -50, "support", "c", None),
+    ]
+    frame = pl.DataFrame(rows, schema=embedding.SCHEMA, orient="row")
+    rightmost = pytest.approx(55 * (1 - 10 * embedding.LETTER))
+    assert embedding.named(frame) == [("ab", -50, 0), ("c" * 10, rightmost, 50)]
+
+
 def test_confusion_counts_and_shares():
     predictions = pl.DataFrame({"label": [2, 0, 0, 0, 1], "predicted": [0, 0, 1, 0, 0]})
     cells = confusion.data(predictions, ["a", "b", "c"])

@@ -325,6 +325,25 @@ def test_embeddings_of_few_images(count, support, theme):
     assert ("class 0" in shown) == bool(count)
 
 
+def test_names_of_embeddings_stay_inside_the_axes_and_are_told_apart():
+    """Those of classes on the edge, too: outside they would cover what the axes are called."""
+    edge = [(x, y) for x in (0, 100) for y in (0, 50, 100)]
+    rows = [
+        (x, y, "right", f"Carex muelleri var. {n} (L.) Nyman", "") for n, (x, y) in enumerate(edge)
+    ]
+    frame = pl.DataFrame(rows, schema=embedding.SCHEMA, orient="row")
+    figure = embedding.draw(frame, style.LIGHT)
+    figure.draw_without_rendering()
+    [axes] = figure.axes
+    shown = [text for text in axes.texts if text.get_text()]
+    assert len({text.get_text() for text in shown}) == len(edge)
+    boxes = [text.get_bbox_patch().get_window_extent() for text in shown]
+    inside = axes.get_window_extent()
+    assert all(inside.x0 <= box.x0 and box.x1 <= inside.x1 for box in boxes)
+    assert all(inside.y0 <= box.y0 and box.y1 <= inside.y1 for box in boxes)
+    assert not any(box.overlaps(other) for box in boxes for other in boxes if box is not other)
+
+
 def test_reliability_with_a_single_filled_bin():
     frame = pl.DataFrame(
         [(0.0, 0.5, 0, None, None), (0.5, 1.0, 3, 0.9, 1.0)],
