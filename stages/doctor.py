@@ -18,7 +18,7 @@ def doctor(*, fix: Fix = False) -> None:
     """Look for what is wrong: environment, damaged files, changed images, remotes, locks, hanging experiments.
 
     Exits with 1 if a problem is left. With --fix, damaged copies of what DVC can fetch or make again, stale
-    locks and the leftovers of killed runs are deleted.
+    locks and the leftovers of killed runs are deleted, and the cache of DVC gets back what only the workspace has.
     """
     from pipeline_lib.doctor.examine import examine
     from pipeline_lib.doctor.finding import counted

@@ -89,7 +89,7 @@ def _damage(path: Path) -> Finding:
     return Finding(
         str(path),
         "the object does not have the content that it is named by, and DVC would hand it out all the same",
-        "delete it, then `make pull`, or `dvc repro` to make it anew",
+        "`doctor --fix` deletes it, and puts it back if the workspace has it; else `make pull` or `dvc repro` does",
         _deletion(path),
     )
 

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 CHECKS = {
     "environment": environment.check,
     "checkout": checkout.check,
+    "cache": cache.check,  # what is removed from it, the workspace may put back
     "workspace": workspace.check,
     "snapshot": snapshot.check,
-    "cache": cache.check,
     "remotes": remotes.check,
     "locks": locks.check,
     "processes": processes.check,

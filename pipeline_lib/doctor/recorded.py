@@ -47,11 +47,13 @@ def missing(root: Path, *, pushed: bool = False) -> list[tuple[str, str]]:
 def complete(root: Path) -> list[str]:
     """Paths of the recorded outputs of which the cache has everything."""
     folder = cache_folder(root) / OBJECTS
-    return [
-        name
-        for name, md5 in _outputs(root, in_git=False)
-        if all(path.is_file() for _, path in _objects_of(name, md5, folder, root))
-    ]
+    return [out.def_path for out in _outputs(root) if _is_whole(out, folder)]
+
+
+def only_here(root: Path) -> list[Output]:
+    """Outputs that are in the workspace as they were recorded, of which the cache has not everything."""
+    folder = cache_folder(root) / OBJECTS
+    return [out for out in _outputs(root) if not _is_whole(out, folder) and _is_as_recorded(out)]
 
 
 def listings(root: Path) -> list[tuple[str, str]]:
@@ -90,10 +92,7 @@ def outputs(root: Path) -> set[Path]:
 def md5_of(folder: Path) -> str:
     """The md5 by which a dvc.lock names an output that is a folder: that of the listing of its files, as DVC writes it."""
     files = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
-    listing = []
-    for name in sorted(files):
-        with files[name].open("rb") as file:
-            listing.append({"md5": hashlib.file_digest(file, "md5").hexdigest(), "relpath": name})
+    listing = [{"md5": _md5_of_file(files[name]), "relpath": name} for name in sorted(files)]
     text = json.dumps(listing).encode()
     return hashlib.md5(text, usedforsecurity=False).hexdigest() + LISTING
 
@@ -110,12 +109,12 @@ def _objects(
 ) -> Iterator[tuple[str, Path]]:
     """Path of each recorded output, and of its object in the cache, of those that `_outputs` gives."""
     folder = cache_folder(root) / OBJECTS
-    for name, md5 in _outputs(root, in_git=in_git, pushed=pushed):
-        yield from _objects_of(name, md5, folder, root)
+    for out in _outputs(root, in_git=in_git, pushed=pushed):
+        yield from _objects_of(out.def_path, out.hash_info.value, folder)
 
 
-def _outputs(root: Path, *, in_git: bool, pushed: bool = False) -> Iterator[tuple[str, str]]:
-    """Path and md5 of each recorded output: of those that Git keeps, or of the others.
+def _outputs(root: Path, *, in_git: bool = False, pushed: bool = False) -> Iterator[Output]:
+    """Each recorded output: of those that Git keeps, or of the others.
 
     If `pushed`, without those that dvc.yaml keeps off the default remote, by `push: false` or another `remote:`.
     """
@@ -123,7 +122,7 @@ def _outputs(root: Path, *, in_git: bool, pushed: bool = False) -> Iterator[tupl
         for stage in _stages(root, file):
             for out in stage.outs:
                 if out.hash_info and out.use_cache != in_git and (not pushed or _is_pushed(out)):
-                    yield out.def_path, out.hash_info.value
+                    yield out
 
 
 def _is_pushed(out: Output) -> bool:
@@ -151,12 +150,31 @@ def _stages(root: Path, file: str) -> list[PipelineStage]:
     return found
 
 
-def _objects_of(name: str, md5: str, folder: Path, root: Path) -> Iterator[tuple[str, Path]]:
+def _is_whole(out: Output, folder: Path) -> bool:
+    """Whether the cache has everything of an output."""
+    objects = _objects_of(out.def_path, out.hash_info.value, folder)
+    return all(path.is_file() for _, path in objects)
+
+
+def _is_as_recorded(out: Output) -> bool:
+    """Whether the workspace has the bytes of an output that were recorded, which DVC would tell by size and time."""
+    path, md5 = Path(out.fs_path), str(out.hash_info.value)
+    if path.is_dir():
+        return md5_of(path) == md5
+    return path.is_file() and _md5_of_file(path) == md5
+
+
+def _md5_of_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
+
+
+def _objects_of(name: str, md5: str, folder: Path) -> Iterator[tuple[str, Path]]:
     path = folder / md5[:2] / md5[2:]
     yield name, path
     if md5.endswith(LISTING) and path.is_file() and is_intact(path):
         for entry in json.loads(path.read_text(encoding="utf-8")):
-            yield from _objects_of(f"{name}/{entry['relpath']}", entry["md5"], folder, root)
+            yield from _objects_of(f"{name}/{entry['relpath']}", entry["md5"], folder)
 
 
 def _lock(pipeline: Path) -> dict[str, Any]:

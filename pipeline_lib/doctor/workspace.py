@@ -33,7 +33,7 @@ SETTLED = 60  # s; a file this old is not just being written
 
 def check(root: Path) -> Checked:
     """Find damaged files, and what killed runs have left half-written."""
-    made, unread = _recorded(root)
+    made, uncached = _recorded(root)
     ours = made | {Path(name) for name in git_lines(root, "ls-files", *FOLDERS)}
     files = [
         path
@@ -50,17 +50,19 @@ def check(root: Path) -> Checked:
     ]
     summary = f"{counted(len(files), 'file')} compared with the sha256 beside them"
     absent = _absent(root, made.difference(path.relative_to(root) for path in files))
-    found = (*unread, *absent, *damaged, *_half_written(root), *_untracked(root))
+    found = (*uncached, *absent, *damaged, *_half_written(root), *_untracked(root))
     return Checked(summary, found)
 
 
 def _recorded(root: Path) -> tuple[set[Path], list[Finding]]:
-    """What DVC has recorded, or why that cannot be read."""
+    """What DVC has recorded, and what of that the cache lacks or why that cannot be told."""
+    made: set[Path] = set()
     try:
-        return recorded.outputs(root), []
+        made = recorded.outputs(root)
+        return made, list(_uncached(root)) if made else []
     except UserError as error:
         what, _, to_do = str(error).partition("; ")
-        return set(), [Finding("dvc.lock", what, to_do)]
+        return made, [Finding("workspace" if made else "dvc.lock", what, to_do)]
 
 
 def _absent(root: Path, made: set[Path]) -> Iterator[Finding]:
@@ -73,6 +75,25 @@ def _absent(root: Path, made: set[Path]) -> Iterator[Finding]:
             what,
             "`make pull` fetches, `dvc repro` makes",
             problem=False,
+        )
+
+
+def _uncached(root: Path) -> Iterator[Finding]:
+    """What is here and not in the cache, as where that was deleted, or `dvc gc` ran in a clone that shares it."""
+    outs = recorded.only_here(root)
+    if outs:
+
+        def repair() -> str:
+            # `dvc commit` would stop at an output that was never made, and record code and params as they are now.
+            for out in outs:
+                out.commit(relink=False)
+            return "put back into it"
+
+        yield Finding(
+            listed(out.def_path for out in outs),
+            "in the workspace, but not in the cache of DVC: `dvc repro` would make it again, and a copy of the cache lacks it",
+            "`doctor --fix` puts it back",
+            repair,
         )
 
 

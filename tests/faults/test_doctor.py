@@ -190,6 +190,45 @@ def test_a_flipped_bit_in_the_cache_is_found_and_made_anew(toy: Toy) -> None:
     assert cache.check(toy.root).findings == workspace.check(toy.root).findings == ()
 
 
+def test_what_only_the_workspace_has_is_put_back_into_the_cache(toy: Toy) -> None:
+    """`dvc commit` would ask, as the code has changed since, and then record that the new code made it."""
+    shutil.rmtree(toy.root / ".dvc/cache")
+    lock, code = toy.root / "dvc.lock", toy.root / "stages/make.py"
+    before = lock.read_bytes()
+    code.write_text(STAGE + "# changed\n")
+    assert toy.run("dvc", "commit").returncode
+    finding = only(workspace.check(toy.root).findings)
+    assert finding.where == "data/made.txt, data/made.txt.sha256"
+    assert finding.what.startswith("in the workspace, but not in the cache of DVC: `dvc repro` ")
+    assert finding.problem
+    repaired(finding)
+    assert cache.check(toy.root).summary.startswith("2 objects, ")
+    assert cache.check(toy.root).findings == workspace.check(toy.root).findings == ()
+    assert lock.read_bytes() == before
+    code.write_text(STAGE)
+    assert "up to date" in toy.ok("dvc", "status"), "nothing is made again"
+
+
+def test_what_is_in_the_workspace_with_other_bytes_than_were_recorded_is_not_put_back(
+    toy: Toy,
+) -> None:
+    shutil.rmtree(toy.root / ".dvc/cache")
+    flip(toy.root / "data/made.txt")  # which DVC does not see
+    only_here, damaged = workspace.check(toy.root).findings
+    assert (only_here.where, damaged.where) == ("data/made.txt.sha256", "data/made.txt")
+
+
+def test_a_damaged_object_of_an_intact_output_is_replaced_at_once(toy: Toy) -> None:
+    path = toy.root / ".dvc/cache/files/md5" / OBJECT[:2] / OBJECT[2:]
+    flip(path)
+    for _, checked in examine(toy.root):
+        for finding in checked.findings:
+            if finding.repair:
+                finding.repair()
+    assert path.read_bytes() == CACHED
+    assert "up to date" in toy.ok("dvc", "status"), "nothing is made again"
+
+
 def test_outputs_that_a_clone_has_not_fetched_are_no_problem_and_told(toy: Toy) -> None:
     for path in (toy.root / "data").iterdir():
         path.unlink()
