@@ -10,7 +10,7 @@ from stages.dvc_command import dvc
 
 
 def push() -> None:
-    """Send all outputs that there are to the remote, unless one is damaged here."""
+    """Send all outputs that there are to the remote, unless one is damaged, or not in the cache of DVC."""
     from pipeline_lib.doctor import recorded, remotes
     from pipeline_lib.doctor.finding import counted
     from pipeline_lib.doctor.remote_objects import (
@@ -26,6 +26,13 @@ def push() -> None:
         msg = (
             f"nothing was pushed: damaged in the cache of DVC: {listed(damaged)}; "
             "run `python -m stages.app doctor --fix`, then `dvc repro`"
+        )
+        raise UserError(msg)
+    if lost := recorded.only_here(root, pushed=True):
+        names = listed(out.def_path for out in lost)
+        msg = (
+            f"nothing was pushed: in the workspace, but not in the cache of DVC: {names}; "
+            "run `python -m stages.app doctor --fix`, then `make push` again"
         )
         raise UserError(msg)
     if not has_remote(root):

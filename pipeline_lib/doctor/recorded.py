@@ -50,10 +50,11 @@ def complete(root: Path) -> list[str]:
     return [out.def_path for out in _outputs(root) if _is_whole(out, folder)]
 
 
-def only_here(root: Path) -> list[Output]:
-    """Outputs that are in the workspace as they were recorded, of which the cache has not everything."""
+def only_here(root: Path, *, pushed: bool = False) -> list[Output]:
+    """Outputs in the workspace as they were recorded, of which the cache lacks something; if `pushed`, as in `missing`."""
     folder = cache_folder(root) / OBJECTS
-    return [out for out in _outputs(root) if not _is_whole(out, folder) and _is_as_recorded(out)]
+    found = _outputs(root, pushed=pushed)
+    return [out for out in found if not _is_whole(out, folder) and _is_as_recorded(out)]
 
 
 def listings(root: Path) -> list[tuple[str, str]]:

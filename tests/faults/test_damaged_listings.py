@@ -1,6 +1,6 @@
 """A folder's listing that is damaged on the remote: neither taken for good, nor the end of every push and pull.
 
-`verify true` does not keep DVC from filling the folder by it. And a file that the remote has lost below an intact one.
+`verify true` does not keep DVC from filling the folder by it. And what the remote has lost below an intact one, or never got.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ class Clone(Checkout):
         super().__init__(folder / "clone")
         (self.listing,) = (folder / "store").glob("files/md5/*/*.dir")
 
-    def app(self, command: str) -> tuple[int, str]:
+    def app(self, *arguments: str) -> tuple[int, str]:
         """Exit code and last line."""
-        done = self.run(sys.executable, "-m", "stages.app", command, PYTHONPATH=str(ROOT))
+        done = self.run(sys.executable, "-m", "stages.app", *arguments, PYTHONPATH=str(ROOT))
         return done.returncode, done.stdout.splitlines()[-1]
 
     def forget(self) -> None:
@@ -130,6 +130,37 @@ def test_a_remote_that_cannot_be_read_is_no_damage(clone: Clone) -> None:
     code, last = clone.app("push")
     assert code == 1
     assert last.startswith("not all was pushed, and the remote does not answer as it should (")
+
+
+def test_what_only_the_workspace_has_is_no_push_that_is_up_to_date(clone: Clone) -> None:
+    """DVC alone says so, as it sends what the cache has."""
+    shutil.rmtree(clone.root / ".dvc/cache")
+    shutil.rmtree(clone.root.parent / "store/files")
+    assert "up to date" in clone.run("dvc", "push").stdout
+    code, last = clone.app("push")
+    assert code == 1
+    assert last.startswith(
+        "nothing was pushed: in the workspace, but not in the cache of DVC: models, logs-00,"
+    )
+    assert last.endswith(
+        "and 16 more; run `python -m stages.app doctor --fix`, then `make push` again"
+    )
+    clone.app("doctor", "--fix")
+    assert clone.app("push")[0] == 0
+    assert clone.listing.exists()
+    assert "up to date" in clone.run("dvc", "status").stdout
+
+
+@pytest.mark.parametrize("why", ["push: false", "remote: other", "other bytes than recorded"])
+def test_what_is_not_to_be_pushed_stops_no_push(clone: Clone, why: str) -> None:
+    (clone.root / ".dvc/cache" / clone.listing.relative_to(clone.root.parent / "store")).unlink()
+    if why.startswith("other"):
+        (clone.root / "models/predictor.bin").write_text("3")
+    else:
+        pipeline = PIPELINE.replace("outs: [models]", f"outs: [models: {{{why}}}]")
+        (clone.root / "dvc.yaml").write_text(pipeline)
+        clone.run("dvc", "remote", "add", "other", str(clone.root.parent / "other"))
+    assert clone.app("push")[0] == 0
 
 
 def test_without_a_remote_push_says_how_to_set_one_up(clone: Clone) -> None:
