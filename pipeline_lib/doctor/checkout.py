@@ -44,6 +44,10 @@ def _history(root: Path, commits: int) -> Iterator[Finding]:
             "commits are missing, as after `dvc exp pull` in a shallow clone",
             "clone anew; of one made with --depth 1, `git rev-parse HEAD > .git/shallow && git fetch --unshallow` fetches them",
         )
+    elif not commits:
+        yield Finding(
+            "Git", "no commit yet, which experiments need", "`git add . && git commit -m start`"
+        )
 
 
 def _config(root: Path) -> Iterator[Finding]:

@@ -170,6 +170,8 @@ def _temporaries(root: Path) -> Iterator[Path]:
 
 def _untracked(root: Path) -> Iterator[Finding]:
     """Files that an experiment in a folder of its own would not find there."""
+    if not git_lines(root, "rev-parse", "--verify", "HEAD"):
+        return  # without a commit Git knows nothing yet
     names = git_lines(root, "ls-files", "--others", "--exclude-standard")
     names = [n for n in names if not any(p.startswith(TEMPORARY_PREFIX) for p in Path(n).parts)]
     code = [n for n in names if n.endswith(".py") and n.startswith(("pipeline_lib/", "stages/"))]

@@ -576,6 +576,21 @@ def test_a_checkout_that_git_refuses_is_named_with_what_git_says(toy: Toy, monke
     assert finding.todo == f"`git config --global --add safe.directory {toy.root}`"
 
 
+def test_a_repository_without_a_commit_is_told_to_make_one_and_not_to_delete_its_code(
+    toy: Toy,
+) -> None:
+    shutil.rmtree(toy.root / ".git")
+    toy.ok("git", "init", "-q")
+    for key in ("user.name", "user.email"):
+        toy.ok("git", "config", key, "tester@localhost")
+    finding = only(checkout.check(toy.root).findings)
+    assert finding.problem
+    assert finding.what == "no commit yet, which experiments need"
+    assert workspace.check(toy.root).findings == ()
+    toy.ok("sh", "-c", finding.todo.strip("`"))
+    assert checkout.check(toy.root).findings == workspace.check(toy.root).findings == ()
+
+
 def test_modules_that_another_version_has_left_are_not_to_be_added(toy: Toy) -> None:
     toy.write("pipeline_lib/gone.py", "")
     toy.write("notes.txt", "")
