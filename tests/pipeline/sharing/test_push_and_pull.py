@@ -79,6 +79,24 @@ def test_two_clones_work_at_once_through_one_cache(team: Team) -> None:
     assert "Running stage" not in ok(clones[0], "dvc", "repro", "train")
 
 
+@pytest.mark.slow
+def test_what_an_applied_experiment_has_put_aside_comes_back(team: Team) -> None:
+    command = re.search(r"`(git restore [^`]* && git stash apply [^`]*)`", PAGE)
+    assert command is not None
+    clone = team.clone()
+    ok(clone, *APP, "pull")
+    ok(clone, "dvc", "exp", "run", "-S", "report.grid_images=3", "--name", "fewer")
+    ok(clone, "sh", "-euc", "git restore --staged --worktree . && dvc checkout --allow-missing")
+    clone.set(report={"grid_images": 4}, seed=7)
+    mine = (clone.root / "params.yaml").read_bytes()
+    made = clone.bytes_of("reports")
+    ok(clone, "dvc", "exp", "apply", "fewer")
+    assert clone.bytes_of("reports") != made
+    ok(clone, "sh", "-euc", command[1])
+    assert (clone.root / "params.yaml").read_bytes() == mine
+    assert clone.bytes_of("reports") == made
+
+
 def at_once(projects: list[Project], *command: str) -> list[str]:
     started = [
         subprocess.Popen(
