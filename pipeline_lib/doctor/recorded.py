@@ -146,7 +146,13 @@ def _stages(root: Path, file: str) -> list[PipelineStage]:
         with Repo(str(root)) as repo:
             found: list[PipelineStage] = repo.stage.load_all(str(root / file))
     except DvcException as error:
-        msg = f"{file}: DVC cannot read it ({in_one_line(error)}); `dvc status` says more"
+        said = in_one_line(error)
+        more = (
+            "`python -m stages.configure` says where"
+            if "params.yaml" in said
+            else "`dvc status` says more"
+        )
+        msg = f"{file}: DVC cannot read it ({said}); {more}"
         raise UserError(msg) from error
     return found
 

@@ -291,6 +291,19 @@ def test_a_clone_without_outputs_has_nothing_to_push(toy: Toy, tmp_path: Path) -
     assert push_files(toy.root) == 0
 
 
+def test_a_merge_that_left_both_sides_in_the_params_is_led_to_who_says_the_line(toy: Toy) -> None:
+    toy.write("dvc.yaml", PIPELINE.format(python=sys.executable) + "    params: [seed]\n")
+    toy.write("params.yaml", "<<<<<<< HEAD\nseed: 1\n=======\nseed: 2\n>>>>>>> b\n")
+    message = r"dvc.yaml: DVC cannot read it \(unable to read: 'params.yaml'.*; `python -m stages.configure` says where"
+    with pytest.raises(UserError, match=message):
+        recorded.damaged(toy.root)
+    unread = workspace.check(toy.root).findings[0]
+    assert re.fullmatch(f"workspace: {message}", str(unread))
+    toy.write("dvc.yaml", "stages: []\n")
+    with pytest.raises(UserError, match="`dvc status` says more"):
+        recorded.damaged(toy.root)
+
+
 def test_the_cache_that_clones_share_is_looked_at(toy: Toy) -> None:
     shared = toy.root.parent / "shared"
     (toy.root / ".dvc/cache").rename(shared)
