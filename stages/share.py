@@ -102,12 +102,15 @@ def _checkout() -> Path:
     """The working directory.
 
     Raises:
-        UserError: It is in no repository of Git and DVC.
+        UserError: It is in no repository of Git and DVC, or not in its root.
     """
     from pipeline_lib.doctor.cache import cache_folder
 
     root = Path.cwd()
     cache_folder(root)  # before DVC is started, whose complaint would come first
+    if not (root / ".dvc").is_dir():
+        msg = ".dvc: not found; run from the root of the repository, beside dvc.yaml"
+        raise UserError(msg)
     return root
 
 

@@ -418,6 +418,13 @@ def test_sharing_outside_of_a_repository_is_one_clear_line(
     assert line.startswith("run it in a Git repository with DVC")
 
 
+@pytest.mark.parametrize("command", ["push", "pull"])
+def test_sharing_below_the_root_says_where_to_run(toy: Toy, command: str) -> None:
+    done = run_app(toy.root / "stages", command)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == ".dvc: not found; run from the root of the repository, beside dvc.yaml\n"
+
+
 def test_a_half_written_folder_goes_as_a_whole(toy: Toy) -> None:
     inside = toy.write("reports/compare/pages/.tmp-cr_dpll-a-b-1/reports/metrics.json", "{}")
     folder = inside.parents[1]
