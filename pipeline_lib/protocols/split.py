@@ -195,7 +195,7 @@ def _check_classes(train: Weakened, protocol: str, known: Labels) -> None:
         raise UserError(msg)
     seen_K = candidates_NK[telling_N].any(axis=0)
     truth_N = train.labels.truth_N
-    if protocol != "given" and (truth_N != UNKNOWN).all():
+    if (truth_N != UNKNOWN).all():
         seen_K = np.bincount(truth_N, minlength=len(names)) > 0
     if not seen_K.all():
         missing = listed(_with_images(known, np.flatnonzero(~seen_K)))

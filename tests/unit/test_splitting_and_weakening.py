@@ -206,12 +206,6 @@ class TestProtocol:
         assert one.val == other.val
         assert one.oracle != other.oracle
 
-    def test_a_class_that_only_hidden_true_labels_name_is_refused(self):
-        groups = ({"candidates": [0, 1], "true_label": k, "count": 9} for k in range(3))
-        assert refusal(rows(*groups), allow_noisy_candidates=True).startswith(
-            "classes without training images: 'cow'"
-        )
-
     def test_given_takes_candidates_annotators_label_or_all_classes(self):
         table = rows(
             {"candidates": [0, 2], "true_label": 0},
