@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline_lib.errors import UserError, in_one_line
+
 if TYPE_CHECKING:
     from pipeline_lib.doctor.finding import Finding
 
@@ -27,7 +29,7 @@ def doctor(*, fix: Fix = False) -> None:
     for area, checked in examine(Path.cwd()):
         _print(f"{area}: {checked.summary}", "bold", area)
         for finding in checked.findings:
-            done = finding.repair() if fix and finding.repair else None
+            done = _repaired(finding) if fix else None
             _tell(finding, done)
             problems += finding.problem and done is None
             fixed += done is not None
@@ -35,6 +37,15 @@ def doctor(*, fix: Fix = False) -> None:
     print(f"{fixed} fixed, {left} left" if fixed else left)
     if problems:
         raise typer.Exit(1)
+
+
+def _repaired(finding: Finding) -> str | None:
+    """What was done about it; None if nothing can be, or it did not work, which a line says."""
+    try:
+        return finding.repair() if finding.repair else None
+    except (OSError, UserError) as error:
+        print(f"  --fix: {finding.where}: {in_one_line(error)}", flush=True)
+        return None
 
 
 def _tell(finding: Finding, done: str | None) -> None:

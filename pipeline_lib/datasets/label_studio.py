@@ -197,7 +197,8 @@ def _from_short(task: dict[str, Any]) -> dict[str, Any]:
         {"type": "choices", "from_name": key, "value": {"choices": names}}
         for key, names in choices.items()
     ]
-    result += [{"type": "other"} for value in data.values() if isinstance(value, list)]
+    others = (value for key, value in data.items() if key not in choices)
+    result += [{"type": "other"} for value in others if isinstance(value, list | dict)]
     said = {"completed_by": task.get("annotator"), "result": result}
     return {
         "data": {k: v for k, v in data.items() if k not in choices},

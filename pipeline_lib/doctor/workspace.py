@@ -87,6 +87,10 @@ def _uncached(root: Path) -> Iterator[Finding]:
             # `dvc commit` would stop at an output that was never made, and record code and params as they are now.
             for out in outs:
                 out.commit(relink=False)
+            # DVC tells what it could not write, and goes on.
+            if left := recorded.only_here(root):
+                msg = f"{listed(out.def_path for out in left)} did not get into the cache; free space or fix its rights"
+                raise UserError(msg)
             return "put back into it"
 
         yield Finding(

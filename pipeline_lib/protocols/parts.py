@@ -1,7 +1,7 @@
 """Which images train, which validate, which test: exact counts, stratified, and fixed by the seed.
 
 Every image has one random number per purpose, and each class gives those with the smallest ones. So
-the choice does not depend on the order of rows, nor on how labels are weakened; a limited training
+the choice does not depend on the order of rows, nor on how a protocol weakens labels; a limited training
 set is part of the full one. Which of several equal classes gives one image more is drawn as well: by
 their names, the same ones would be tested with every seed.
 """

@@ -89,7 +89,7 @@ def split(
     name = resolve_protocol(kind, params, known)
     rule = resolve_rule(params, classes["dataset"])
     kept = known.where(first_copies(known)) if rule == "drop" else known
-    given = name == "given"
+    given = is_given(params, known)
     parts = divide(
         kept, params.test_fraction, params.val_fraction, limit, seed, given, classes["dataset"]
     )
@@ -104,7 +104,7 @@ def split(
     has_truth_N = parts.val.truth_N != UNKNOWN
     measurable = parts.val.where(has_truth_N) if val_protocol is clean else parts.val
     val = val_protocol.weaken(measurable, task, "val")
-    _check_classes(train, name, known)
+    _check_classes(train, name, known, parts.unlimited)
     noisy = _check_noise(train, val, allowed=params.allow_noisy_candidates)
     summary = (
         summarize(name, kind, params, parts, train, val)
@@ -133,6 +133,13 @@ def _with_labeled_ones(train: Weakened) -> Weakened:
     return replace(train, role_N=role_N)
 
 
+def is_given(params: Split, labels: Labels) -> bool:
+    """Whether all but `oracle` learn from labels as the data give them; it gets the same images."""
+    if params.protocol != "auto":
+        return params.protocol == "given"
+    return bool(labels.weak_N[labels.split_N != TEST].any())
+
+
 def resolve_protocol(kind: Kind, params: Split, labels: Labels) -> str:
     """Name the protocol: a clean method overrides the params, and `auto` looks at data and method.
 
@@ -147,7 +154,7 @@ def resolve_protocol(kind: Kind, params: Split, labels: Labels) -> str:
         _check_unsupervised(params.protocol, labels.where(labels.split_N != TEST))
     if params.protocol != "auto":
         return params.protocol
-    if labels.weak_N[labels.split_N != TEST].any():
+    if is_given(params, labels):
         return "given"
     return {"partial": "uniform_candidates", "few_shot": "few_shot"}[kind]
 
@@ -181,7 +188,7 @@ def load_protocol(name: str) -> LabelProtocol:
     return cast("LabelProtocol", importlib.import_module(f"pipeline_lib.protocols.{name}"))
 
 
-def _check_classes(train: Weakened, protocol: str, known: Labels) -> None:
+def _check_classes(train: Weakened, protocol: str, known: Labels, unlimited: Labels) -> None:
     """Refuse a class of which training would see nothing, and name one of the `known` images that has it."""
     names, candidates_NK = train.labels.class_names, train.candidates_NK
     telling_N = candidates_NK.sum(axis=1) < len(names)
@@ -199,6 +206,9 @@ def _check_classes(train: Weakened, protocol: str, known: Labels) -> None:
         seen_K = np.bincount(truth_N, minlength=len(names)) > 0
     if not seen_K.all():
         missing = listed(_with_images(known, np.flatnonzero(~seen_K)))
+        if len(train.labels) < len(unlimited):
+            msg = f"data.limit: {len(train.labels)} training images leave classes without any: {missing}; raise it"
+            raise UserError(msg)
         advice = "add images of them or remove the classes"
         if known.said.group_M is not None:
             advice = f"if all their groups are tested or validated with (split.group_by), take another seed; else {advice}"

@@ -39,6 +39,7 @@ from pipeline_lib.doctor.finding import Finding
 from pipeline_lib.doctor.remote_objects import push_files, why_missing
 from pipeline_lib.errors import UserError
 from pipeline_lib.sweep import project
+from stages.doctor import _repaired
 from tests.as_user import ROOT, Checkout, run_app
 
 CACHED = b"what the stage has made\n"
@@ -207,6 +208,21 @@ def test_what_only_the_workspace_has_is_put_back_into_the_cache(toy: Toy) -> Non
     assert lock.read_bytes() == before
     code.write_text(STAGE)
     assert "up to date" in toy.ok("dvc", "status"), "nothing is made again"
+
+
+def test_what_does_not_get_into_the_cache_is_no_success(toy: Toy, monkeypatch, capsys) -> None:
+    """DVC tells of a full disk, and goes on; where the folder cannot be made, it ends with a traceback."""
+    shutil.rmtree(toy.root / ".dvc/cache")
+    finding = only(workspace.check(toy.root).findings)
+    (toy.root / ".dvc/cache").touch()
+    assert _repaired(finding) is None
+    assert capsys.readouterr().out.startswith(f"  --fix: {finding.where}: ")
+    (toy.root / ".dvc/cache").unlink()
+    monkeypatch.setattr("dvc.output.Output.commit", lambda *_, **__: None)
+    assert _repaired(finding) is None
+    assert capsys.readouterr().out == (
+        f"  --fix: {finding.where}: {finding.where} did not get into the cache; free space or fix its rights\n"
+    )
 
 
 def test_what_is_in_the_workspace_with_other_bytes_than_were_recorded_is_not_put_back(

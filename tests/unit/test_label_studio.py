@@ -662,6 +662,7 @@ GOOD = answer("good", control="quality")
         task("1.png", annotation(answer("cat", kind="rectanglelabels"))),
         {"image": "1.png", "quality": "good", "annotator": 1},
         {"image": "1.png", "box": [{"x": 1, "rectanglelabels": ["cat"]}], "annotator": 1},
+        {"image": "1.png", "comment": {"text": ["blurry", "dark"]}, "annotator": 1},
     ],
 )
 def test_an_answer_to_another_question_takes_nothing_back(tmp_path: Path, other: dict) -> None:

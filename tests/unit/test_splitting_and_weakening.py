@@ -206,6 +206,23 @@ class TestProtocol:
         assert one.val == other.val
         assert one.oracle != other.oracle
 
+    def test_oracle_gets_the_images_that_the_others_get(self):
+        hidden = ({"true_label": k, "count": 20} for k in range(3))
+        table = rows(*hidden, *({"class": k, "count": 3} for k in range(3)))
+        one, every = (run(table, kind, limit=30) for kind in ("few_shot", "clean"))
+        assert (one.summary["protocol"], every.summary["protocol"]) == ("given", "clean")
+        for ours, theirs in (
+            (one.train, every.train),
+            (one.val, every.val),
+            (one.test, every.test),
+        ):
+            assert ours["id"] == theirs["id"]
+
+    def test_a_limit_that_leaves_out_classes_is_named(self):
+        hidden = ({"candidates": [k, (k + 1) % 3], "true_label": k, "count": 9} for k in range(3))
+        said = refusal(rows(*hidden), limit=1, val_fraction=0)
+        assert said.startswith("data.limit: 1 training images leave classes without any: '")
+
     def test_given_takes_candidates_annotators_label_or_all_classes(self):
         table = rows(
             {"candidates": [0, 2], "true_label": 0},
