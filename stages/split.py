@@ -65,7 +65,13 @@ def described(summary: dict[str, Any]) -> str:
     """Sum up summary.json in a line, and warn of what cannot be validated or tested."""
     images = ", ".join(f"{count} {part}" for part, count in summary["images"].items())
     roles = ", ".join(f"{count} {role}" for role, count in summary["roles"]["train"].items())
-    warnings = [
+    warnings = []
+    if untold := summary["untold_classes"]:
+        warnings.append(
+            f"warning: no label or candidate set of a training image names {listed(untold)}: it will hardly be recognised; "
+            "label some, or take another seed"
+        )
+    warnings += [
         f"warning: no {part} image of {listed(names)}"
         for part, names in summary["missing_classes"].items()
         if names

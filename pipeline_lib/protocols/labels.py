@@ -186,6 +186,12 @@ class Weakened:
     candidates_NK: NDArray[np.bool_]
     role_N: NDArray[np.int8]
 
+    def told(self) -> NDArray[np.bool_]:
+        """The classes (K,) that labels and candidate sets name; a set of all classes names none."""
+        telling_N = self.candidates_NK.sum(axis=1) < self.labels.num_classes
+        told_K: NDArray[np.bool_] = self.candidates_NK[telling_N].any(axis=0)
+        return told_K
+
 
 @dataclass(frozen=True, eq=False)
 class Task:

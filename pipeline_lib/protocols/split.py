@@ -190,9 +190,8 @@ def load_protocol(name: str) -> LabelProtocol:
 
 def _check_classes(train: Weakened, protocol: str, known: Labels, unlimited: Labels) -> None:
     """Refuse a class of which training would see nothing, and name one of the `known` images that has it."""
-    names, candidates_NK = train.labels.class_names, train.candidates_NK
-    telling_N = candidates_NK.sum(axis=1) < len(names)
-    if not telling_N.any():
+    names, seen_K = train.labels.class_names, train.told()
+    if not seen_K.any():
         has_knobs = protocol in Split.model_fields
         advice = f"let split.{protocol} keep more of the labels, or " if has_knobs else ""
         msg = (
@@ -200,7 +199,6 @@ def _check_classes(train: Weakened, protocol: str, known: Labels, unlimited: Lab
             f"{advice}give labels"
         )
         raise UserError(msg)
-    seen_K = candidates_NK[telling_N].any(axis=0)
     truth_N = train.labels.truth_N
     if (truth_N != UNKNOWN).all():
         seen_K = np.bincount(truth_N, minlength=len(names)) > 0

@@ -61,6 +61,7 @@ def summarize(
             "test": parts.untestable,
         },
         "roles": {"train": _roles(train), "val": _roles(val)},
+        "untold_classes": [names[k] for k in np.flatnonzero(~train.told())],
         "missing_classes": {"val": _missing(parts.val), "test": _missing(parts.test)},
         "mean_candidates": {"train": _mean_size(train), "val": _mean_size(val)},
         "empirical_rate": _empirical_rate(train, protocol),

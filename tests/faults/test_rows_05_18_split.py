@@ -69,6 +69,21 @@ def test_row_7_a_class_that_nothing_is_learned_of(workspace: Workspace):
     )
 
 
+def test_row_7_a_class_that_no_label_names_is_told(workspace: Workspace, capsys):
+    """Its images are there, so that it can be tested; training only sees them as any other."""
+    workspace.two_classes(each=8)
+    for number in range(8):
+        workspace.add(f"elk/{number}.png", 100 + number)
+    workspace.set(method="fixmatch")
+    workspace.table(
+        "".join(f"{name}/{k:02}.png\n" for name in ("cat", "dog") for k in range(8)), "t.txt"
+    )
+    workspace.run("configure", "download", "ingest", "split")
+    told = "warning: no label or candidate set of a training image names elk: it will hardly be "
+    assert told in capsys.readouterr().out
+    assert summary(workspace)["untold_classes"] == ["elk"]
+
+
 def test_row_7_a_class_that_cannot_be_validated_is_named(workspace: Workspace, capsys):
     for number in range(6):
         for name, shade in (("cat", 0), ("dog", 20)):
