@@ -201,7 +201,7 @@ def _write_environment(trainer: Trainer, seconds: float) -> None:
         "processor": processor(),
         "cores": cores(),
         "threads": torch.get_num_threads(),
-        "seconds": round(seconds, 2),
+        "seconds": round(seconds, 3),
         "steps": trainer.done,
         "steps_here": trainer.done - trainer.resumed_at,
         "ms_per_step": {name: round(ms, 3) for name, ms in trainer.ms_per_step.items()},

@@ -20,6 +20,7 @@ from stages.compare_times import compare_times
 from tests import toy_training
 
 ROOT = Path(__file__).parents[2]
+ROUNDED = 1  # millisecond: both sides are written with three digits, and their roundings differ
 
 
 def test_a_resumed_training_notes_the_steps_of_its_own_process(tmp_path, monkeypatch):
@@ -43,8 +44,7 @@ def test_a_resumed_training_notes_the_steps_of_its_own_process(tmp_path, monkeyp
     took = json.loads(Path("reports/environment.json").read_text())
     assert took["steps"] == 6
     assert 0 < took["steps_here"] <= 3, "the last state was saved before an evaluation"
-    whole = 1000 * took["seconds"]
-    assert 0 < took["ms_per_step"]["train"] * took["steps_here"] <= whole
+    assert 0 < took["ms_per_step"]["train"] * took["steps_here"] <= 1000 * took["seconds"] + ROUNDED
     toy_training.outcome(params)
     took = json.loads(Path("reports/environment.json").read_text())
     assert took["steps"] == took["steps_here"] == 6
@@ -69,7 +69,7 @@ def test_each_phase_and_the_search_have_times_of_their_own(tmp_path, monkeypatch
     assert {"batch_size", "learning_rate", "reasons"} <= set(found)
     assert Path("reports/train/range_test.csv").stat().st_size > 100
     steps = {"search": 1, "warm_up": 2, "supervised": 4, "semi_supervised": 3}
-    assert sum(ms[name] * steps[name] for name in steps) <= 1000 * took["seconds"] + 10
+    assert sum(ms[name] * steps[name] for name in steps) <= 1000 * took["seconds"] + ROUNDED
 
 
 @pytest.fixture
