@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
+import gc
 import io
 import os
 import signal
@@ -85,6 +87,8 @@ def end_tidily() -> None:
 def start(app: typer.Typer) -> None:
     """Run a command-line program; a mistake of the user or trouble with the disk is one line, no traceback."""
     _open_streams()
+    # Else Python looks for garbage once more as it ends, with torch for half a second.
+    atexit.register(gc.freeze)
     try:
         _use_utf8()
         app()

@@ -139,7 +139,12 @@ def _unlike_a_file(path: Path, folder: Path | None) -> str | None:
     try:
         if not path.is_file():
             return "gone, or a pipe, a device, a folder or a link to nothing"
-        inside = folder is None or path.resolve().is_relative_to(folder.resolve())
+        # Of links only, since this takes long; `_within` has refused those to folders.
+        inside = (
+            folder is None
+            or not path.is_symlink()
+            or path.resolve().is_relative_to(folder.resolve())
+        )
     except OSError as error:  # of a folder on the way
         return f"cannot be read ({error.strerror})"
     return None if inside else "a link out of the folder; put the file itself there"

@@ -205,6 +205,7 @@ def test_what_cannot_be_read_is_listed_and_the_rest_predicted(tmp_path: Path) ->
     (folder / "empty.jpg").touch()
     (folder / "cut.png").write_bytes(png(3)[:-20])
     (folder / "link.png").symlink_to(shade(tmp_path / "outside.png", 0))
+    (folder / "within.png").symlink_to("good.png")
     (folder / "nothing.png").symlink_to(folder / "missing.png")
     (folder / "itself.png").symlink_to(folder / "itself.png")
     os.mkfifo(folder / "pipe.png")
@@ -215,6 +216,7 @@ def test_what_cannot_be_read_is_listed_and_the_rest_predicted(tmp_path: Path) ->
     assert problems.pop("cut.png").startswith("damaged image")
     assert problems == {
         "good.png": None,
+        "within.png": None,
         "\N{REPLACEMENT CHARACTER}.png": None,
         "web.jpg": "a web page, not an image; download it again",
         "empty.jpg": "empty file (0 bytes)",
