@@ -59,8 +59,17 @@ def course(
         pl.Series("seconds", seconds or [None] * len(steps), pl.Float64),
     )
     absent = [pl.lit(None, pl.Float64).alias(name) for name in CURVES if name not in table.columns]
-    own = [pl.lit(value).alias(name) for name, value in named.items()]
-    return table.with_columns(*absent, *own).select(*named, *CURVES).cast(pl.Schema(CURVES))
+    return (
+        table.with_columns(*absent, *naming(named)).select(*named, *CURVES).cast(pl.Schema(CURVES))
+    )
+
+
+def naming(named: Mapping[str, Any]) -> list[pl.Expr]:
+    """The columns that say which cell it is; of themselves, numbers would be as wide as each of them needs."""
+    return [
+        pl.lit(value, pl.Int64 if isinstance(value, int) else None).alias(name)
+        for name, value in named.items()
+    ]
 
 
 def _after(per_step: Sequence[Any], phases: Sequence[Mapping[str, Any]]) -> Callable[[int], Any]:

@@ -10,7 +10,7 @@ import polars as pl
 
 from pipeline_lib.artifacts import read_json, recorded_sha256, verify
 from pipeline_lib.cells.cell import CELLS, Cell, cells, refuse_strays
-from pipeline_lib.compare.course import course
+from pipeline_lib.compare.course import course, naming
 from pipeline_lib.errors import UserError, listed
 from pipeline_lib.parquet import read_table
 from pipeline_lib.records import validation_tells_more
@@ -250,9 +250,8 @@ def _row(
 
 def _per_class(folder: Path, cell: Cell, names: Mapping[str, str]) -> pl.DataFrame:
     table = read_csv(folder / cell.key / "reports/evaluate/per_class.csv")
-    own = [pl.lit(value).alias(name) for name, value in _named(cell, names).items()]
     return table.select(
-        *own,
+        *naming(_named(cell, names)),
         "class",
         pl.col("images").cast(pl.Int64),
         pl.col("recall").cast(pl.Float64, strict=False),

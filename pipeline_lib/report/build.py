@@ -68,10 +68,13 @@ def as_csv(frame: pl.DataFrame) -> str:
     table = frame.drop("pixels", "shape", strict=False)
     lists = [name for name, kind in table.schema.items() if kind == pl.List]
     floats = [name for name, kind in table.schema.items() if kind.is_float()]
-    return table.with_columns(
-        *map(joined, lists),
-        *(pl.col(name).cast(pl.Float64).round(6) for name in floats),
-    ).write_csv()
+    return table.with_columns(*map(joined, lists), *map(_written, floats)).write_csv()
+
+
+def _written(name: str) -> pl.Expr:
+    """A column of floats with six decimals; with six digits where its axis is logarithmic."""
+    column = pl.col(name).cast(pl.Float64)
+    return column.round_sig_figs(6) if name == "learning_rate" else column.round(6)
 
 
 def remove_others(folder: Path, wanted: Iterable[str]) -> None:

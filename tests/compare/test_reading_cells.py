@@ -23,7 +23,7 @@ CLASSES = ["zero", "one", "two"]
 TEST = 90
 METHODS = ("supervised", "mixmatch", "paws")
 BUDGETS = ("few", "many")
-SEEDS = (1, 2, 3, 4)
+SEEDS = (1, 2, 3, 1 << 40)
 TIMES = {
     "supervised-standard": {"one": 10.0, "two": 10.0},
     "mixmatch-standard": {"search": 200.0, "one": 10.0, "two": 30.0},
@@ -257,6 +257,12 @@ def test_agreement_is_that_of_the_predictions(written):
         assert row["same"] == pytest.approx(np.mean(same), abs=1e-6)
         assert row["kappa"] == pytest.approx(np.mean(kappas), abs=1e-6)
         assert row["both_wrong"] == pytest.approx(np.mean(both_wrong), abs=1e-6)
+
+
+def test_seeds_are_of_one_type_in_every_table(written):
+    found = tables(read(*written))
+    kinds = {name: t.schema["seed"] for name, t in vars(found).items() if "seed" in t.columns}
+    assert kinds == dict.fromkeys(("cells", "curves", "per_class"), pl.Int64)
 
 
 def test_what_a_training_had_cost_at_each_evaluation(written):

@@ -71,6 +71,13 @@ def test_a_name_that_the_output_cannot_show_is_shown_by_its_numbers(there: Path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "H\\xfcndin \\u20ac\n", "")
 
 
+def test_nothing_is_told_of_leaks_at_the_end(there: Path) -> None:
+    pytest.importorskip("triton", reason="torch comes with triton on Linux only")
+    program = "from stages.cli import run; import triton; run(lambda: None)"
+    done = run(there, sys.executable, "-c", program)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def test_a_closed_output_ends_nothing(there: Path) -> None:
     command = " ".join(CONFIGURE)
     done = run(there, "sh", "-c", f"{command} >&-")

@@ -23,6 +23,7 @@ from pipeline_lib.figures import (
     tiles,
     training_images,
 )
+from pipeline_lib.report.build import as_csv
 
 
 def text_table(**columns):
@@ -154,6 +155,13 @@ def test_the_chosen_rate_is_a_point_of_the_smoothed_curve():
     assert (rate, series) == (0.01 * 10**0.5, "rate that was chosen")
     assert value == pytest.approx(2.0)  # halfway between 1 and 3 in the logarithm of the rate
     assert range_test.data(curve, 1.0).row(-1) == (1.0, "rate that was chosen", 3.0)
+
+
+def test_the_table_of_a_range_test_tells_its_rates_apart():
+    rates = 1e-6 * 10 ** (np.arange(9) / 8)
+    curve = pl.DataFrame({"learning_rate": rates, "loss": rates, "smoothed_loss": rates})
+    written = pl.read_csv(as_csv(range_test.data(curve, 1e-5)).encode())
+    assert written["learning_rate"][:9].to_list() == pytest.approx(rates, rel=1e-5)
 
 
 def test_no_range_test_where_the_rate_was_given():
