@@ -39,7 +39,7 @@ def write_cell(folder, cell, *, same_images=True):
     share = 0.6 + 0.08 * METHODS.index(cell.method) + 0.05 * BUDGETS.index(cell.budget)
     split_rng = np.random.default_rng([cell.seed, *cell.budget.encode()])
     truth_N = (split_rng if not same_images else np.random.default_rng(0)).integers(0, 3, TEST)
-    ids_N = np.arange(TEST) + (0 if same_images else 1000 * cell.seed)
+    ids_N = np.arange(TEST) + (0 if same_images else 1000 * SEEDS.index(cell.seed))
     guess_NK = rng.random((TEST, 3))
     guess_NK[np.arange(TEST), truth_N] += 3 * (rng.random(TEST) < share)
     guess_NK = (guess_NK / guess_NK.sum(axis=1, keepdims=True)).astype(np.float32)
