@@ -1,6 +1,6 @@
 """What is measured on the test images, and how sure it is. docs/explanation/metrics.md says why.
 
-NumPy in float64 and closed forms: importing scipy would take longer than the evaluation.
+NumPy in float64 and closed forms.
 Shape suffixes: N images, K classes, M calibration bins. In every function `probabilities_NK` holds one
 distribution over the classes per image, and `labels_N` its true class, an integer in [0, K).
 The predicted class is the most probable one, the lowest-numbered of equally probable ones.
@@ -39,7 +39,7 @@ def accuracy(probabilities_NK: Floats, labels_N: Integers) -> float:
     return float(np.mean(predicted_classes(probabilities_NK) == labels_N))
 
 
-def wilson_95(successes: int, trials: int, of: int = 1) -> tuple[float, float]:
+def wilson_95(successes: float, trials: float, of: int = 1) -> tuple[float, float]:
     """Wilson's score interval for a share: where the true accuracy lies, with 95 % confidence.
 
     It covers the spread of drawing other test images, not that of training with another seed.
@@ -47,14 +47,14 @@ def wilson_95(successes: int, trials: int, of: int = 1) -> tuple[float, float]:
 
     Args:
         successes: images classified correctly.
-        trials: images, at least 1.
+        trials: images, above 0; a fraction where they stand for others.
         of: how many such intervals are to hold together with 95 % confidence (Bonferroni): those of all
             classes, where the lowest of them are picked out.
 
     Returns:
         Lower and upper bound, in [0, 1].
     """
-    if not 0 <= successes <= trials or trials < 1:
+    if not 0 <= successes <= trials or trials <= 0:
         msg = f"no such share: {successes} of {trials}"
         raise ValueError(msg)
     z = Z_95 if of == 1 else NormalDist().inv_cdf(1 - 0.025 / of)
@@ -65,6 +65,43 @@ def wilson_95(successes: int, trials: int, of: int = 1) -> tuple[float, float]:
     lower = 0.0 if successes == 0 else centre - half
     upper = 1.0 if successes == trials else centre + half
     return lower, upper
+
+
+def accuracy_95(right_N: NDArray[np.bool_], group_N: Integers) -> tuple[float, float]:
+    """Where the true accuracy lies, with 95 % confidence, by images that were drawn in groups; else see `wilson_95`.
+
+    Images of one patient, animal or burst tend to be right or wrong together, and tell less than as many others. Wilson's
+    interval is that of so many images, drawn one by one, as have the variance that groups show (Kish, Survey Sampling, 1965;
+    Franco et al., Journal of Survey Statistics and Methodology 7, 2019). Few groups show it badly: fewer images still, by
+    the quantiles of Student's t (Korn, Graubard, Survey Methodology 24, 1998). Where all images are right, or all wrong,
+    groups show none, and count as alike within.
+
+    Args:
+        right_N: which images are classified correctly, at least one.
+        group_N: the group of each image.
+
+    Returns:
+        Lower and upper bound, in [0, 1]; both of these for images of a single group, which shows nothing of others.
+    """
+    images, share = len(right_N), float(right_N.mean())
+    _, unit_N, size_G = np.unique(group_N, return_inverse=True, return_counts=True)
+    groups = len(size_G)
+    if groups == images:
+        return wilson_95(int(right_N.sum()), images)
+    if groups == 1:
+        return 0.0, 1.0
+    # With groups only, and of scipy no more than this: all of it takes longer to import than the evaluation.
+    from scipy.special import stdtrit
+
+    off_G = np.bincount(unit_N, weights=right_N - share)
+    one_by_one = share * (1 - share) / (images - 1)
+    in_groups = groups / (groups - 1) * float((off_G**2).sum()) / images**2
+    if one_by_one == 0:
+        effective = images**2 / float((size_G**2).sum())
+    else:
+        effective = images / max(1.0, in_groups / one_by_one)
+    effective *= float(stdtrit(images - 1, 0.975) / stdtrit(groups - 1, 0.975)) ** 2
+    return wilson_95(share * effective, effective)
 
 
 def top_accuracy(probabilities_NK: Floats, labels_N: Integers, top: int = TOP) -> float:

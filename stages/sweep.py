@@ -88,7 +88,7 @@ def _run_experiments(
         there, here = refs_of(project.hub), refs_of(str(project.root))
         if names := [job.name for job in jobs if job.ref in there - here]:
             dvc("exp", "pull", "--no-cache", project.git_remote, *names)
-    print("`python -m stages.app leaderboard --experiments` compares them", flush=True)
+    print("`dvc exp show` has them; choose by val.accuracy, not by the test images", flush=True)
 
 
 def _run_cells(project: Project, engine: Engine, options: Options) -> None:

@@ -86,7 +86,8 @@ def write_split(data: Path, labels, test_labels) -> None:
     publish_table(data / "split/oracle.parquet", pa.table(oracle))
     chosen = labels[TEST] if test_labels is None else test_labels
     ids = TEST[: len(chosen)]
-    test = {"id": ints(ids, pa.int32()), "label": ints(list(chosen), pa.int16())}
+    test = {name: ints(ids, pa.int32()) for name in ("id", "group")}
+    test["label"] = ints(list(chosen), pa.int16())
     publish_table(data / "split/test.parquet", pa.table(test))
     summary = {
         "protocol": "uniform_candidates",

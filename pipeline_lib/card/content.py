@@ -168,11 +168,13 @@ def limits(
     test = metrics["test"]
     low, high = test["accuracy_low"], test["accuracy_high"]
     reach = 100 * max(test["accuracy"] - low, high - test["accuracy"])
+    groups = summary["groups"]
+    drawn = f" in {groups['test']:,} groups (split.group_by)" if groups else ""
     said = [
-        f"Tested on {test['images']:,} images of the same dataset, whose labels are taken as true: from so "
+        f"Tested on {test['images']:,} images{drawn} of the same dataset, whose labels are taken as true: from so "
         f"many, the accuracy is known to within {max(reach, 0.1):.1f} points (95 %). Images from elsewhere "
         f"(another camera, place or year) were not tested.",
-        f"One training with one seed ({metrics['seed']}): the interval is that of drawing other test images, "
+        f"One training with one seed ({metrics['seed']}): the interval is that of drawing other {'groups of ' if groups else ''}test images, "
         f"not that of training again.",
         f"It knows {len(classes):,} classes, and gives one of them to any image, whatever is on it.",
         f"Probabilities were not calibrated: on the test images, confidence is off by "
@@ -180,7 +182,12 @@ def limits(
         f"about {100 * test['ece_by_chance']:.1f}, from so many images.",
         "Whether it treats groups of people or kinds of pictures alike was not tested, beyond the classes.",
     ]
-    if summary["groups"] is None and metrics["dataset"] in OWN_IMAGES:
+    if groups:
+        said.append(
+            "Images of one group tend to be right or wrong together. The interval of the accuracy takes that into account; those "
+            "of classes take images one by one, and are too narrow."
+        )
+    elif metrics["dataset"] in OWN_IMAGES:
         said.append(
             "Where several images show one individual, place or burst, and some of them are in the test set and some were "
             "trained on, the accuracy is too good for new ones (split.group_by keeps them together)."

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pipeline_lib.errors import UserError
-from pipeline_lib.metrics import wilson_95
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -17,6 +16,11 @@ OF_EXPERIMENTS = ("experiment", "method", "dataset", "seed", "accuracy", "95 % i
 Rows = list[tuple[str, ...]]
 NONE = "-"
 ACCURACY = "test.accuracy"
+UNDONE = {
+    "Failed",
+    "Running",
+    "Queued",
+}  # DVC gives these the metrics of the commit that they began from
 
 
 def of_groups(groups: pl.DataFrame, budget: str | None = None, method: str | None = None) -> Rows:
@@ -68,6 +72,7 @@ def of_experiments(experiments: Iterable[Mapping[str, Any]], method: str | None 
         row
         for row in experiments
         if isinstance(row.get(ACCURACY), int | float)
+        and row.get("State") not in UNDONE
         and (method or "") in str(_of_run(row, "method"))
     ]
     if not known:
@@ -84,13 +89,13 @@ def _of_run(row: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401 - text or
 
 
 def _experiment(row: Mapping[str, Any]) -> tuple[str, ...]:
-    seed, accuracy, images = _of_run(row, "seed"), row[ACCURACY], row.get("test.images")
-    low, high = wilson_95(round(accuracy * images), round(images)) if images else (None, None)
+    seed, accuracy = _of_run(row, "seed"), row[ACCURACY]
+    low, high = row.get(f"{ACCURACY}_low"), row.get(f"{ACCURACY}_high")
     return (
         str(row.get("Experiment") or row.get("rev") or NONE),
         str(_of_run(row, "method") or NONE),
         str(_of_run(row, "dataset") or NONE),
         NONE if seed is None else f"{seed:.0f}",
         f"{accuracy:.4f}",
-        NONE if low is None else f"{low:.4f} to {high:.4f}",
+        f"{low:.4f} to {high:.4f}" if isinstance(low, float) and isinstance(high, float) else NONE,
     )

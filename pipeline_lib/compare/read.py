@@ -35,9 +35,10 @@ MAY_LACK = (*AT_TIMES, "candidate_rate", "val_accuracy", "disambiguation_accurac
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a cell says of its test images: ids, true classes and predicted ones, each (N,)."""
+    """What a cell says of its test images: ids, ids of their groups, true classes and predicted ones, each (N,)."""
 
     id_N: NDArray[np.int64]
+    group_N: NDArray[np.int64]
     label_N: NDArray[np.int64]
     predicted_N: NDArray[np.int64]
 
@@ -184,10 +185,8 @@ def _refuse_unequal(folder: Path, listed_cells: Iterable[Cell]) -> None:
 
 def _predictions(folder: Path) -> Predictions:
     table = read_table(folder / "reports/evaluate/predictions.parquet")
-    id_N, label_N, predicted_N = (
-        table[name].to_numpy().astype(np.int64) for name in ("id", "label", "predicted")
-    )
-    return Predictions(id_N, label_N, predicted_N)
+    names = ("id", "group", "label", "predicted")
+    return Predictions(*(table[name].to_numpy().astype(np.int64) for name in names))
 
 
 def _refuse_other_accuracy(cell: Path, predictions: Predictions) -> None:

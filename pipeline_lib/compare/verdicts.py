@@ -86,7 +86,7 @@ def _over_images(results: Results, contender: str, budget: str) -> tuple[float, 
     of_seeds = results.of(contender, budget)
     return bootstrap_interval(
         [p.right_N for p in of_seeds],
-        [p.id_N for p in of_seeds],
+        [p.group_N for p in of_seeds],
         generator(0, "bootstrap", budget),
     )
 
@@ -179,7 +179,7 @@ def _compared(results: Results, budget: str, first: str, second: str) -> Compari
     return compare(
         [p.right_N for p in of_first],
         [p.right_N for p in of_second],
-        [p.id_N for p in of_first],
+        [p.group_N for p in of_first],
         generator(0, "bootstrap", budget),  # equal answers have equal intervals
     )
 

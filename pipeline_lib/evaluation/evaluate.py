@@ -13,6 +13,7 @@ from pipeline_lib.evaluation import labels, tables
 from pipeline_lib.evaluation.embedding import embedding
 from pipeline_lib.evaluation.predict import predict
 from pipeline_lib.evaluation.snapshots import snapshot_accuracies
+from pipeline_lib.evaluation.tables import HeldOut
 from pipeline_lib.models.description import DESCRIPTION, read_with_task
 from pipeline_lib.models.predictor import load_predictor
 from pipeline_lib.parquet import read_table
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     import torch
 
     from pipeline_lib.memory import ImageMemory
-    from pipeline_lib.metrics import Floats, Integers
+    from pipeline_lib.metrics import Floats
     from pipeline_lib.params.sections import Evaluate
 
 
@@ -63,15 +64,14 @@ def evaluate(
     known = labels.read_training_labels(data, len(classes))
     curve = labels.label_curve(data / "label_history.parquet", known)
     images = data / "images.parquet"
-    ids_N, labels_N = _test_images(data / "split/test.parquet", images)
-    images_NCHW = memory.load(images, ids_N, Stored.described_by(task), "test")
+    tested = _test_images(data / "split/test.parquet", images)
+    images_NCHW = memory.load(images, tested.id_N, Stored.described_by(task), "test")
     predictor = load_predictor(models)
     predicted_NK = predict(predictor, images_NCHW, params.batch_size, device)
-    others = snapshot_accuracies(models, images_NCHW, labels_N, params.batch_size, device)
+    others = snapshot_accuracies(models, images_NCHW, tested.label_N, params.batch_size, device)
     summary = read_json(data / "split/summary.json")
     measured = {
-        "test": _test(reports / "evaluate", ids_N, predicted_NK, labels_N, classes, params)
-        | others,
+        "test": _test(reports / "evaluate", tested, predicted_NK, classes, params) | others,
         "val": _val(
             curve, about["selected_epoch"], int((known.val_true_V != labels.UNKNOWN).sum())
         ),
@@ -82,7 +82,7 @@ def evaluate(
     points = embedding(
         predictor,
         images_NCHW,
-        labels_N,
+        tested.label_N,
         predicted_NK.argmax(axis=1),
         classes,
         params.batch_size,
@@ -95,8 +95,7 @@ def evaluate(
     return content
 
 
-def _test_images(path: Path, images: Path) -> tuple[Integers, Integers]:
-    """Ids and true classes of the test images."""
+def _test_images(path: Path, images: Path) -> HeldOut:
     table = read_table(path)
     check_images(path, table, images)
     if table.num_rows == 0:
@@ -109,30 +108,28 @@ def _test_images(path: Path, images: Path) -> tuple[Integers, Integers]:
             f"{path}: {table['label'].null_count} test images have no label; run `dvc repro split`"
         )
         raise UserError(msg)
-    return table["id"].to_numpy(), table["label"].to_numpy().astype(np.int64)
+    return HeldOut(*(table[name].to_numpy().astype(np.int64) for name in ("id", "group", "label")))
 
 
 def _test(
     folder: Path,
-    ids_N: Integers,
+    tested: HeldOut,
     predicted_NK: np.ndarray,
-    labels_N: Integers,
     classes: Sequence[str],
     params: Evaluate,
 ) -> dict[str, Any]:
     """Write the tables of the test images and return their summary."""
+    labels_N = tested.label_N
     probabilities_NK: Floats = predicted_NK.astype(np.float64)
     predicted_N = metrics.predicted_classes(probabilities_NK)
     scores = metrics.class_scores(metrics.confusion_matrix(probabilities_NK, labels_N))
     bins = metrics.calibration_bins(probabilities_NK, labels_N, params.calibration_bins)
-    tables.publish_predictions(
-        folder / "predictions.parquet", ids_N, labels_N, predicted_N, predicted_NK
-    )
+    tables.publish_predictions(folder / "predictions.parquet", tested, predicted_N, predicted_NK)
     tables.publish_confusion(folder / "confusion.csv", labels_N, predicted_N, classes)
     tables.publish_per_class(folder / "per_class.csv", scores, classes)
     tables.publish_calibration(folder / "calibration.csv", bins)
     top = metrics.top_accuracy(probabilities_NK, labels_N)
-    low, high = metrics.wilson_95(int((predicted_N == labels_N).sum()), len(labels_N))
+    low, high = metrics.accuracy_95(predicted_N == labels_N, tested.group_N)
     return {
         "accuracy": metrics.accuracy(probabilities_NK, labels_N),
         "accuracy_low": low,  # each by itself, as `dvc metrics` leaves out lists

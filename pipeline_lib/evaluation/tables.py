@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 import pyarrow as pa
@@ -25,11 +25,20 @@ DIGITS = 6  # beyond them, sums of floats differ between processors
 PREDICTIONS_SCHEMA = pa.schema(
     {
         "id": pa.int32(),
+        "group": pa.int32(),
         "label": pa.int16(),
         "predicted": pa.int16(),
         "probabilities": pa.list_(pa.float32()),
     }
 )
+
+
+class HeldOut(NamedTuple):
+    """The test images: their ids, the ids of the first ones of their groups (`split.group_by`), and their true classes."""
+
+    id_N: Integers
+    group_N: Integers
+    label_N: Integers
 
 
 def rounded(value: Any) -> Any:  # noqa: ANN401  # anything that JSON can hold
@@ -55,12 +64,13 @@ def publish_csv(
 
 
 def publish_predictions(
-    path: Path, ids_N: Integers, labels_N: Integers, predicted_N: Integers, probabilities_NK: Floats
+    path: Path, tested: HeldOut, predicted_N: Integers, probabilities_NK: Floats
 ) -> None:
-    """Write predictions.parquet: id, label, predicted and probabilities of every test image."""
+    """Write predictions.parquet: id, group, label, predicted and probabilities of every test image."""
     columns = {
-        "id": ids_N,
-        "label": labels_N,
+        "id": tested.id_N,
+        "group": tested.group_N,
+        "label": tested.label_N,
         "predicted": predicted_N,
         "probabilities": list(probabilities_NK),
     }

@@ -265,8 +265,21 @@ def _table(part: Weakened) -> pa.Table:
 
 
 def _test_table(labels: Labels) -> pa.Table:
-    truth = pa.array(labels.truth_N, pa.int16())
-    return pa.table({"id": pa.array(labels.id_N, pa.int32()), "label": truth})
+    columns = {
+        "id": pa.array(labels.id_N, pa.int32()),
+        "label": pa.array(labels.truth_N, pa.int16()),
+        "group": pa.array(_drawn_together(labels), pa.int32()),
+    }
+    return pa.table(columns)
+
+
+def _drawn_together(labels: Labels) -> NDArray[np.int32]:
+    """Name the group of each image by the id of its first one; an image by itself is its own."""
+    if labels.said.group_M is None:
+        return labels.id_N
+    _, first_U, unit_N = np.unique(labels.groups(), return_index=True, return_inverse=True)
+    group_N: NDArray[np.int32] = labels.id_N[first_U][unit_N]
+    return group_N
 
 
 def _oracle_table(train: Weakened, val: Weakened) -> pa.Table:

@@ -53,6 +53,7 @@ def render(
         facts=facts(inputs),
         made_with=made_with(inputs),
         supervision=supervision(inputs),
+        groups=inputs.summary["groups"],
         protocol=f"{protocol_words(inputs.summary)} {validation_words(inputs.summary)}".rstrip(),
         notes=notes(inputs),
         annotator_notes=annotator_notes(inputs.summary),

@@ -52,19 +52,20 @@ def t_interval(
     return float(low), float(high)
 
 
-def per_image(
-    values: Sequence[NDArray[np.int64]], ids: Sequence[NDArray[np.int64]]
+def per_unit(
+    values: Sequence[NDArray[np.int64]], units: Sequence[NDArray[np.int64]]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """What the answers of several trainings to one and the same image come to.
+    """What the answers of several trainings to one and the same image come to, or to a group of images that belong together.
 
     Seeds count alike, as in a mean over seeds: an answer weighs 1 in the largest test set, and more in a smaller one.
 
     Args:
         values: a whole number per answer: values_N, one array per seed.
-        ids: of the image of each answer: ids_N, likewise. Test sets of seeds may be the same, or overlap in part.
+        units: of each answer, the number of its image, or of the group that this is drawn with (`split.group_by`): units_N,
+            likewise. Test sets of seeds may be the same, or overlap in part.
 
     Returns:
-        totals_I and weights_I: for each image the weighted sum of its values, and of its answers; whole numbers where
+        totals_U and weights_U: for each unit the weighted sum of its values, and of its answers; whole numbers where
         all test sets are of one size. The mean over seeds is the sum of the first over that of the second.
 
     Raises:
@@ -75,46 +76,46 @@ def per_image(
         msg = "no test images"
         raise ValueError(msg)
     weights = np.concatenate([np.full(len(v_N), largest / len(v_N)) for v_N in values])
-    _, place = np.unique(np.concatenate(ids), return_inverse=True)
-    totals_I = np.bincount(place, weights=weights * np.concatenate(values))
-    weights_I = np.bincount(place, weights=weights)
-    return totals_I.astype(np.float64), weights_I.astype(np.float64)
+    _, place = np.unique(np.concatenate(units), return_inverse=True)
+    totals_U = np.bincount(place, weights=weights * np.concatenate(values))
+    weights_U = np.bincount(place, weights=weights)
+    return totals_U.astype(np.float64), weights_U.astype(np.float64)
 
 
 def resampled_means(
-    totals_I: NDArray[np.float64],
-    weights_I: NDArray[np.float64],
+    totals_U: NDArray[np.float64],
+    weights_U: NDArray[np.float64],
     generator: np.random.Generator,
     resamples: int,
 ) -> NDArray[np.float64]:
-    """Mean values of an answer in bootstrap samples of the images.
+    """Mean values of an answer in bootstrap samples of the images, or of the groups that they are drawn in.
 
-    An image is drawn with all its answers: those to one image go together, and drawing them apart would make
-    intervals too narrow, the more so the more seeds there are. Images of equal total and weight are
-    interchangeable, so that drawing how often each *kind* comes up is the same as drawing images with
-    replacement, at the cost of a few kinds instead of all images.
+    Such a unit is drawn with all its answers: those to one image go together, and drawing them apart would make
+    intervals too narrow, the more so the more seeds there are. Units of equal total and weight are
+    interchangeable, so that drawing how often each *kind* comes up is the same as drawing units with
+    replacement, at the cost of a few kinds instead of all of them.
 
     Args:
-        totals_I: of the I images, see `per_image`.
-        weights_I: likewise.
+        totals_U: of the U units, see `per_unit`.
+        weights_U: likewise.
         generator: what draws.
-        resamples: R, how many samples to draw, each of I images.
+        resamples: R, how many samples to draw, each of U units.
 
     Returns:
         means_R.
     """
     kinds_V2, often_V = np.unique(
-        np.stack([totals_I, weights_I], axis=1), axis=0, return_counts=True
+        np.stack([totals_U, weights_U], axis=1), axis=0, return_counts=True
     )
-    drawn_RV = generator.multinomial(len(totals_I), often_V / len(totals_I), size=resamples)
+    drawn_RV = generator.multinomial(len(totals_U), often_V / len(totals_U), size=resamples)
     sums_R2 = drawn_RV @ kinds_V2
     means_R: NDArray[np.float64] = sums_R2[:, 0] / sums_R2[:, 1]
     return means_R
 
 
 def image_bounds(
-    totals_I: NDArray[np.float64],
-    weights_I: NDArray[np.float64],
+    totals_U: NDArray[np.float64],
+    weights_U: NDArray[np.float64],
     least: int,
     generator: np.random.Generator,
     resamples: int,
@@ -126,11 +127,12 @@ def image_bounds(
     has: where all are alike, an interval of no width would claim certainty. But images of other values may be as
     frequent as Wilson's upper bound for none among N, p = z^2 / (N + z^2), and the interval reaches at least as far as
     they would move the mean. For an accuracy of 0 or 1 that is Wilson's interval (1927), for differences of 0, 1
-    or -1 Tango's score interval for paired proportions (Statistics in Medicine 17, 1998): at 0, [-p, p].
+    or -1 Tango's score interval for paired proportions (Statistics in Medicine 17, 1998): at 0, [-p, p]. Of images in
+    groups, N is the number of groups.
 
     Args:
-        totals_I: of the I images, see `per_image`.
-        weights_I: likewise.
+        totals_U: of the U units, see `per_unit`.
+        weights_U: likewise.
         least: smallest value that an image can have: 0 of an accuracy, -1 of a difference. The largest is 1.
         generator: what draws.
         resamples: bootstrap samples.
@@ -140,16 +142,16 @@ def image_bounds(
         Lower and upper bound.
     """
     tail = (1 - confidence) / 2
-    means_R = resampled_means(totals_I, weights_I, generator, resamples)
+    means_R = resampled_means(totals_U, weights_U, generator, resamples)
     low, high = (float(bound) for bound in np.quantile(means_R, [tail, 1 - tail]))
-    mean, z2 = float(totals_I.sum() / weights_I.sum()), float(stats.norm.ppf(tail) ** 2)
-    p = z2 / (len(totals_I) + z2)
+    mean, z2 = float(totals_U.sum() / weights_U.sum()), float(stats.norm.ppf(tail) ** 2)
+    p = z2 / (len(totals_U) + z2)
     return min(low, mean - p * (mean - least)), max(high, mean + p * (1 - mean))
 
 
 def bootstrap_interval(
     correct: Sequence[NDArray[np.bool_]],
-    ids: Sequence[NDArray[np.int64]],
+    units: Sequence[NDArray[np.int64]],
     generator: np.random.Generator,
     resamples: int = RESAMPLES,
     confidence: float = 0.95,
@@ -158,7 +160,7 @@ def bootstrap_interval(
 
     Args:
         correct: correct_N of each training.
-        ids: of its test images, see `per_image`.
+        units: of its test images, see `per_unit`.
         generator: what draws; the same state gives the same interval.
         resamples: bootstrap samples.
         confidence: share of such intervals that hold the true accuracy, about.
@@ -170,5 +172,5 @@ def bootstrap_interval(
     Raises:
         ValueError: There are no images.
     """
-    totals_I, weights_I = per_image([c_N.astype(np.int64) for c_N in correct], ids)
-    return image_bounds(totals_I, weights_I, 0, generator, resamples, confidence)
+    totals_U, weights_U = per_unit([c_N.astype(np.int64) for c_N in correct], units)
+    return image_bounds(totals_U, weights_U, 0, generator, resamples, confidence)

@@ -28,7 +28,7 @@ from pipeline_lib.statistics.intervals import (
     RESAMPLES,
     ROUNDING,
     image_bounds,
-    per_image,
+    per_unit,
     spread_is_zero,
     t_interval,
 )
@@ -147,20 +147,20 @@ class Crossed:
 def crossed(
     first: Sequence[NDArray[np.bool_]],
     second: Sequence[NDArray[np.bool_]],
-    ids: Sequence[NDArray[np.int64]],
+    units: Sequence[NDArray[np.int64]],
 ) -> Crossed | None:
     """The difference over other trainings and other test images at once.
 
-    Answers are clustered by seed and by image: V = V_seeds + V_images - V_answers, never less than
-    either of the first two, with Satterthwaite's degrees of freedom. Seeds count alike, whatever the sizes of their
-    test sets. Where all seeds have one test set,
-    V_answers takes up to a part in S off V_images: with five seeds it rejects about 6 of 100 (simulated).
+    Answers are clustered by seed and by image, or by the group that this is drawn with: V = V_seeds + V_images - V_both,
+    where V_both is that of a seed's answers to one image or group; never less than either of the first two, with
+    Satterthwaite's degrees of freedom. Seeds count alike, whatever the sizes of their test sets. Where all seeds have one
+    test set, V_both takes up to a part in S off V_images: with five seeds it rejects about 6 of 100 (simulated).
     Source: Cameron, Gelbach, Miller, Journal of Business & Economic Statistics 29, 2011.
 
     Args:
         first: correct_N of the first method, one array per seed.
         second: the same of the second method, on the same images.
-        ids: of these images, ids_N, likewise.
+        units: of these images, see `intervals.per_unit`.
 
     Returns:
         Mean and spread; None for fewer than two seeds, and where all answers differ alike.
@@ -169,13 +169,17 @@ def crossed(
     if seeds < 2:
         return None
     differences = [a_N.astype(np.int64) - b_N for a_N, b_N in zip(first, second, strict=True)]
-    totals_I, weights_I = per_image(differences, ids)
-    mean, images = float(totals_I.sum() / weights_I.sum()), len(totals_I)
+    totals_U, weights_U = per_unit(differences, units)
+    mean, images = float(totals_U.sum() / weights_U.sum()), len(totals_U)
     by_seed = float(np.var([d_N.mean() for d_N in differences], ddof=1)) / seeds
-    off_I = (totals_I - mean * weights_I) / weights_I.sum()
-    by_image = float((off_I**2).sum()) * images / max(images - 1, 1)
-    by_answer = sum(float(((d_N - mean) ** 2).mean()) / len(d_N) for d_N in differences) / seeds**2
-    variance = max(by_seed + by_image - by_answer, by_seed, by_image)
+    off_U = (totals_U - mean * weights_U) / weights_U.sum()
+    by_image = float((off_U**2).sum()) * images / max(images - 1, 1)
+    by_both = 0.0
+    for d_N, units_N in zip(differences, units, strict=True):
+        unit_N = np.unique(units_N, return_inverse=True)[1]
+        off_U = np.bincount(unit_N, weights=d_N - mean) / (len(d_N) * seeds)
+        by_both += float((off_U**2).sum())
+    variance = max(by_seed + by_image - by_both, by_seed, by_image)
     if math.sqrt(variance) <= ROUNDING:
         return None
     freedom = variance**2 / (by_seed**2 / (seeds - 1) + by_image**2 / max(images - 1, 1))
@@ -226,21 +230,22 @@ def mcnemar_exact(first_N: NDArray[np.bool_], second_N: NDArray[np.bool_]) -> fl
 def image_interval(
     first: Sequence[NDArray[np.bool_]],
     second: Sequence[NDArray[np.bool_]],
-    ids: Sequence[NDArray[np.int64]],
+    units: Sequence[NDArray[np.int64]],
     generator: np.random.Generator,
     *,
     resamples: int = RESAMPLES,
 ) -> tuple[float, float]:
     """95 % bootstrap interval of the mean difference of accuracies, over test images.
 
-    The two answers to an image are drawn together, and with those of all other seeds that were tested on it.
+    The two answers to an image are drawn together, with those of all other seeds that were tested on it, and with those to
+    other images of its group.
     Where no image tells the methods apart, no sample does, and Tango's score interval stands in (see
     `intervals.image_bounds`).
 
     Args:
         first: correct_N of the first method, one array per seed.
         second: the same of the second method, on the same images.
-        ids: of these images, ids_N, likewise.
+        units: of these images, see `intervals.per_unit`.
         generator: what draws.
         resamples: bootstrap samples.
 
@@ -250,19 +255,21 @@ def image_interval(
     Raises:
         ValueError: The two methods were tested on different images, or on none.
     """
-    answers = list(zip(first, second, ids, strict=True))
-    if any(not len(a_N) == len(b_N) == len(ids_N) or not len(a_N) for a_N, b_N, ids_N in answers):
+    answers = list(zip(first, second, units, strict=True))
+    if any(
+        not len(a_N) == len(b_N) == len(units_N) or not len(a_N) for a_N, b_N, units_N in answers
+    ):
         msg = "the methods need the same test images, at least one"
         raise ValueError(msg)
     differences = [a_N.astype(np.int64) - b_N.astype(np.int64) for a_N, b_N, _ in answers]
-    totals_I, weights_I = per_image(differences, ids)
-    return image_bounds(totals_I, weights_I, -1, generator, resamples, 1 - ALPHA)
+    totals_U, weights_U = per_unit(differences, units)
+    return image_bounds(totals_U, weights_U, -1, generator, resamples, 1 - ALPHA)
 
 
 def compare(
     first: Sequence[NDArray[np.bool_]],
     second: Sequence[NDArray[np.bool_]],
-    ids: Sequence[NDArray[np.int64]],
+    units: Sequence[NDArray[np.int64]],
     generator: np.random.Generator,
 ) -> Comparison:
     """Compare two methods that were trained with the same seeds.
@@ -274,7 +281,7 @@ def compare(
     Args:
         first: correct_N of the first method, one array per seed.
         second: the same of the second method, with the same seeds, on the same images.
-        ids: of these images, ids_N, likewise.
+        units: of these images, see `intervals.per_unit`.
         generator: what draws the bootstrap samples.
 
     Returns:
@@ -296,8 +303,13 @@ def compare(
             f"right on the very same images with each of {S} seeds: what sets the two apart changed nothing here, "
             "and more seeds or images are not likely to show a difference"
         )
+    if S >= FEWEST_SEEDS and len(np.unique(np.concatenate(units))) == 1:
+        reason = (
+            "all test images are of one group (split.group_by): nothing shows what others would change; "
+            "test with more groups"
+        )
     p_t = paired_t(difference_S)
-    both = crossed(first, second, ids)
+    both = crossed(first, second, units)
     p_crossed = None if both is None or reason is not None else both.p
     sd = None if S == 1 else float(difference_S.std(ddof=1))
     if S > 1 and spread_is_zero(difference_S):
@@ -308,7 +320,7 @@ def compare(
         difference=mean,
         interval=t_interval(difference_S),
         crossed_interval=None if both is None else both.interval,
-        image_interval=image_interval(first, second, ids, generator),
+        image_interval=image_interval(first, second, units, generator),
         sd=sd,
         effect_size=mean / sd if sd else None,
         p_t=p_t,

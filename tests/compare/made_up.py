@@ -87,7 +87,7 @@ def results(
         share = min(0.8 + gap * k + 0.05 * b + rng.normal(0, 0.006), 0.995)
         wrong_N = rng.random(test) > share
         predicted_N = np.where(wrong_N, (truth_N + 1 + k) % len(classes), truth_N)
-        predictions[cell.key] = Predictions(np.arange(test), truth_N, predicted_N)
+        predictions[cell.key] = Predictions(*[np.arange(test)] * 2, truth_N, predicted_N)
         own = {
             "key": cell.key,
             "contender": names[cell.contender],

@@ -22,7 +22,7 @@ def row(**changes):
         "State": None, "Executor": None, "params.yaml:seed": 1.0, "params.yaml:method": "cr_dpll",
         "reports/metrics.json:method": "cr_dpll", "reports/metrics.json:seed": 1.0,
         "dataset": "digits", "variant": "bn=per_view", "test.accuracy": 0.993318,
-        "test.images": 449.0, "data.fold": "None", "methods.cr_dpll.lambda_max": 1.0,
+        "test.accuracy_low": 0.980549, "test.accuracy_high": 0.997724, "data.fold": "None", "methods.cr_dpll.lambda_max": 1.0,
     }  # fmt: skip
     return usual | changes
 
@@ -35,10 +35,16 @@ def test_experiments_are_read_by_the_names_that_dvc_gives_them():
             "reports/metrics.json:method": "supervised",
             "reports/metrics.json:seed": 12.0,
             "test.accuracy": 0.9955,
+            "test.accuracy_low": 0.9839,
+            "test.accuracy_high": 0.9988,
         }
     )
     never_ran = row(**{"test.accuracy": None, "Experiment": "queued"})
-    head, *rows = of_experiments([row(), other, never_ran])
+    undone = [
+        row(State=state, Experiment="tabby-ruby", **{"test.accuracy": 1.0})
+        for state in ("Failed", "Running", "Queued")
+    ]
+    head, *rows = of_experiments([row(), other, never_ran, *undone])
     assert head == ("experiment", "method", "dataset", "seed", "accuracy", "95 % interval")
     assert rows == [
         ("burnt-coat", "supervised", "digits", "12", "0.9955", "0.9839 to 0.9988"),

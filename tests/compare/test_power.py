@@ -23,7 +23,7 @@ def answered(*right, seeds=(1, 2, 3), **section):
     made = results(compare_section(methods, budgets=("b",), seeds=seeds, **section))
     ids_N, label_N = np.arange(100), np.zeros(100, int)
     answers = {
-        f"{method}-standard-b-{seed}": Predictions(ids_N, label_N, 1 * (ids_N >= count))
+        f"{method}-standard-b-{seed}": Predictions(ids_N, ids_N, label_N, 1 * (ids_N >= count))
         for method, counts in zip(methods, right, strict=True)
         for seed, count in zip(seeds, counts, strict=True)
     }

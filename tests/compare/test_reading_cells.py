@@ -15,7 +15,7 @@ from pipeline_lib.cells.cell import cells
 from pipeline_lib.compare.build import build_comparison, tables
 from pipeline_lib.compare.read import read_results
 from pipeline_lib.errors import UserError
-from pipeline_lib.evaluation.tables import publish_predictions
+from pipeline_lib.evaluation.tables import HeldOut, publish_predictions
 from pipeline_lib.parquet import publish_table
 from tests.compare.made_up import compare_section
 
@@ -45,7 +45,8 @@ def write_cell(folder, cell, *, same_images=True):
     guess_NK = (guess_NK / guess_NK.sum(axis=1, keepdims=True)).astype(np.float32)
     predicted_N = guess_NK.argmax(axis=1)
     evaluated = folder / cell.key / "reports/evaluate"
-    publish_predictions(evaluated / "predictions.parquet", ids_N, truth_N, predicted_N, guess_NK)
+    tested = HeldOut(ids_N, ids_N, truth_N)
+    publish_predictions(evaluated / "predictions.parquet", tested, predicted_N, guess_NK)
     recall = [float((predicted_N == k)[truth_N == k].mean()) for k in range(3)]
     rows = {"class": CLASSES, "images": [int((truth_N == k).sum()) for k in range(3)]}
     publish_text(evaluated / "per_class.csv", pl.DataFrame(rows | {"recall": recall}).write_csv())

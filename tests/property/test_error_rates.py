@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from pipeline_lib import metrics
 from pipeline_lib.ranking import ranks
 from pipeline_lib.statistics import intervals, paired, power
 
@@ -254,6 +255,48 @@ def test_with_one_test_set_for_all_seeds_the_t_test_speaks_of_its_images_only() 
         assert both / runs <= ALPHA + error(ALPHA, runs)
         rates.append(rejected_R.mean())
     assert ALPHA + error(ALPHA, runs) < rates[0] < rates[1] < rates[2]
+
+
+def of_groups(generator, sizes_G, shape, share=0.8):
+    """Whether images of groups are right, and their groups: all images of a group are alike hard."""
+    group_N = np.repeat(np.arange(len(sizes_G)), sizes_G)
+    ease_G = generator.beta(share, 1 - share, (*shape, len(sizes_G)))
+    return generator.random((*shape, len(group_N))) < ease_G[..., group_N], group_N
+
+
+@pytest.mark.parametrize(
+    ("sizes_G", "least"), [([3] * 100, 0.94), ([8] * 12, 0.92), ([2, 4, 6, 8, 10, 20] * 2, 0.88)]
+)
+def test_intervals_of_an_accuracy_hold_where_images_are_drawn_in_groups(sizes_G, least) -> None:
+    runs, generator = 2000, np.random.default_rng(len(sizes_G))
+    right_RN, group_N = of_groups(generator, sizes_G, (runs,))
+    bounds = [metrics.accuracy_95(right_N, group_N) for right_N in right_RN]
+    held = np.mean([low <= 0.8 <= high for low, high in bounds])
+    alone = [metrics.accuracy_95(right_N, np.arange(len(group_N))) for right_N in right_RN]
+    assert least <= held <= 0.97
+    assert np.mean([low <= 0.8 <= high for low, high in alone]) < 0.85
+
+
+def test_equal_methods_are_not_different_where_images_are_drawn_in_groups() -> None:
+    runs, seeds, generator = 400, 5, np.random.default_rng(6)
+    found, alone, held = [], [], []
+    for _ in range(runs):
+        ease_2N, group_N = of_groups(generator, [8] * 12, (2,))
+        # a training differs from another one of its method in one of ten images
+        first, second = (
+            list(np.where(generator.random((seeds, 96)) < 0.9, ease_N, ~ease_N))
+            for ease_N in ease_2N
+        )
+        one, other = (
+            paired.compare(first, second, [units_N] * seeds, generator)
+            for units_N in (group_N, np.arange(96))
+        )
+        found.append(one.p is not None and one.p <= ALPHA)
+        alone.append(other.p is not None and other.p <= ALPHA)
+        held.append(one.image_interval[0] <= 0 <= one.image_interval[1])
+    assert np.mean(found) <= ALPHA + error(ALPHA, runs)
+    assert np.mean(alone) > 3 * ALPHA, "the simulation would not show images taken one by one"
+    assert np.mean(held) >= 0.9, "a percentile interval of a dozen groups is a little too narrow"
 
 
 @pytest.mark.parametrize("methods", [3, 4, 10])

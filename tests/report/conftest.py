@@ -388,8 +388,7 @@ def _write_test(
     folder = run.reports / "evaluate"
     tables.publish_predictions(
         folder / "predictions.parquet",
-        ids_N,
-        truth_N,
+        tables.HeldOut(ids_N, ids_N, truth_N),
         predicted_N,
         probabilities_NK.astype(np.float32),
     )

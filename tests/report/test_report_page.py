@@ -312,7 +312,8 @@ def test_nothing_trained_nothing_wrong_nothing_asked_for(make_run):
     predictions = pl.read_parquet(path)
     right = predictions["label"].to_numpy()
     probabilities = predictions["probabilities"].to_list()
-    tables.publish_predictions(path, predictions["id"].to_numpy(), right, right, probabilities)
+    tested = tables.HeldOut(predictions["id"].to_numpy(), predictions["group"].to_numpy(), right)
+    tables.publish_predictions(path, tested, right, probabilities)
     assert run.build(grid_images=0) == [
         "No co-occurrence of candidates: every set holds one class or all of them.",
         "Left out: report.grid_images is 0.",

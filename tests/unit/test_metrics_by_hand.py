@@ -104,3 +104,27 @@ def test_wilson_interval(right, images, low, high) -> None:
 def test_no_interval_without_images(right, images) -> None:
     with pytest.raises(ValueError, match="no such share"):
         metrics.wilson_95(right, images)
+
+
+def test_the_interval_of_images_in_groups_is_that_of_fewer_images() -> None:
+    pairs_N = np.repeat(np.arange(4), 2)
+    few = (2.364624 / 3.182446) ** 2  # quantiles of Student's t for 7 and 3 degrees of freedom
+    # of four pairs one is wrong: residuals sum to 0.5 three times and to -1.5, and 7 / 3 is the design effect
+    n = 8 / (7 / 3) * few
+    found = metrics.accuracy_95(np.repeat([True, True, True, False], 2), pairs_N)
+    assert found == pytest.approx(metrics.wilson_95(0.75 * n, n), abs=1e-6)
+    # all right: as four images
+    n = 4 * few
+    found = metrics.accuracy_95(np.ones(8, bool), pairs_N)
+    assert found == pytest.approx((n / (n + metrics.Z_95**2), 1), abs=1e-6)
+    # each pair half right: groups that differ less than single images would gain nothing
+    n = 8 * few
+    found = metrics.accuracy_95(np.tile([True, False], 4), pairs_N)
+    assert found == pytest.approx(metrics.wilson_95(0.5 * n, n), abs=1e-6)
+
+
+def test_the_interval_of_images_of_their_own_is_wilsons_and_one_group_shows_nothing() -> None:
+    right_N = np.arange(9) > 2
+    assert metrics.accuracy_95(right_N, np.arange(9)[::-1]) == metrics.wilson_95(6, 9)
+    assert metrics.accuracy_95(right_N, np.zeros(9, int)) == (0, 1)
+    assert metrics.accuracy_95(right_N[:1], np.array([5])) == metrics.wilson_95(0, 1)

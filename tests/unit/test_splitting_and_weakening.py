@@ -325,7 +325,9 @@ class TestParts:
         result = run(table)
         assert result.train["id"].to_pylist() == list(range(15))
         assert result.val["id"].to_pylist() == list(range(15, 21))
-        assert result.test.to_pylist() == [{"id": 21 + i, "label": i // 3} for i in range(9)]
+        assert result.test.to_pylist() == [
+            {"id": 21 + i, "label": i // 3, "group": 21 + i} for i in range(9)
+        ]
 
     def test_images_of_unknown_class_are_never_tested(self):
         table = rows(*[{"class": k, "count": 20} for k in range(3)], {"count": 40})

@@ -190,11 +190,14 @@ def test_a_comparison_holds_the_numbers_of_scipy(data, S) -> None:
 
 @pytest.mark.parametrize("sizes", [(40, 40, 40, 40), (40, 20, 35, 8)])
 @pytest.mark.parametrize("pool", [40, 60, 400])
-def test_the_p_over_trainings_and_images_is_that_of_answers_clustered_twice(pool, sizes) -> None:
-    """Of up to 40 answers per seed: to the same images, to some that seeds share, and to hardly any."""
+@pytest.mark.parametrize("of_group", [1, 4])
+def test_the_p_over_trainings_and_images_is_that_of_answers_clustered_twice(
+    of_group, pool, sizes
+) -> None:
+    """Of up to 40 answers per seed: to the same images, to some that seeds share, and to hardly any; also in groups."""
     generator = np.random.default_rng(pool)
     seeds = len(sizes)
-    ids = [generator.permutation(pool)[:answers] for answers in sizes]
+    ids = [generator.permutation(pool)[:answers] // of_group for answers in sizes]
     first, second = (
         [generator.random(answers) < share for answers in sizes] for share in (0.8, 0.6)
     )
@@ -206,15 +209,15 @@ def test_the_p_over_trainings_and_images_is_that_of_answers_clustered_twice(pool
     mean = sum(weight * d for *_, d, weight in one_by_one)
 
     def variance(cluster):
-        """Of the mean: squares of the weighted residuals' sums per cluster, G / (G - 1) for G clusters."""
+        """Of the mean: squares of the weighted residuals' sums per cluster, and how many clusters."""
         sums = {}
         for answer in one_by_one:
             sums[cluster(answer)] = sums.get(cluster(answer), 0) + answer[3] * (answer[2] - mean)
-        few = len(sums) / (len(sums) - 1) if len(sums) < len(one_by_one) else 1
-        return few * sum(x * x for x in sums.values()), len(sums)
+        return sum(x * x for x in sums.values()), len(sums)
 
     (by_seed, S), (by_image, images) = variance(lambda a: a[0]), variance(lambda a: a[1])
     single, _ = variance(lambda a: a[:2])
+    by_seed, by_image = by_seed * S / (S - 1), by_image * images / (images - 1)
     total = max(by_seed + by_image - single, by_seed, by_image)
     freedom = total**2 / (by_seed**2 / (S - 1) + by_image**2 / (images - 1))
     found = paired.crossed(first, second, ids)
@@ -230,7 +233,7 @@ def test_a_seed_counts_as_much_as_another_whatever_its_number_of_images() -> Non
     """Images of a test set of 50 weigh twice as much as those of one of 100, of which 20 are the same."""
     ids = [np.arange(100), np.arange(80, 130)]
     right_S = [ids_N % 3 > 0 for ids_N in ids]
-    totals_I, weights_I = intervals.per_image([a_N.astype(int) for a_N in right_S], ids)
+    totals_I, weights_I = intervals.per_unit([a_N.astype(int) for a_N in right_S], ids)
     assert weights_I == pytest.approx([1] * 80 + [3] * 20 + [2] * 30)
     assert totals_I == pytest.approx(weights_I * (np.arange(130) % 3 > 0))
     mean = np.mean([a_N.mean() for a_N in right_S])
