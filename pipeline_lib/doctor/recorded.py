@@ -140,7 +140,9 @@ def _stages(root: Path, file: str) -> list[PipelineStage]:
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
-    if not _lock(root / file):
+    if (
+        not _lock(root / file) or not (root / file).is_file()
+    ):  # a clone has no pipeline of a comparison, only its lock
         return []
     try:
         with Repo(str(root)) as repo:

@@ -204,7 +204,7 @@ def _check_classes(train: Weakened, protocol: str, known: Labels, unlimited: Lab
         seen_K = np.bincount(truth_N, minlength=len(names)) > 0
     if not seen_K.all():
         missing = listed(_with_images(known, np.flatnonzero(~seen_K)))
-        if len(train.labels) < len(unlimited):
+        if len(train.labels) < len(unlimited) and (_said(unlimited)[:, ~seen_K]).any():
             msg = f"data.limit: {len(train.labels)} training images leave classes without any: {missing}; raise it"
             raise UserError(msg)
         advice = "add images of them or remove the classes"
@@ -214,12 +214,20 @@ def _check_classes(train: Weakened, protocol: str, known: Labels, unlimited: Lab
         raise LabelsError(msg)
 
 
+def _said(labels: Labels) -> NDArray[np.bool_]:
+    """Which classes are said of each image: as its true label, as a candidate, or by an annotator."""
+    votes, said_NK = labels.votes(), labels.candidates()
+    said_NK[votes.image_V, votes.class_V] = True
+    known_N = np.flatnonzero(labels.truth_N != UNKNOWN)
+    said_NK[known_N, labels.truth_N[known_N]] = True
+    return said_NK
+
+
 def _with_images(known: Labels, classes: NDArray[np.intp]) -> Iterator[str]:
     """Name classes, each with the first image of which it is said, if one is left."""
-    votes, said_NK = known.votes(), known.candidates()
-    said_NK[votes.image_V, votes.class_V] = True
+    said_NK = _said(known)
     for k in classes:
-        said_N = said_NK[:, k] | (known.truth_N == k)
+        said_N = said_NK[:, k]
         image = f" ({known.named(said_N, limit=1)})" if said_N.any() else ""
         yield f"{known.class_names[k]!r}{image}"
 

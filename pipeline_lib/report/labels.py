@@ -57,11 +57,12 @@ def protocol_words(summary: Mapping[str, Any]) -> str:
 
 def validation_words(summary: Mapping[str, Any]) -> str:
     """Say that validation images tell more than training images; empty where they do not."""
-    if not validation_tells_more(summary["roles"]):
-        return ""
-    if summary["val_labels"] == "clean":
+    # True labels are more than given ones also where each image has one: some of the given ones may be wrong.
+    if summary["val_labels"] == "clean" != summary["protocol"] and summary["roles"]["val"]:
         return "Validation images tell their true labels."
-    return "Every validation image has one label."
+    return (
+        "Every validation image has one label." if validation_tells_more(summary["roles"]) else ""
+    )
 
 
 def _by_parameters(name: str, options: Mapping[str, Any]) -> str:

@@ -188,7 +188,7 @@ class TestProtocol:
         assert {row["role"] for row in train} == {"labeled"}
         assert all(row["candidates"] == [row["id"] // 9] for row in train)
 
-    @pytest.mark.parametrize("limit", [None, 25])
+    @pytest.mark.parametrize("limit", [None, 12])
     def test_hidden_true_labels_choose_no_image_of_given_ones(self, limit: int | None):
         def divided(*truths: int) -> Tables:
             said = ([0, 1, 2], [0, 1, 2], [1, 2], [0, 2])
@@ -222,6 +222,15 @@ class TestProtocol:
         hidden = ({"candidates": [k, (k + 1) % 3], "true_label": k, "count": 9} for k in range(3))
         said = refusal(rows(*hidden), limit=1, val_fraction=0)
         assert said.startswith("data.limit: 1 training images leave classes without any: '")
+
+    def test_a_limit_is_not_blamed_for_classes_that_are_only_tested(self):
+        table = rows(
+            *({"class": k, "split": "train", "count": 9} for k in range(2)),
+            {"class": 2, "split": "test", "count": 3},
+        )
+        for limit in (None, 12):
+            said = refusal(table, "clean", limit=limit)
+            assert said.startswith("classes without training images: ")
 
     def test_given_takes_candidates_annotators_label_or_all_classes(self):
         table = rows(
