@@ -140,9 +140,8 @@ def _stages(root: Path, file: str) -> list[PipelineStage]:
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
-    if (
-        not _lock(root / file) or not (root / file).is_file()
-    ):  # a clone has no pipeline of a comparison, only its lock
+    # A clone has the lock of a comparison, and its pipeline only once this is to run.
+    if not _lock(root / file) or not (root / file).is_file():
         return []
     try:
         with Repo(str(root)) as repo:

@@ -261,6 +261,12 @@ def test_outputs_that_a_clone_has_not_fetched_are_no_problem_and_told(toy: Toy) 
     assert "2 outputs did not come: this checkout has no remote: `dvc remote add --default" in why
 
 
+def test_the_lock_of_a_comparison_alone_is_no_problem(toy: Toy) -> None:
+    """So a clone has it: its pipeline is written when it is to run."""
+    toy.write("reports/compare/dvc.lock", (toy.root / "dvc.lock").read_text())
+    assert not any(finding.problem for finding in workspace.check(toy.root).findings)
+
+
 def test_a_file_of_a_folder_that_the_remote_has_lost_is_named_and_sent_again(
     toy: Toy, tmp_path: Path
 ) -> None:

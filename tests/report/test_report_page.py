@@ -35,7 +35,7 @@ from pipeline_lib.report import facts
 from pipeline_lib.report.inputs import read_inputs
 from pipeline_lib.report.labels import protocol_words, validation_words
 from pipeline_lib.report.page import render
-from pipeline_lib.report.panels import panels
+from pipeline_lib.report.panels import _pair_words, panels
 from tests.html_page import ADDRESSES, Page
 from tests.report.conftest import people, write_run
 
@@ -654,9 +654,19 @@ def test_no_two_classes_of_a_sentence_or_table_read_the_same(like_run):
     assert all(actual.strip() != predicted for actual, predicted in mistakes)
     says = found["co_occurrence"].says.partition("frequent: ")[2]
     together = re.findall(r"(\S.*?) in [0-9]+ of the sets of (.+?) \([0-9]", says)
-    pairs = strongest(found["co_occurrence"].frame, 3)
-    names = {name for actual, candidate, *_ in pairs for name in (actual, candidate)}
-    assert len({text for pair in together for text in pair}) == len(names) > 2
+    assert all(one != other for one, other in together)
+
+
+def test_classes_that_go_together_are_told_apart(like_run):
+    """The three that differ in a number only."""
+    _, found, _ = like_run
+    cells = found["co_occurrence"].frame.filter(
+        pl.col("true_class").is_in(LIKE[:3]), pl.col("candidate").is_in(LIKE[:3])
+    )
+    listed = _pair_words(cells).partition("frequent: ")[2].split("; ")
+    together = [re.match(r"(.+?) in [0-9]+ of the sets of (.+?) \([0-9]", one) for one in listed]
+    named = {name for pair in strongest(cells, 3) for name in pair[:2]}
+    assert len({text for pair in together for text in pair.groups()}) == len(named) > 1
 
 
 def test_no_mistake_of_the_image_grids_reads_as_none(like_run):
