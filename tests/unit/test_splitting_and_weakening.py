@@ -20,6 +20,7 @@ from stages.split import described
 
 ROOT = Path(__file__).resolve().parents[2]
 PARAMS = YAML(typ="safe").load((ROOT / "params.yaml").read_text())["split"]
+PARAMS["group_by"] = None  # a user's own would find nothing in the paths of these tables
 NAMES = ("ant", "bee", "cow")
 
 
