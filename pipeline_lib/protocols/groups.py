@@ -48,9 +48,11 @@ def grouped(labels: Labels, pattern: str | None) -> Labels:
 def pick(labels: Labels, count: int, seed: int, part: str) -> NDArray[np.bool_]:
     """Mask about `count` images in whole groups.
 
-    A group counts for the stratum that most of its images are of. Each stratum gets its share of the images (see `allot`),
-    by groups in the order of one random number each, a group wherever it brings the number nearer to that, but its smallest
-    one at least; and keeps one group at least.
+    A group counts for the class of most of its images, of those whose class is known; where that is none, for the unknown.
+    Each of these strata gets its share of the images (see `allot`), by groups in the order of one random number each, a
+    group wherever it brings the number nearer to that, but its smallest one at least; and keeps one group at least. The test
+    leaves it two if it has three: one to validate with, whether or not validation is drawn, so that the test does not
+    depend on that.
 
     Args:
         labels: with groups.
@@ -63,7 +65,8 @@ def pick(labels: Labels, count: int, seed: int, part: str) -> NDArray[np.bool_]:
     size_U = np.bincount(unit_N)
     images_US = np.zeros((len(size_U), labels.num_classes + 1), np.int64)
     np.add.at(images_US, (unit_N, strata(labels)), 1)
-    stratum_U = images_US.argmax(axis=1)
+    known_US = images_US[:, :-1]
+    stratum_U = np.where(known_US.any(axis=1), known_US.argmax(axis=1), labels.num_classes)
     draw_U = draws(labels, seed, "split", part)[first_U]
     size_S = np.bincount(stratum_U, weights=size_U, minlength=labels.num_classes + 1).astype(int)
     turn_S = turns(labels.num_classes + 1, seed, "split", part)
@@ -73,15 +76,16 @@ def pick(labels: Labels, count: int, seed: int, part: str) -> NDArray[np.bool_]:
         units = np.flatnonzero(stratum_U == stratum)
         if quota and len(units) > 1:
             units = units[np.argsort(draw_U[units], kind="stable")]
-            chosen += _nearest(units, size_U, quota) or [int(units[np.argmin(size_U[units])])]
+            keep = 2 if part == "test" and len(units) > 2 else 1
+            chosen += _nearest(units, size_U, quota, keep) or [int(units[np.argmin(size_U[units])])]
     return np.isin(unit_N, chosen)
 
 
-def _nearest(units: NDArray[np.intp], size_U: NDArray[np.intp], quota: int) -> list[int]:
-    """Take groups, all but one at most, in their order, each if it brings the number of images nearer to the quota."""
+def _nearest(units: NDArray[np.intp], size_U: NDArray[np.intp], quota: int, keep: int) -> list[int]:
+    """Take groups, all but `keep` at most, in their order, each if it brings the number of images nearer to the quota."""
     taken: list[int] = []
     for unit in units.tolist():
-        if len(taken) + 1 < len(units) and abs(quota - size_U[unit]) < abs(quota):
+        if len(taken) + keep < len(units) and abs(quota - size_U[unit]) < abs(quota):
             taken.append(unit)
             quota -= int(size_U[unit])
     return taken

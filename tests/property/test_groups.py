@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline_lib.errors import LabelsError, UserError
 from pipeline_lib.protocols.groups import _nearest
+from pipeline_lib.protocols.shares import rounded
 from tests.label_tables import classes, replaced, run, table
 
 NAMES = ["cat", "dog", "elk"]
@@ -65,6 +66,40 @@ def test_no_group_is_in_two_parts(groups, seed, test_fraction, val_fraction) -> 
     assert left == len(rows)
 
 
+@settings(max_examples=60)
+@given(
+    st.lists(st.lists(st.integers(1, 200), min_size=3, max_size=12), min_size=2, max_size=4),
+    SEEDS,
+    st.floats(0.1, 0.6),
+    st.floats(0.05, 0.4),
+)
+@example([[3, 150, 4, 2, 27], [120, 5, 3, 6]], 1, 0.25, 0.1)
+def test_each_class_of_three_groups_is_tested_and_validated_with(
+    sizes, seed, test_fraction, val_fraction
+) -> None:
+    """Where the test took all but one of them, nothing was left to validate with."""
+    rows, _ = made([(k, size, size) for k, of_class in enumerate(sizes) for size in of_class])
+    found = run(
+        rows,
+        classes([f"class {k}" for k in range(len(sizes))]),
+        seed=seed,
+        protocol="given",
+        test_fraction=test_fraction,
+        val_fraction=val_fraction,
+        group_by=GROUP_BY,
+    )
+    label_N = np.array(rows["label"].to_pylist())
+    of_part = [label_N[part["id"].to_numpy()] for part in found[:3]]
+    train_K, val_K, test_K = (np.bincount(of_class, minlength=len(sizes)) for of_class in of_part)
+    assert (train_K > 0).all()
+    for part_K, rest_K, fraction in (
+        (test_K, np.bincount(label_N), test_fraction),
+        (val_K, train_K + val_K, val_fraction),
+    ):
+        share_K = rounded(fraction * rest_K.sum()) * rest_K / rest_K.sum()
+        assert (part_K[share_K >= 1] > 0).all()
+
+
 @settings(max_examples=30)
 @given(GROUPS, SEEDS, st.randoms())
 def test_the_order_of_rows_does_not_matter_and_single_images_are_drawn_as_ever(
@@ -83,17 +118,18 @@ def test_the_order_of_rows_does_not_matter_and_single_images_are_drawn_as_ever(
 
 
 @pytest.mark.parametrize(
-    ("sizes", "quota", "taken"),
+    ("sizes", "quota", "keep", "taken"),
     [
-        ([5, 3, 2], 4, [0]),  # nearer with one too many than with three
-        ([5, 3, 2], 2, [1]),
-        ([1, 1], 2, [0]),  # one stays
-        ([9, 2, 2, 2], 4, [1, 2]),
-        ([4, 4], 2, []),
+        ([5, 3, 2], 4, 1, [0]),  # nearer with one too many than with three
+        ([5, 3, 2], 2, 1, [1]),
+        ([1, 1], 2, 1, [0]),  # one stays
+        ([1, 1, 1], 3, 2, [0]),  # two do
+        ([9, 2, 2, 2], 4, 1, [1, 2]),
+        ([4, 4], 2, 1, []),
     ],
 )
-def test_groups_are_taken_where_they_bring_the_number_nearer(sizes, quota, taken) -> None:
-    assert _nearest(np.arange(len(sizes)), np.array(sizes), quota) == taken
+def test_groups_are_taken_where_they_bring_the_number_nearer(sizes, quota, keep, taken) -> None:
+    assert _nearest(np.arange(len(sizes)), np.array(sizes), quota, keep) == taken
 
 
 def test_where_groups_are_too_large_each_class_has_its_smallest_one() -> None:
@@ -104,6 +140,17 @@ def test_where_groups_are_too_large_each_class_has_its_smallest_one() -> None:
         of_class = np.array(rows["label"].to_pylist())[part["id"].to_numpy()]
         assert set(np.bincount(of_class).tolist()) <= {8, 9}
         assert set(of_class) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_few_labels_of_a_group_tell_its_class(seed) -> None:
+    """Else its class would be unknown, and all groups of it could be validated with."""
+    rows, _ = made([(k, 10, 2 + k) for k in (0, 1, 2) * 4])
+    found = run(rows, ABOUT, group_by=GROUP_BY, protocol="given", seed=seed, val_fraction=0.3)
+    for part in found[:3]:
+        label = np.array(rows["label"].to_pylist(), object)[part["id"].to_numpy()]
+        assert {0, 1, 2} <= set(label)
+    assert found.summary["untold_classes"] == []
 
 
 def test_a_group_may_be_told_by_several_pieces_of_the_path() -> None:
