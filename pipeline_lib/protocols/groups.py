@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any
+from unicodedata import normalize
 
 import numpy as np
 
 from pipeline_lib.errors import LabelsError, UserError, listed
-from pipeline_lib.protocols.labels import SPLITS, UNKNOWN, draws
+from pipeline_lib.protocols.labels import SPLITS, draws
 from pipeline_lib.protocols.shares import allot, strata, turns
 
 if TYPE_CHECKING:
@@ -21,7 +23,10 @@ SHOWN = 3
 
 
 def grouped(labels: Labels, pattern: str | None) -> Labels:
-    """Number the groups of images for which the pattern finds the same in their paths; others are groups of their own.
+    """Number the groups of images for which the pattern finds the same in their paths.
+
+    Others are groups of their own, numbered below zero. Accents are parts of their letters, in paths and pattern: a Mac
+    writes them apart, and they look the same.
 
     Args:
         labels: all images.
@@ -32,16 +37,15 @@ def grouped(labels: Labels, pattern: str | None) -> Labels:
     """
     if pattern is None:
         return labels
-    find, known = re.compile(pattern).search, dict[object, int]()
-    group_M = np.full(len(labels.said.source), UNKNOWN, np.int32)
+    composed = partial(normalize, "NFC")
+    find, known = re.compile(composed(pattern)).search, dict[object, int]()
+    group_M = -1 - np.arange(len(labels.said.source), dtype=np.int32)
     for row, source in enumerate(labels.said.source):
-        if found := find(source.as_py()):
+        if found := find(composed(source.as_py())):
             group_M[row] = known.setdefault(found.groups() or found[0], len(known))
     if not known:
         msg = f"split.group_by: {pattern} finds nothing in the paths of images, as {labels.first(labels.id_N >= 0, 1)[0]}"
         raise UserError(msg)
-    single_M = group_M == UNKNOWN
-    group_M[single_M] = len(known) + np.arange(single_M.sum(), dtype=np.int32)
     return labels.with_groups(group_M)
 
 
@@ -98,13 +102,23 @@ def tied(labels: Labels, chosen_N: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.isin(labels.groups(), labels.groups()[chosen_N])
 
 
+def warnings(labels: Labels) -> list[str]:
+    """Say in a line of how many images the pattern has found nothing in the paths, and name the first."""
+    if labels.said.group_M is None or not (alone_N := labels.groups() < 0).any():
+        return []
+    return [
+        f"warning: split.group_by finds nothing in the paths of {alone_N.sum()} of {len(labels)} images, as "
+        f"{labels.first(alone_N, 1)[0]}: each is a group of its own"
+    ]
+
+
 def describe(parts: Parts) -> dict[str, Any] | None:
-    """How many groups there are in each part, and images left out beside them; None where nothing is grouped.
+    """How many groups there are in each part, and images left out or alone; None where nothing is grouped.
 
     Raises:
         LabelsError: A group is in two of them: the data's own validation set has cut it.
     """
-    if parts.train.said.group_M is None:
+    if (group_M := parts.train.said.group_M) is None:
         return None
     of_part = {name: np.unique(getattr(parts, name).groups()) for name in SPLITS}
     for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
@@ -119,4 +133,5 @@ def describe(parts: Parts) -> dict[str, Any] | None:
                 f"move the images of each into one folder"
             )
             raise LabelsError(msg)
-    return {name: len(groups) for name, groups in of_part.items()} | {"left_out": parts.tied}
+    counts = {name: len(groups) for name, groups in of_part.items()}
+    return counts | {"left_out": parts.tied, "alone": int((group_M < 0).sum())}

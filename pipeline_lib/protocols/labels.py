@@ -63,7 +63,8 @@ class Said(NamedTuple):
         candidate_row, candidate_class: the candidate sets, one entry per candidate.
         votes: of the annotators.
         twin_M: id of the first image with the same pixels, else UNKNOWN.
-        group_M: number of the group that stays in one part (`protocols.groups`); None where nothing is grouped.
+        group_M: number of the group that stays in one part (`protocols.groups`), below zero if it is one image that nothing
+            groups; None where nothing is grouped.
     """
 
     source: pa.ChunkedArray

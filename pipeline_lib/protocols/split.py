@@ -11,10 +11,8 @@ import pyarrow as pa
 
 from pipeline_lib.errors import LabelsError, UserError, listed
 from pipeline_lib.params.split import Split
-from pipeline_lib.protocols import agreement, clean
+from pipeline_lib.protocols import agreement, clean, groups
 from pipeline_lib.protocols.duplicates import describe, first_copies, resolve_rule, warnings
-from pipeline_lib.protocols.groups import describe as groups_of
-from pipeline_lib.protocols.groups import grouped
 from pipeline_lib.protocols.labels import (
     BLOCK,
     ROLES,
@@ -84,7 +82,7 @@ def split(
     if len(names) < 2:
         msg = f"a classifier needs at least two classes, the data have {listed(names) or 'none'}"
         raise LabelsError(msg)
-    known = grouped(from_table(table, names, classes["annotators"]), params.group_by)
+    known = groups.grouped(from_table(table, names, classes["annotators"]), params.group_by)
     del table  # most of the memory of this stage
     name = resolve_protocol(kind, params, known)
     rule = resolve_rule(params, classes["dataset"])
@@ -93,7 +91,7 @@ def split(
     parts = divide(
         kept, params.test_fraction, params.val_fraction, limit, seed, given, classes["dataset"]
     )
-    groups = groups_of(parts)
+    group_counts = groups.describe(parts)
     duplicates = describe(known, parts, rule)
     task = Task(params, seed, parts.unlimited, classes["superclasses"], pixels)
     protocol = load_protocol(name)
@@ -109,7 +107,7 @@ def split(
     summary = (
         summarize(name, kind, params, parts, train, val)
         | noisy
-        | {"duplicates": duplicates, "groups": groups}
+        | {"duplicates": duplicates, "groups": group_counts}
     )
     cast_votes = getattr(protocol, "cast_votes", None)
     if cast_votes is not None and len(cast_votes(task.training, task)):
@@ -120,7 +118,7 @@ def split(
         _test_table(parts.test),
         _oracle_table(train, val),
         summary,
-        warnings(known, classes["dataset"]),
+        [*groups.warnings(known), *warnings(known, classes["dataset"])],
     )
 
 

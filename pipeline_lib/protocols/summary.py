@@ -11,8 +11,9 @@ Beside counts, digests and parameters, data/split/summary.json holds
 - `duplicates`: `rule` (error | drop | allow), `groups` of images with the same pixels, `images` in
   them, `differ` (groups with different known labels), `across` (`train_val`, `train_test`, `val_test`:
   groups with images in both), `first` (ten of these: `[[source, part], [source, part]]`), `dropped`;
-- `groups`, with `split.group_by`: how many groups are in `train`, `val` and `test`, a path without one counted as one, and how many
-  images are `left_out`, as others of their group are tested with (else null);
+- `groups`, with `split.group_by`: how many groups are in `train`, `val` and `test`, a path without one counted as one, how many
+  images are `left_out`, as others of their group are tested with, and how many of all images are `alone`, as it finds nothing in
+  their paths (else null);
 - `annotators`, where labels come from annotators (a table's, or simulated ones), over the training images
   before `data.limit`: `rule`, `at_least`, `mass`, `count`, `images` with votes, `votes`,
   `votes_per_image` (as `sizes`; no annotator counts twice for one class), `agreement` (share of the

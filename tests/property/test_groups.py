@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unicodedata import normalize
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -160,6 +162,45 @@ def test_a_group_may_be_told_by_several_pieces_of_the_path() -> None:
     found = run(rows, classes(["x", "y"]), group_by=r"(\w)/(\d+)_", protocol="given")
     told = found.summary["groups"]
     assert told["train"] + told["val"] + told["test"] == 18
+
+
+def test_images_in_whose_paths_nothing_is_found_are_counted() -> None:
+    """Another camera may have written the names otherwise."""
+    groups = [(k, 2, 2) for k in (0, 1, 2) * 4]
+    rows, _ = made(groups)
+    found = run(rows, ABOUT, group_by=GROUP_BY, protocol="given")
+    assert (found.warnings, found.summary["groups"]["alone"]) == ([], 0)
+    source = [
+        f"{'aA'[n in {3, 8, 9}]}{name[1:]}" for n, name in enumerate(rows["source"].to_pylist())
+    ]
+    rows = replaced(rows, source=source)
+    found = run(rows, ABOUT, group_by=GROUP_BY, protocol="given")
+    assert found.warnings == [
+        "warning: split.group_by finds nothing in the paths of 3 of 24 images, as Animal_1/3.png: each is a group of its own"
+    ]
+    told = found.summary["groups"]
+    assert told["alone"] == 3
+    # of one of the groups an image is left, of another none
+    assert told["train"] + told["val"] + told["test"] == 12 - 1 + 3
+    either = run(
+        rows, ABOUT, group_by=r"(?i)animal_([0-9]+)", protocol="given"
+    )  # as own-data.md says
+    told = either.summary["groups"]
+    assert (told["alone"], told["train"] + told["val"] + told["test"]) == (0, 12)
+
+
+@pytest.mark.parametrize("pattern", ["NFC", "NFD"])
+def test_a_mac_writes_the_same_names(pattern) -> None:
+    """It writes accents apart from their letters."""
+    form = ("NFC", "NFD")
+    names = [normalize(form[n % 2], f"hübsch_é{n // 2}_{n}.png") for n in range(24)]
+    label = [number // 2 % 2 for number in range(len(names))]
+    rows = replaced(table({"label": label, "true_label": label}, len(label)), source=names)
+    found = run(
+        rows, classes(["x", "y"]), group_by=normalize(pattern, r"hübsch_é\d+"), protocol="given"
+    )
+    told = found.summary["groups"]
+    assert (told["alone"], told["train"] + told["val"] + told["test"]) == (0, 12)
 
 
 def test_parts_of_the_data_are_kept_and_what_they_divide_is_refused_or_left_out() -> None:
