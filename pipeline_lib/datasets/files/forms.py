@@ -28,7 +28,13 @@ TRUE = {
     "gt", "gold",
 }  # fmt: skip
 SPLIT_COLUMNS = {"split", "subset", "set", "partition"}
-NOBODY = SPLIT_COLUMNS | {
+# Names of columns that say which images go together.
+GROUPS = {
+    "group", "patient", "subject", "animal", "individual", "site", "camera", "location", "burst",
+    "sequence", "deployment",
+}  # fmt: skip
+GROUP_COLUMNS = GROUPS | {f"{name}_id" for name in GROUPS}
+NOBODY = SPLIT_COLUMNS | GROUP_COLUMNS | {
     "fold", "id", "index", "unnamed: 0", "url", "width", "height", "size",
     "confidence", "score", "date", "time", "timestamp", "comment", "comments", "note", "notes",
 }  # fmt: skip
@@ -121,7 +127,7 @@ def _check_alone(style: str, others: Sequence[str], sheet: Sheet) -> None:
             for name in surplus
         )
         beside = f"`file` and `{ANNOTATOR}`" if ANNOTATOR in others and style == LABEL else "`file`"
-        msg = f"{sheet.shown}: `{style}` stands alone beside {beside}; remove the columns {columns}{_on_splits(surplus)}{_on_people(style, surplus)}"
+        msg = f"{sheet.shown}: `{style}` stands alone beside {beside}; remove the columns {columns}{_otherwise(surplus)}{_on_people(style, surplus)}"
         raise UserError(msg)
 
 
@@ -131,7 +137,7 @@ def _check_annotators(others: Sequence[str], sheet: Sheet) -> None:
         plain = name.strip().casefold()
         where = _place(name, sheet)
         if plain in NOBODY:
-            msg = f"{where}: column {brief(name)}: would be taken for an annotator; remove it{_on_splits([name])}"
+            msg = f"{where}: column {brief(name)}: would be taken for an annotator; remove it{_otherwise([name])}"
             raise UserError(msg)
         known = plain if plain in {LABEL, CANDIDATES, ANNOTATOR} else None
         meant = known or (MEANT.get(plain) if len(others) == 1 else None)
@@ -153,11 +159,15 @@ def _on_people(style: str, columns: Sequence[str]) -> str:
     return ", or write file, annotator, label with a row for each class that somebody named"
 
 
-def _on_splits(columns: Sequence[str]) -> str:
-    """Say how else to tell what is for testing, where a column was meant to."""
-    if not any(name.strip().casefold() in SPLIT_COLUMNS for name in columns):
-        return ""
-    return ", and put the files into folders train and test: these tell what is for testing"
+def _otherwise(columns: Sequence[str]) -> str:
+    """Say how else to tell what is for testing, or which images go together, where columns were meant to."""
+    said = {name.strip().casefold() for name in columns}
+    advice = ""
+    if said & SPLIT_COLUMNS:
+        advice = ", and put the files into folders train and test: these tell what is for testing"
+    if said & GROUP_COLUMNS:
+        advice += ", and write groups into the paths of the files, where split.group_by finds them"
+    return advice
 
 
 def _check_no_classes(columns: Sequence[str], sheet: Sheet, classes: Set[str]) -> None:
