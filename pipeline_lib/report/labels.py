@@ -160,6 +160,8 @@ def _images(inputs: Inputs) -> list[Note]:
         found.append(Note("Duplicates dropped", f"{twins['dropped']:,}", dropped))
     if groups := summary["groups"]:
         parts = f"{groups['train']:,} in training, {groups['val']:,} in validation, {groups['test']:,} in the test, none in two"
+        if groups["alone"]:
+            parts += f"; {groups['alone']:,} images in whose paths nothing is found are groups of their own"
         found.append(
             Note("Groups of images", f"{sum(groups[p] for p in ('train', 'val', 'test')):,}", parts)
         )

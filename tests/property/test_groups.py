@@ -55,6 +55,9 @@ def test_no_group_is_in_two_parts(groups, seed, test_fraction, val_fraction) -> 
     assert sum(map(len, parts)) == len(set().union(*parts))
     told = found.summary["groups"]
     assert [told[name] for name in ("train", "val", "test")] == list(map(len, parts))
+    tested = found.test["id"].to_pylist()
+    first = {of_N[i]: i for i in reversed(tested)}
+    assert found.test["group"].to_pylist() == [first[of_N[i]] for i in tested]
     # every class can be learned, and tested if an image of it is to be: there are three groups of each
     label_N = np.array([-1 if k is None else k for k in rows["label"].to_pylist()])
     assert set(label_N[found.train["id"].to_numpy()]) >= {0, 1, 2}

@@ -257,7 +257,11 @@ def test_own_images_that_are_not_grouped_may_show_the_same_twice():
     across = {"train_val": 0, "train_test": 0, "val_test": 0}
     words = "Where several images show one individual"
     assert words in " ".join(limits_with(across, "image_folder"))
-    assert words not in " ".join(limits_with(across, "image_folder", {"train": 3}))
+    said = " ".join(limits_with(across, "image_folder", {"train": 3, "val": 1, "test": 2}))
+    assert words not in said
+    assert " images in 2 groups (split.group_by) of the same dataset" in said
+    assert "the interval is that of drawing other groups of test images" in said
+    assert "those of classes take images one by one, and are too narrow" in said
     assert words not in " ".join(limits_with(across))
 
 

@@ -521,6 +521,7 @@ def test_the_page_says_what_was_noticed_about_the_labels(make_run):
         "noisy": {"train": 5, "val": 0},
         "candidates": {"train": {"holds_truth": 0.875}},
         "left_out": {"train": 11, "val": 0, "test": 0},
+        "groups": {"train": 20, "val": 3, "test": 5, "left_out": 0, "alone": 2},
     }
     run = make_run(summary=summary)
     bad = {"source": ["a.png", "b.png"], "reason": ["empty", "not an image"]}
@@ -532,6 +533,9 @@ def test_the_page_says_what_was_noticed_about_the_labels(make_run):
         "and test, 1 with different labels",
         "Duplicates dropped 4 one image of each group was kept",
         "Left out of training 11",
+        "Groups of images 28 20 in training, 3 in validation, 5 in the test, none in two; 2 images in whose paths nothing is "
+        "found are groups of their own",
+        "The interval says what other groups of test images would change.",
         "Images rejected 2 unreadable; data/rejected.parquet says why",
     ):
         assert words in text

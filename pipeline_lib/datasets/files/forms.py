@@ -30,10 +30,12 @@ TRUE = {
 SPLIT_COLUMNS = {"split", "subset", "set", "partition"}
 # Names of columns that say which images go together.
 GROUPS = {
-    "group", "patient", "subject", "animal", "individual", "site", "camera", "location", "burst",
-    "sequence", "deployment",
+    "group", "patient", "subject", "individual", "site", "camera", "location", "burst", "sequence",
+    "deployment",
 }  # fmt: skip
-GROUP_COLUMNS = GROUPS | {f"{name}_id" for name in GROUPS}
+GROUP_COLUMNS = (
+    GROUPS | {f"{name}_id" for name in GROUPS} | {"animal_id"}
+)  # `animal` may be the class
 NOBODY = SPLIT_COLUMNS | GROUP_COLUMNS | {
     "fold", "id", "index", "unnamed: 0", "url", "width", "height", "size",
     "confidence", "score", "date", "time", "timestamp", "comment", "comments", "note", "notes",
