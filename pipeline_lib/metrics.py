@@ -67,7 +67,7 @@ def wilson_95(successes: float, trials: float, of: int = 1) -> tuple[float, floa
     return lower, upper
 
 
-def accuracy_95(right_N: NDArray[np.bool_], group_N: Integers) -> tuple[float, float]:
+def accuracy_95(right_N: NDArray[np.bool_], group_N: Integers, of: int = 1) -> tuple[float, float]:
     """Where the true accuracy lies, with 95 % confidence, by images that were drawn in groups; else see `wilson_95`.
 
     Images of one patient, animal or burst tend to be right or wrong together, and tell less than as many others. Wilson's
@@ -79,6 +79,7 @@ def accuracy_95(right_N: NDArray[np.bool_], group_N: Integers) -> tuple[float, f
     Args:
         right_N: which images are classified correctly, at least one.
         group_N: the group of each image.
+        of: how many such intervals are to hold together, see `wilson_95`.
 
     Returns:
         Lower and upper bound, in [0, 1]; both of these for images of a single group, which shows nothing of others.
@@ -87,7 +88,7 @@ def accuracy_95(right_N: NDArray[np.bool_], group_N: Integers) -> tuple[float, f
     _, unit_N, size_G = np.unique(group_N, return_inverse=True, return_counts=True)
     groups = len(size_G)
     if groups == images:
-        return wilson_95(int(right_N.sum()), images)
+        return wilson_95(int(right_N.sum()), images, of)
     if groups == 1:
         return 0.0, 1.0
     # With groups only, and of scipy no more than this: all of it takes longer to import than the evaluation.
@@ -100,8 +101,9 @@ def accuracy_95(right_N: NDArray[np.bool_], group_N: Integers) -> tuple[float, f
         effective = images**2 / float((size_G**2).sum())
     else:
         effective = images / max(1.0, in_groups / one_by_one)
-    effective *= float(stdtrit(images - 1, 0.975) / stdtrit(groups - 1, 0.975)) ** 2
-    return wilson_95(share * effective, effective)
+    end = 1 - 0.025 / of
+    effective *= float(stdtrit(images - 1, end) / stdtrit(groups - 1, end)) ** 2
+    return wilson_95(share * effective, effective, of)
 
 
 def top_accuracy(probabilities_NK: Floats, labels_N: Integers, top: int = TOP) -> float:

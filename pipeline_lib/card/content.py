@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 
 from pipeline_lib.artifacts import recorded_sha256
 from pipeline_lib.card.references import to_cite
-from pipeline_lib.metrics import wilson_95
+from pipeline_lib.metrics import accuracy_95
 from pipeline_lib.models.description import DESCRIPTION, WEIGHTS, read_description
 from pipeline_lib.params.methods import Methods
 from pipeline_lib.params.sections import OWN_IMAGES
@@ -50,7 +51,7 @@ def content(inputs: Inputs, data: Path, models: Path) -> dict[str, Any]:
         "data": _data(inputs),
         "supervision": _supervision(inputs),
         "metrics": {part: inputs.metrics[part] for part in ("test", "val", "train")},
-        "weakest_classes": weakest(classes),
+        "weakest_classes": weakest(classes, inputs.predictions),
         "limits": [
             *limits(inputs.metrics, inputs.summary, classes),
             *(
@@ -132,24 +133,25 @@ def _classes(per_class: pl.DataFrame) -> list[dict[str, Any]]:
     return table.rows(named=True)
 
 
-def weakest(classes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def weakest(classes: list[dict[str, Any]], predictions: pl.DataFrame) -> list[dict[str, Any]]:
     """The classes of which the smallest share is classified rightly; those without a mistake not.
 
     Their intervals hold for all classes together: the lowest of many shares are low by chance too, and an
     interval for one class would miss the truth of the worst of 100 equal ones nine times out of ten.
+
+    Args:
+        classes: name, images and recall of each, in their order.
+        predictions: group, label and predicted of the test images.
     """
     tested = sum(bool(row["images"]) for row in classes)
-    wrong = [row for row in classes if row["images"] and row["recall"] < 1]
-    found = sorted(wrong, key=lambda row: row["recall"])[:WEAKEST]
-    return [
-        {**row, "recall_ci95": [round(x, 6) for x in wilson_95(_right(row), row["images"], tested)]}
-        for row in found
-    ]
-
-
-def _right(row: Mapping[str, Any]) -> int:
-    right: int = round(row["recall"] * row["images"])
-    return right
+    wrong = [(k, row) for k, row in enumerate(classes) if row["images"] and row["recall"] < 1]
+    found = []
+    for k, row in sorted(wrong, key=lambda numbered: numbered[1]["recall"])[:WEAKEST]:
+        own = predictions.filter(pl.col("label") == k)
+        right_N = (own["predicted"] == k).to_numpy()
+        bounds = accuracy_95(right_N, own["group"].to_numpy().astype(np.int64), tested)
+        found.append({**row, "recall_ci95": [round(bound, 6) for bound in bounds]})
+    return found
 
 
 def _twins(across: Mapping[str, int]) -> list[str]:
@@ -184,8 +186,8 @@ def limits(
     ]
     if groups:
         said.append(
-            "Images of one group tend to be right or wrong together. The interval of the accuracy takes that into account; those "
-            "of classes take images one by one, and are too narrow."
+            "Images of one group tend to be right or wrong together, which the intervals take into account: so few groups tell "
+            "little, however many their images are."
         )
     elif metrics["dataset"] in OWN_IMAGES:
         said.append(

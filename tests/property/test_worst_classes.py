@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
 import pytest
 
 from pipeline_lib.card.content import weakest
@@ -17,7 +18,16 @@ def test_the_interval_of_the_worst_class_holds_its_true_recall(classes, images, 
         rows = [
             {"name": str(k), "images": images, "recall": n / images} for k, n in enumerate(right_K)
         ]
-        if not (found := weakest(rows)):
+        label_N = np.repeat(np.arange(classes), images)
+        right_N = np.tile(np.arange(images), classes) < np.repeat(right_K, images)
+        predictions = pl.DataFrame(
+            {
+                "group": np.arange(len(label_N)),
+                "label": label_N,
+                "predicted": np.where(right_N, label_N, -1),
+            }
+        )
+        if not (found := weakest(rows, predictions)):
             continue
         low, high = found[0]["recall_ci95"]
         held += low <= recall <= high

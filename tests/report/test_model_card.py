@@ -8,6 +8,7 @@ import re
 import subprocess
 from pathlib import Path
 
+import polars as pl
 import pytest
 from ruamel.yaml import YAML
 
@@ -175,12 +176,26 @@ def test_the_weakest_classes_come_first_with_their_intervals():
         {"name": str(n), "images": 0 if recall is None else 20, "recall": recall}
         for n, recall in enumerate(recalls)
     ]
-    found = weakest(rows)
+    right = [
+        (n, i < row["recall"] * 20) for n, row in enumerate(rows) for i in range(row["images"])
+    ]
+    predictions = pl.DataFrame(
+        {
+            "group": range(len(right)),
+            "label": [n for n, _ in right],
+            "predicted": [n if is_right else -1 for n, is_right in right],
+        }
+    )
+    found = weakest(rows, predictions)
     assert [row["name"] for row in found] == ["4", "1", "5", "6", "7"]
     assert found[0]["recall_ci95"] == [
         round(x, 6) for x in wilson_95(5, 20, 7)
     ]  # of seven classes with images
-    assert weakest(rows[:1]) == []
+    assert weakest(rows[:1], predictions) == []
+    # five images to a group: right in one group, wrong in three
+    low, high = weakest(rows, predictions.with_columns(pl.col("group") // 5))[0]["recall_ci95"]
+    assert low < found[0]["recall_ci95"][0] - 0.05
+    assert high > found[0]["recall_ci95"][1] + 0.05
 
 
 def test_classes_that_begin_and_end_alike_are_told_apart(digits_run):
@@ -261,7 +276,7 @@ def test_own_images_that_are_not_grouped_may_show_the_same_twice():
     assert words not in said
     assert " images in 2 groups (split.group_by) of the same dataset" in said
     assert "the interval is that of drawing other groups of test images" in said
-    assert "those of classes take images one by one, and are too narrow" in said
+    assert "so few groups tell little, however many their images are" in said
     assert words not in " ".join(limits_with(across))
 
 
