@@ -139,7 +139,7 @@ def brier(probabilities_NK: Floats, labels_N: Integers) -> float:
 def confusion_matrix(probabilities_NK: Floats, labels_N: Integers) -> Integers:
     """Images per true class (row) and predicted class (column), K x K."""
     classes = probabilities_NK.shape[1]
-    cells_N = labels_N * classes + predicted_classes(probabilities_NK)
+    cells_N = labels_N.astype(np.int64) * classes + predicted_classes(probabilities_NK)
     return np.bincount(cells_N, minlength=classes**2).reshape(classes, classes).astype(np.int64)
 
 

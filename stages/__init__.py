@@ -1,7 +1,10 @@
 """One thin command per stage: read the inputs, call one library function, publish, print."""
 
+import os
 import sys
 from importlib.util import find_spec
+
+os.environ["MPLBACKEND"] = "agg"  # Jupyter names a module that its own environment has
 
 if find_spec("typer") is None:
     sys.exit(

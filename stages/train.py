@@ -33,7 +33,7 @@ def main() -> None:
         return
     if rank_here() == 0 and (table := changed_table(params.data, TABLE)):
         say(f"warning: {table}: changed since its snapshot was taken; to train on it, {AGAIN}")
-    # torch reads the processor's settings once, when it is imported.
+    # torch reads the settings of the processor once: as it is imported, or first computes.
     from pipeline_lib.training.train import train
 
     deterministic_torch(params.train.threads)

@@ -29,7 +29,6 @@ from pipeline_lib.errors import is_shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from contextlib import AbstractContextManager
     from typing import Any
 
     from matplotlib.axes import Axes
@@ -96,8 +95,9 @@ DARK = Theme(
 THEMES = (LIGHT, DARK)
 
 
-def applied(theme: Theme) -> AbstractContextManager[None]:
-    """The matplotlib settings of `theme`, for drawing and saving inside a `with` block."""
+@contextlib.contextmanager
+def applied(theme: Theme) -> Iterator[None]:
+    """The matplotlib settings of `theme`, for drawing and saving inside a `with` block: none of the user's own."""
     settings: dict[Any, Any] = {
         "axes.axisbelow": True,
         "axes.edgecolor": theme.rule,
@@ -126,15 +126,22 @@ def applied(theme: Theme) -> AbstractContextManager[None]:
         "xtick.major.size": 0,
         "ytick.major.size": 0,
     }
-    _only_bundled_fonts()
-    return mpl.rc_context(settings)
+    with _only_bundled_fonts(), mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(settings)
+        yield
 
 
-def _only_bundled_fonts() -> None:
-    """Forget the system's fonts: another version of the same font would shift the layout."""
-    fonts = font_manager.fontManager
-    bundled = str(mpl.get_data_path())
-    fonts.ttflist = [font for font in fonts.ttflist if font.fname.startswith(bundled)]
+@contextlib.contextmanager
+def _only_bundled_fonts() -> Iterator[None]:
+    """Without the system's fonts: another version of the same font would shift the layout."""
+    fonts, bundled = font_manager.fontManager, str(mpl.get_data_path())
+    every = fonts.ttflist
+    fonts.ttflist = [font for font in every if font.fname.startswith(bundled)]
+    try:
+        yield
+    finally:
+        fonts.ttflist = every
 
 
 def new_figure(height: float = HEIGHT) -> tuple[Figure, Axes]:

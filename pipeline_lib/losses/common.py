@@ -1,6 +1,6 @@
 """What the equations of several methods are made of.
 
-Shapes: B images, K classes. Everything is computed in float32 or wider, whatever the inputs: in
+Shapes: B images, K classes; candidates are floats, 0 or 1. Everything is computed in float32 or wider, whatever the inputs: in
 bfloat16 `1 - p` has three digits left.
 """
 

@@ -246,7 +246,7 @@ def load_snapshot(folder: Path, name: str) -> Predictor:
 
 def _load(path: Path, architecture: Mapping[str, Any], description: Mapping[str, Any]) -> Predictor:
     with Weightless():
-        predictor = predictor_like(Architecture(**architecture), description)
+        predictor = predictor_like(Architecture(**architecture), description).float()
     fill(predictor, path)
     if isinstance(predictor, SoftNeighbours):
         lowest, highest = predictor.class_S.aminmax()

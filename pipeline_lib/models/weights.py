@@ -80,7 +80,9 @@ def fill(network: nn.Module, path: Path) -> None:
 
 def _like(wanted: Tensor, values: Tensor) -> Tensor:
     """The values in the memory layout of the network, which decides the last bits of what it computes."""
-    laid_out = torch.empty_strided(wanted.shape, wanted.stride(), dtype=wanted.dtype)
+    laid_out = torch.empty_strided(
+        wanted.shape, wanted.stride(), dtype=wanted.dtype, device=values.device
+    )
     return laid_out.copy_(values)
 
 

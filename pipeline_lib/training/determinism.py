@@ -8,7 +8,10 @@ from __future__ import annotations
 import os
 import platform
 import re
+import sys
 from pathlib import Path
+
+from pipeline_lib.errors import UserError
 
 # With these three and one thread, training gives the same weights on processors of different makers
 # and generations (any x86-64 with AVX2): the libraries then take the same code path everywhere.
@@ -27,7 +30,17 @@ def pin_processor(reproducible: str, threads: int) -> None:
     Args:
         reproducible: `any_cpu` pins the instruction sets, `this_machine` leaves the fastest.
         threads: for OpenMP and MKL.
+
+    Raises:
+        UserError: Torch is there already, and may have taken other instruction sets.
     """
+    pinned = ANY_CPU.items() <= os.environ.items()
+    if reproducible == "any_cpu" and "torch" in sys.modules and not pinned:
+        msg = (
+            "torch was imported before train.reproducible: any_cpu could be seen to; run the stage in a process of its own, "
+            "as with `python -m stages.train`"
+        )
+        raise UserError(msg)
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     os.environ.setdefault("TORCHINDUCTOR_DETERMINISTIC", "1")

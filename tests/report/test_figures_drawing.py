@@ -1,5 +1,6 @@
 """Figures are drawn from any data that has rows, look the same every time, and refuse nothing."""
 
+import dataclasses
 import re
 import warnings
 import xml.etree.ElementTree as ET
@@ -8,6 +9,7 @@ from io import BytesIO
 import numpy as np
 import polars as pl
 import pytest
+from matplotlib import font_manager
 from matplotlib.colors import to_hex, to_rgb
 from PIL import Image
 
@@ -402,6 +404,14 @@ def test_same_figure_same_bytes_and_no_dates():
     assert first == second
     assert b"<dc:date>" not in first
     assert b"<dc:creator>" not in first
+
+
+def test_the_fonts_of_the_process_stay():
+    fonts = font_manager.fontManager
+    own = fonts.ttflist = [*fonts.ttflist, dataclasses.replace(fonts.ttflist[0], fname="/own.ttf")]
+    style.as_svg(draw_confusions(4), style.LIGHT)
+    assert fonts.ttflist is own
+    own.pop()
 
 
 def test_names_in_other_scripts_draw_without_a_warning():

@@ -839,11 +839,16 @@ def digests(folder):
     not hasattr(os, "sched_setaffinity"), reason="cores can be chosen on Linux only"
 )
 def test_the_stage_writes_the_same_bytes_in_another_process(digits_run, make_run):
-    """On one core, with another hash seed, from the command line."""
+    """On one core, with another hash seed, from the command line of Jupyter, whose user has settings of matplotlib."""
     run = make_run()
     shutil.copy(ROOT / "params.yaml", run.root)
     core = min(os.sched_getaffinity(0))
     settings = {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "4711", "POLARS_MAX_THREADS": "1"}
+    settings |= {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+    settings |= {"MATPLOTLIBRC": str(run.root / "matplotlibrc")}
+    (run.root / "matplotlibrc").write_text(
+        "xtick.labelsize: 20\nxtick.minor.visible: True\nlines.marker: o\nlegend.fontsize: 16\n"
+    )
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", "stages.report"],
         cwd=run.root,

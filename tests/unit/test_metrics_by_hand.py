@@ -106,6 +106,12 @@ def test_no_interval_without_images(right, images) -> None:
         metrics.wilson_95(right, images)
 
 
+def test_labels_may_be_as_small_as_in_the_tables() -> None:
+    p_NK = np.eye(400)
+    confusion_KK = metrics.confusion_matrix(p_NK, np.arange(400, dtype=np.int16))
+    assert (confusion_KK == np.eye(400)).all()
+
+
 def test_the_interval_of_images_in_groups_is_that_of_fewer_images() -> None:
     pairs_N = np.repeat(np.arange(4), 2)
     few = (2.364624 / 3.182446) ** 2  # quantiles of Student's t for 7 and 3 degrees of freedom

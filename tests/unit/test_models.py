@@ -212,6 +212,12 @@ def test_a_saved_predictor_predicts_the_same(tmp_path: Path) -> None:
     save_predictor(tmp_path, predictor.state_dict(), {"kind": "softmax"}, SMALL, ABOUT)
     images = torch.randint(0, 256, (5, 3, 32, 32), dtype=torch.uint8)
     assert torch.equal(load_predictor(tmp_path)(images), predictor(images))
+    torch.set_default_dtype(torch.float64)  # as whoever calls it may have
+    try:
+        loaded = load_predictor(tmp_path)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(loaded(images), predictor(images))
 
 
 def test_row_22_a_damaged_predictor_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import math
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -447,6 +448,11 @@ def test_the_instruction_sets_are_pinned_for_any_processor(
 ) -> None:
     for name in (*determinism.ANY_CPU, "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
+    if pinned:  # torch is here, and has computed
+        with pytest.raises(UserError, match="in a process of its own, as with `python -m stages"):
+            determinism.pin_processor(reproducible, 1)
+        assert not determinism.ANY_CPU.keys() & os.environ.keys()
+        monkeypatch.delitem(sys.modules, "torch")
     determinism.pin_processor(reproducible, 1)
     assert os.environ["OMP_NUM_THREADS"] == os.environ["MKL_NUM_THREADS"] == "1"
     found = {name: os.environ.get(name) for name in determinism.ANY_CPU}
