@@ -69,7 +69,7 @@ def described(summary: dict[str, Any]) -> str:
     if untold := summary["untold_classes"]:
         warnings.append(
             f"warning: no label or candidate set of a training image names {listed(untold)}: it will hardly be recognised; "
-            "label some, or take another seed"
+            "label some (where those that are labeled are tested or validated with, take another seed)"
         )
     warnings += [
         f"warning: no {part} image of {listed(names)}"

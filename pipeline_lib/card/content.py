@@ -9,6 +9,7 @@ import polars as pl
 
 from pipeline_lib.artifacts import recorded_sha256
 from pipeline_lib.card.references import to_cite
+from pipeline_lib.errors import listed
 from pipeline_lib.metrics import accuracy_95
 from pipeline_lib.models.description import DESCRIPTION, WEIGHTS, read_description
 from pipeline_lib.params.methods import Methods
@@ -196,6 +197,10 @@ def limits(
         )
     missing = sum(not row["images"] for row in classes)
     few = sum(0 < row["images"] < FEW for row in classes)
+    if untold := summary["untold_classes"]:
+        said.append(
+            f"No label or candidate set of a training image names {listed(untold)}: hardly ever will the model."
+        )
     if missing:
         said.append(f"{missing:,} classes have no test image: nothing is known of them.")
     if few:

@@ -55,10 +55,13 @@ class SemiSupervised(Method):
         self.some_partial = bool(partial_N.any())
         self.register_buffer("partial_N", partial_N, persistent=False)
         if len(self.labeled_N) == 0 or len(self.unlabeled_N) == 0:
+            advice = "use split.protocol few_shot"
+            if len(self.labeled_N):
+                advice += " with fewer labels (or a higher data.limit, or split.few_shot.unlabeled)"
             msg = (
                 f"method: {name} learns from labeled and unlabeled images; of {len(problem.roles)} training "
                 f"images {len(self.labeled_N)} are labeled or partial and {len(self.unlabeled_N)} unlabeled or "
-                f"partial: use split.protocol few_shot, leave labels blank in the table, or take another method"
+                f"partial: {advice}, leave labels blank in the table, or take another method"
             )
             raise UserError(msg)
         self.register_buffer("guesses_NK", uniform_targets(problem.candidates_NK))

@@ -64,7 +64,8 @@ class SupportMethod(Method):
         if missing:
             msg = (
                 f"method: {name} needs a labeled image of every class; of {len(self.label_N)} labeled images "
-                f"none is of {listed(missing)}: label one (under few_shot: set labels_per_class)"
+                f"none is of {listed(missing)}: label one, or let split.protocol keep labels "
+                f"of each (few_shot does; or raise split.mixed.labeled)"
             )
             raise UserError(msg)
         if self.classes > len(names):

@@ -114,7 +114,7 @@ class Data(Section):
     on_bad_image: Literal["fail", "skip"]
     """An unreadable image stops the run, or goes to data/rejected.parquet."""
     limit: int | None = Field(ge=1)
-    """Train on so many images only, drawn evenly over the classes as far as labels are given; null = all."""
+    """Train on so many images only: of each class its share, at least one, as far as labels are given; null = all."""
 
     @model_validator(mode="after")
     def _a_table_is_for_own_images(self) -> Self:

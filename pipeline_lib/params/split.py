@@ -136,12 +136,12 @@ class FewShot(Section):
     labels: int | None = Field(ge=1)
     """Labeled images in total, shared evenly among the classes."""
     labels_per_class: int | None = Field(ge=1)
-    """Instead of `labels`: labeled images of each class (with `long_tailed`: of the largest)."""
+    """Instead of `labels`: labeled images of each class (with `stratified`: on average; with `long_tailed`: of the largest)."""
     balance: Literal["balanced", "stratified", "long_tailed"]
     """Equally many of each class, in proportion to the classes, or falling geometrically from the first class
     to the last."""
     imbalance: float = Field(ge=1)
-    """long_tailed: labels of the largest class over those of the smallest."""
+    """long_tailed: labels of the largest class over those of the smallest, as nearly as whole ones, at least one of each, allow."""
     unlabeled: int | None = Field(ge=0)
     """Unlabeled images; null = all the rest."""
 

@@ -162,7 +162,7 @@ def _check_unsupervised(protocol: str, labels: Labels) -> None:
     supervised_N = _supervised(labels)
     if supervised_N.any():
         msg = (
-            f"split.protocol {protocol} would weaken the folders' classes, but data.table supervises "
+            f"split.protocol {protocol} would weaken true classes, but data.table supervises "
             f"({labels.named(supervised_N, limit=3)}); "
             f"set split.protocol to auto or given, or data.table to null"
         )

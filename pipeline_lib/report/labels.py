@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pipeline_lib.errors import listed
 from pipeline_lib.figures.cells import NAMES_UP_TO
 from pipeline_lib.figures.co_occurrence import KNOWN
+from pipeline_lib.figures.style import labels
 from pipeline_lib.records import validation_tells_more
 from pipeline_lib.report.numbers import percent
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     import polars as pl
 
@@ -38,17 +40,17 @@ class Note:
 def protocol_words(summary: Mapping[str, Any]) -> str:
     """Say how the labels were made as weak as they are; summary.json."""
     name, options = summary["protocol"], summary["parameters"]
-    words = {
+    sayings: dict[str, Callable[[Mapping[str, Any]], str]] = {
         "clean": _clean,
         "given": _given,
         "uniform_candidates": _uniform,
         "class_dependent": _class_dependent,
         "instance_candidates": _instance,
         "annotators": _annotators,
-        "few_shot": _few_shot,
+        "few_shot": lambda options: _few_shot(options, summary["balance"]["labeled"]),
         "mixed": _mixed,
-    }.get(name)
-    said = [_by_parameters(name, options) if words is None else words(options)]
+    }
+    said = [sayings[name](options) if name in sayings else _by_parameters(name, options)]
     if "annotators" in summary:
         people = summary["annotators"]
         said.append(RULES[people["rule"]].format_map(people))
@@ -112,8 +114,9 @@ def _annotators(options: Mapping[str, Any]) -> str:
     return f"{options['count']} simulated {people} every image, {right}."
 
 
-def _few_shot(options: Mapping[str, Any]) -> str:
-    count = f"{options['labels'] or options['labels_per_class']:,} images"
+def _few_shot(options: Mapping[str, Any], labeled_K: Sequence[int]) -> str:
+    number = options["labels"] or options["labels_per_class"]
+    count = f"{number:,} image{'s' * (number > 1)}"
     if options["labels_per_class"]:
         count += {
             "balanced": " of each class",
@@ -122,11 +125,11 @@ def _few_shot(options: Mapping[str, Any]) -> str:
         }[options["balance"]]
     shared = {
         "balanced": "",
-        "stratified": ", in proportion to the classes",
-        "long_tailed": f", falling from class to class by a factor of {options['imbalance']:g} in all",
+        "stratified": ", in proportion to the classes, at least one of each",
+        "long_tailed": f", falling from {labeled_K[0]:,} of the first class to {labeled_K[-1]:,} of the last",
     }[options["balance"]]
     rest = "the others" if options["unlabeled"] is None else f"{options['unlabeled']:,} others"
-    return f"{count} kept their label{shared}; {rest} are unlabeled."
+    return f"{count} kept {'their' if number > 1 else 'its'} label{shared}; {rest} are unlabeled."
 
 
 def _mixed(options: Mapping[str, Any]) -> str:
@@ -138,7 +141,7 @@ def _mixed(options: Mapping[str, Any]) -> str:
 
 def notes(inputs: Inputs) -> list[Note]:
     """What a reader should know of the labels before believing the result."""
-    return [*_truth(inputs.summary), *_images(inputs)]
+    return [*_truth(inputs.summary), *_untold(inputs.summary), *_images(inputs)]
 
 
 def _truth(summary: Mapping[str, Any]) -> list[Note]:
@@ -149,6 +152,13 @@ def _truth(summary: Mapping[str, Any]) -> list[Note]:
         return [Note("Sets without the true label", "unknown", unknown)]
     share = f"{percent(holds)} of the training sets of known class hold it"
     return [Note("Sets without the true label", f"{missed:,}", share)]
+
+
+def _untold(summary: Mapping[str, Any]) -> list[Note]:
+    if not (untold := summary["untold_classes"]):
+        return []
+    words = f"{listed(labels(untold))}: no label or candidate set of a training image names them, and hardly ever will the model"
+    return [Note("Classes that nothing names", f"{len(untold):,}", words)]
 
 
 def _images(inputs: Inputs) -> list[Note]:

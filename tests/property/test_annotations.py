@@ -121,12 +121,26 @@ def test_images_that_nobody_looked_at_change_nothing(rule):
 
 def test_too_many_annotators_for_tables_of_errors_are_refused():
     people, names = [f"p{i}" for i in range(50_000)], [str(k) for k in range(50)]
-    table = voted([[(0, k % 50)] for k in range(200)], [k % 50 for k in range(200)])
+    said = [[(0, k % 50), (1, k % 50)] for k in range(200)]
+    table = voted(said, [k % 50 for k in range(200)])
     with pytest.raises(UserError, match="would need 50000 tables of 50x50, one per"):
         run(table, classes(names, annotators=people), annotations={"rule": "weighted"})
     told = run(table, classes(names, annotators=people)).summary["annotators"]
     assert told["majority_wrong"] == {"expected": None, "actual": 0.0}
     assert told["best"][0]["estimated_accuracy"] is None
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_nothing_is_estimated_where_no_image_has_two_votes(again):
+    """Half of them are wrong, which one vote an image cannot show."""
+    said = [[(k % 3, (k + k % 2) % K)] for k in range(90)]
+    said[0] += [(1, 0)] * again
+    table, names = voted(said, [k % K for k in range(90)]), [str(k) for k in range(K)]
+    about = classes(names, annotators=["a", "b", "c"])
+    told = run(table, about, allow_noisy_candidates=True).summary["annotators"]
+    assert told["majority_wrong"]["actual"] == pytest.approx(0.5, abs=0.05)
+    assert (told["majority_wrong"]["expected"] is None) != again
+    assert (told["best"][0]["estimated_accuracy"] is None) != again
 
 
 def test_where_nothing_is_estimated_those_who_are_known_to_be_right_are_the_best(monkeypatch):

@@ -246,6 +246,8 @@ def _write_summary(run: FakeRun, changes: Mapping[str, object]) -> None:
         "noisy": {"train": 0, "val": 0},
         "candidates": {"train": {"holds_truth": 1.0}},
         "groups": None,
+        "untold_classes": [],
+        "balance": {"labeled": [10] * len(classes)},
         "duplicates": {
             "rule": "allow",
             "groups": 0,

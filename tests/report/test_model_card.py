@@ -238,6 +238,7 @@ def limits_with(
     summary = {
         "duplicates": {"across": across},
         "groups": groups,
+        "untold_classes": ["fox"],
         "candidates": {"train": {"holds_truth": None}},
     }
     return limits(
@@ -272,6 +273,7 @@ def test_own_images_that_are_not_grouped_may_show_the_same_twice():
     across = {"train_val": 0, "train_test": 0, "val_test": 0}
     words = "Where several images show one individual"
     assert words in " ".join(limits_with(across, "image_folder"))
+    assert "of a training image names fox: hardly ever" in " ".join(limits_with(across))
     said = " ".join(limits_with(across, "image_folder", {"train": 3, "val": 1, "test": 2}))
     assert words not in said
     assert " images in 2 groups (split.group_by) of the same dataset" in said

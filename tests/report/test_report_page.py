@@ -444,7 +444,8 @@ def test_the_page_says_how_the_labels_came_about(digits_run, make_run):
 def test_every_protocol_has_words_of_its_own(protocol):
     options = getattr(load().split, protocol, None)
     parameters = options.model_dump() if options is not None else {}
-    words = protocol_words({"protocol": protocol, "parameters": parameters})
+    balance = {"labeled": [8, 3, 2]}
+    words = protocol_words({"protocol": protocol, "parameters": parameters, "balance": balance})
     assert words.endswith(".")
     assert not words.startswith("Protocol")
 
@@ -496,21 +497,28 @@ def test_validation_labels_that_are_better_than_those_of_training_are_told():
         (
             "few_shot",
             {"labels": None, "labels_per_class": 4, "balance": "long_tailed"},
-            "4 images of the first class kept their label, falling",
+            "4 images of the first class kept their label, falling from 8 of the first class to 2 of the last",
+        ),
+        (
+            "few_shot",
+            {"labels": None, "labels_per_class": 1},
+            "1 image of each class kept its label; the others are unlabeled.",
         ),
         (
             "few_shot",
             {"labels": None, "labels_per_class": 4, "balance": "stratified"},
             "4 images per class on average kept their label, in proportion",
         ),
-        ("few_shot", {"balance": "long_tailed"}, "by a factor of 10 in all; the others are unlabeled."),
-        ("few_shot", {"balance": "stratified", "unlabeled": 1000}, "classes; 1,000 others are"),
+        ("few_shot", {"balance": "long_tailed"}, "to 2 of the last; the others are unlabeled."),
+        ("few_shot", {"balance": "stratified", "unlabeled": 1000}, "one of each; 1,000 others are"),
         ("mixed", {}, "10 % of the images kept their label, 40 % got candidates"),
     ],
 )  # fmt: skip
 def test_parameters_of_protocols_are_told(protocol, changes, words):
     options = getattr(load().split, protocol).model_dump() | changes
-    assert words in protocol_words({"protocol": protocol, "parameters": options})
+    balance = {"labeled": [8, 3, 2]}
+    summary = {"protocol": protocol, "parameters": options, "balance": balance}
+    assert words in protocol_words(summary)
 
 
 def test_the_page_says_what_was_noticed_about_the_labels(make_run):
@@ -522,6 +530,7 @@ def test_the_page_says_what_was_noticed_about_the_labels(make_run):
         "candidates": {"train": {"holds_truth": 0.875}},
         "left_out": {"train": 11, "val": 0, "test": 0},
         "groups": {"train": 20, "val": 3, "test": 5, "left_out": 0, "alone": 2},
+        "untold_classes": ["fox", "hare"],
     }
     run = make_run(summary=summary)
     bad = {"source": ["a.png", "b.png"], "reason": ["empty", "not an image"]}
@@ -533,6 +542,7 @@ def test_the_page_says_what_was_noticed_about_the_labels(make_run):
         "and test, 1 with different labels",
         "Duplicates dropped 4 one image of each group was kept",
         "Left out of training 11",
+        "Classes that nothing names 2 fox, hare: no label or candidate set of a training image names them",
         "Groups of images 28 20 in training, 3 in validation, 5 in the test, none in two; 2 images in whose paths nothing is "
         "found are groups of their own",
         "The interval says what other groups of test images would change.",

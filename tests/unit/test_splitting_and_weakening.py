@@ -115,7 +115,7 @@ class TestProtocol:
             rows(*[{"class": k, "count": 20} for k in range(3)], said), protocol=protocol
         )
         assert message == (
-            f"split.protocol {protocol} would weaken the folders' classes, but data.table supervises "
+            f"split.protocol {protocol} would weaken true classes, but data.table supervises "
             f"(60.png); set split.protocol to auto or given, or data.table to null"
         )
         to_test = [{"class": k, "count": 20, "split": "train"} for k in range(3)]
