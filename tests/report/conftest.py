@@ -247,7 +247,7 @@ def _write_summary(run: FakeRun, changes: Mapping[str, object]) -> None:
         "candidates": {"train": {"holds_truth": 1.0}},
         "groups": None,
         "untold_classes": [],
-        "balance": {"labeled": [10] * len(classes)},
+        "balance": {"labeled": [10] * len(run.classes)},
         "duplicates": {
             "rule": "allow",
             "groups": 0,
