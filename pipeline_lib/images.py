@@ -103,6 +103,7 @@ def load(encoded: bytes) -> Loaded:
 
     Raises:
         UnreadableImageError: The file is empty, damaged, too large, or no image.
+        MemoryError: There is too little, which says nothing of the file.
     """
     _refuse_what_is_no_image(encoded)
     try:
@@ -116,7 +117,7 @@ def load(encoded: bytes) -> Loaded:
             plain, few_levels = _to_eight_bits(image)
             upright = plain if turn is None else plain.transpose(turn)
             return Loaded(upright, few_levels, several)
-    except UnreadableImageError:
+    except (UnreadableImageError, MemoryError):
         raise
     except UnidentifiedImageError as error:
         raise UnreadableImageError(_what_it_may_be(encoded)) from error

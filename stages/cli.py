@@ -100,6 +100,14 @@ def start(app: typer.Typer) -> None:
     except UserError as error:
         print(harmless(str(error)), file=sys.stderr)
         sys.exit(error.exit_code)
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "can't allocate memory" not in str(error):  # torch's
+            raise
+        print(
+            "there is not enough memory; close other programs or take a machine with more, then run again",
+            file=sys.stderr,
+        )
+        sys.exit(1)
     except OSError as error:
         if error.errno not in DISK:
             raise

@@ -27,7 +27,7 @@ from pipeline_lib.models.description import (
     stop_if_replaced,
     weights_sha256,
 )
-from pipeline_lib.models.predictor import load_predictor
+from pipeline_lib.models.predictor import in_passes, load_predictor
 from pipeline_lib.parquet import read_table
 from pipeline_lib.pixels import Stored, read_pixels
 
@@ -230,12 +230,12 @@ def _read_onnx(path: Path) -> Callable[[Tensor], Tensor]:
 def _compared(
     path: Path, predictor: nn.Module, loaded: Callable[[Tensor], Tensor], images_NCHW: Tensor
 ) -> float:
-    """The largest difference of a probability, in batches of one image and of all others.
+    """The largest difference of a probability, in batches of one image and of many.
 
     Raises:
         UserError: It is above TOLERANCE.
     """
-    parts = [part for part in (images_NCHW[:1], images_NCHW[1:]) if len(part)]
+    parts = [part for part in (images_NCHW[:1], *in_passes(images_NCHW[1:])) if len(part)]
     differences = [(loaded(part) - predictor(part)).abs().max() for part in parts]
     difference = float(torch.stack(differences).max())  # NaN if one is
     if not difference <= TOLERANCE:

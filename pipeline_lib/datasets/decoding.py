@@ -168,7 +168,7 @@ def decode_chunk(images: Sequence[Encoded], target: Target) -> Decoded:
             chunk.reasons[position] = str(error)
             continue
         pixels_HWC = fit(loaded.image, target.channels, target.size, target.resize)
-        for what in _oddities(loaded, pixels_HWC, target.size):
+        for what in _oddities(loaded, pixels_HWC, target):
             chunk.odd.setdefault(what, []).append(position)
         height, width, channels = pixels_HWC.shape
         shape = (height, width, channels)
@@ -181,12 +181,13 @@ def decode_chunk(images: Sequence[Encoded], target: Target) -> Decoded:
     return chunk
 
 
-def _oddities(loaded: Loaded, pixels_HWC: NDArray[np.uint8], size: int | None) -> Iterator[str]:
+def _oddities(loaded: Loaded, pixels_HWC: NDArray[np.uint8], target: Target) -> Iterator[str]:
     """What resizing, few bits or a format of several images may have spoilt."""
     shorter, longer = sorted(loaded.image.size)
-    if size is not None and longer > STRIP * shorter:
+    if target.size is not None and longer > STRIP * shorter:
         yield LONG
-    if size is not None and longer * ENLARGED < size:
+    side = shorter if target.resize == "center_crop" else longer
+    if target.size is not None and side * ENLARGED < target.size:
         yield SMALL
     if pixels_HWC.max() < DARK:
         yield BLACK

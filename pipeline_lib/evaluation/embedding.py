@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from pipeline_lib.models.predictor import ProjectedSoftmax, SoftNeighbours
+from pipeline_lib.models.predictor import ProjectedSoftmax, SoftNeighbours, pass_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +42,7 @@ def embedding(
         labels_N: their classes.
         predicted_N: what they are taken for.
         classes: K names.
-        batch_size: images per forward pass.
+        batch_size: images per forward pass, fewer if they are large.
         device: where to compute.
 
     Returns:
@@ -52,7 +52,8 @@ def embedding(
         return []
     shown = evenly(len(images_NCHW), MOST_TEST)
     with torch.inference_mode():
-        batches = images_NCHW[torch.from_numpy(shown)].split(batch_size)
+        size = min(batch_size, pass_size(images_NCHW))
+        batches = images_NCHW[torch.from_numpy(shown)].split(size)
         z_ND = _on_host([predictor.embed(images_BCHW.to(device)) for images_BCHW in batches])
     support_SD, class_S = _support(predictor, z_ND.shape[1])
     test_N2, support_S2 = plane(z_ND, support_SD)

@@ -9,6 +9,7 @@ import torch
 
 from pipeline_lib.errors import UserError
 from pipeline_lib.free_memory import enough_memory
+from pipeline_lib.models.predictor import pass_size
 from pipeline_lib.progress import progress
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def predict(
     Args:
         predictor: uint8 images (B, C, H, W) -> float32 probabilities (B, K).
         images_NCHW: uint8, at least one; in memory or mapped from a file.
-        batch_size: images per forward pass; more of them change no more than the last bits.
+        batch_size: images per forward pass, fewer if they are large; more of them change no more than the last bits.
         device: where to compute.
 
     Returns:
@@ -34,12 +35,11 @@ def predict(
         UserError: A probability is NaN or infinite, or the device has too little memory.
     """
     predictor = predictor.to(device).eval()
-    memory = enough_memory(
-        f"evaluate.batch_size: {batch_size} images do not fit on {device}; lower it"
-    )
+    size = min(batch_size, pass_size(images_NCHW))
+    memory = enough_memory(f"evaluate.batch_size: {size} images do not fit on {device}; lower it")
     batches = []
     with memory, progress("testing", "images", len(images_NCHW)) as advance, torch.inference_mode():
-        for images_BCHW in torch.split(images_NCHW, batch_size):
+        for images_BCHW in torch.split(images_NCHW, size):
             batches.append(predictor(images_BCHW.to(device)).cpu().numpy())
             advance(len(images_BCHW))
     probabilities_NK: NDArray[np.float32] = np.concatenate(batches)

@@ -14,7 +14,7 @@ from pipeline_lib.artifacts import read_json
 from pipeline_lib.errors import UserError
 from pipeline_lib.losses.common import restrict
 from pipeline_lib.models.description import read_with_task, stop_if_replaced, weights_sha256
-from pipeline_lib.models.predictor import load_predictor
+from pipeline_lib.models.predictor import load_predictor, pass_size
 from pipeline_lib.parquet import read_table
 from pipeline_lib.pixels import Stored, check_images, pixel_blocks, read_pixels
 from pipeline_lib.progress import progress
@@ -110,7 +110,8 @@ def _applied(
     found: list[tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.float32]]] = []
     with progress("looked at", "images", len(ids_N)) as advance:
         for positions_B, images_BHWC in pixel_blocks(images, ids_N, stored):
-            for part in np.array_split(np.arange(len(positions_B)), -(-len(positions_B) // BATCH)):
+            size = min(BATCH, pass_size(torch.from_numpy(images_BHWC).permute(0, 3, 1, 2)))
+            for part in np.split(np.arange(len(positions_B)), range(size, len(positions_B), size)):
                 images_BCHW = torch.from_numpy(images_BHWC[part]).permute(0, 3, 1, 2).contiguous()
                 embedding_BD = predictor.embed(images_BCHW.to(device))
                 p_BK = predictor.classify(embedding_BD)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -73,9 +74,18 @@ def fill(network: nn.Module, path: Path) -> None:
             _compare(stored, wanted, path)
             weights = {name: _like(wanted[name], stored.get_tensor(name)) for name in wanted}
             # Not to_empty(): of a network without memory that imports the compiler, for half a second.
-            network.load_state_dict(weights, assign=True)
+            load_weights(network, weights, assign=True)
     except (SafetensorError, OSError) as error:
         raise _unusable(path, f"no safetensors ({error})") from error
+
+
+def load_weights(
+    network: nn.Module, weights: Mapping[str, Tensor], *, assign: bool = False
+) -> None:
+    """`load_state_dict` for weights by name alone: some layers of torchvision (MNASNet) want their version beside them."""
+    versioned = OrderedDict(weights)
+    versioned._metadata = network.state_dict()._metadata  # type: ignore[attr-defined]
+    network.load_state_dict(versioned, assign=assign)
 
 
 def _like(wanted: Tensor, values: Tensor) -> Tensor:

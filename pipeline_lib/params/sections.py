@@ -297,7 +297,7 @@ class Evaluate(Section):
     """How the result is measured."""
 
     batch_size: int = Field(ge=1)
-    """Images per forward pass."""
+    """Images per forward pass; fewer if they are large (83 of 224 pixels a side)."""
     calibration_bins: int = Field(ge=2, le=100)
     """Bins of the reliability diagram and of ECE."""
 

@@ -23,7 +23,7 @@ from pipeline_lib.models.predictor import (
     predictor_like,
     save_predictor,
 )
-from pipeline_lib.models.weights import save_weights
+from pipeline_lib.models.weights import load_weights, save_weights
 from pipeline_lib.parquet import publish_table
 from pipeline_lib.training.determinism import processor
 from pipeline_lib.training.device import device_name
@@ -139,7 +139,7 @@ def _final_labels(trainer: Trainer, architecture: Architecture) -> Tensor:
         return record.best_labels_NK.float().cpu()
     with torch.random.fork_rng(devices=[]):
         predictor = predictor_like(architecture, record.kept.description).to(pool.device).eval()
-    predictor.load_state_dict(record.kept.weights)
+    load_weights(predictor, record.kept.weights)
     batches = in_passes(pool.images_NCHW)
     p_NK = torch.cat([predictor(images_BCHW.to(pool.device)) for images_BCHW in batches])
     return restrict(p_NK, pool.candidates_NK).cpu()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from pipeline_lib.models.weights import load_weights
 from pipeline_lib.training.meter import Meter
 from pipeline_lib.training.optimizer import optimizer_tensors, restore_optimizer
 from pipeline_lib.training.plateau import Plateau
@@ -43,7 +44,7 @@ def restore(trainer: Trainer, tensors: Mapping[str, Tensor], notes: Mapping[str,
     trainer.before = notes["before"]
     trainer.equip(notes["phase"])
     trainer.meter = Meter(trainer.pool.device, trainer.before + notes["clock"])
-    trainer.method.load_state_dict(below("method", tensors))
+    load_weights(trainer.method, below("method", tensors))
     restore_optimizer(trainer.optimizer, below("optimizer", tensors))
     trainer.ema.restore(below("ema", tensors))
     trainer.meter.restore(below("meter", tensors))

@@ -261,3 +261,12 @@ def test_a_format_that_is_not_listed_is_refused():
     for form in ("ICO", "TGA", "PCX"):
         with pytest.raises(UnreadableImageError, match="not an image in one of the formats JPEG"):
             decode(saved(Image.new("RGB", (16, 16)), form), "rgb")
+
+
+def test_a_lack_of_memory_says_nothing_of_the_file(monkeypatch):
+    def lacking(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(Image, "open", lacking)
+    with pytest.raises(MemoryError):
+        load(b"\xff\xd8")

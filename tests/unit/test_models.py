@@ -15,6 +15,7 @@ from pipeline_lib.models.build import Architecture, build
 from pipeline_lib.models.predictor import Predictor, in_passes, load_predictor, save_predictor
 from pipeline_lib.models.ranks import Ranks
 from pipeline_lib.models.torchvision_models import AveragePool
+from pipeline_lib.models.weights import load_weights
 from pipeline_lib.params.model_names import OWN_MODELS, check_model_name, torchvision_classifiers
 from pipeline_lib.rng import seeded_layers
 from pipeline_lib.training.distributed import refuse_own_randomness
@@ -218,6 +219,20 @@ def test_a_saved_predictor_predicts_the_same(tmp_path: Path) -> None:
     finally:
         torch.set_default_dtype(torch.float32)
     assert torch.equal(loaded(images), predictor(images))
+
+
+def test_a_network_whose_layers_have_versions_is_loaded_from_its_weights_alone(
+    tmp_path: Path,
+) -> None:
+    """MNASNet of torchvision refuses weights that do not say of which version they are."""
+    architecture = replace(SMALL, name="mnasnet0_5")
+    predictor = Predictor(build(architecture)).eval()
+    images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    save_predictor(tmp_path, predictor.state_dict(), {"kind": "softmax"}, architecture, ABOUT)
+    assert torch.equal(load_predictor(tmp_path)(images), predictor(images))
+    other = Predictor(build(architecture)).eval()
+    load_weights(other, dict(predictor.state_dict()))
+    assert torch.equal(other(images), predictor(images))
 
 
 def test_row_22_a_damaged_predictor_is_refused(tmp_path: Path) -> None:

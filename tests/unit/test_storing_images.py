@@ -193,6 +193,9 @@ def test_oddly_resized_images_are_counted_in_one_line(take, capsys):
     )
     take(rows[:3])
     assert capsys.readouterr().out == ""
+    # cropped, what the shorter side has is what is enlarged
+    take([*rows[:3], rows[7]], image_size=16, resize="center_crop")
+    assert "1 enlarged over 4 times (just not)" in capsys.readouterr().out
 
 
 @settings(max_examples=50)

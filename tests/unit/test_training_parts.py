@@ -356,6 +356,20 @@ def test_row_32_without_enough_memory_the_message_says_what_to_lower(error: Exce
         raise error
 
 
+def test_large_images_are_tested_in_smaller_batches() -> None:
+    sizes = []
+
+    class Counting(torch.nn.Module):
+        def forward(self, images_BCHW: torch.Tensor) -> torch.Tensor:
+            sizes.append(len(images_BCHW))
+            return torch.ones(len(images_BCHW), 2) / 2
+
+    for side in (8, 224):
+        images_NCHW = torch.zeros(200, 1, side, side, dtype=torch.uint8)
+        predict(Counting(), images_NCHW, 150, torch.device("cpu"))
+    assert sizes == [150, 50, 83, 83, 34]
+
+
 def test_row_32_evaluation_names_its_own_batch_size() -> None:
     class Hungry(torch.nn.Module):
         def forward(self, images_BCHW: torch.Tensor) -> torch.Tensor:

@@ -24,6 +24,20 @@ def test_mistakes_and_lines_hold_nothing_that_moves_it(capsys, monkeypatch) -> N
     assert capsys.readouterr() == (f"{PLAIN}\nnext\n", f"{PLAIN}\n")
 
 
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")]
+)
+def test_a_lack_of_memory_is_one_line(error, capsys, monkeypatch) -> None:
+    def stage() -> None:
+        raise error
+
+    monkeypatch.setattr(sys, "argv", ["stage"])
+    with pytest.raises(SystemExit) as ended:
+        run(stage)
+    assert ended.value.code == 1
+    assert capsys.readouterr().err.startswith("there is not enough memory; close other programs")
+
+
 def test_a_table_holds_what_it_was_given_and_no_markup(capsys, monkeypatch) -> None:
     rows = [("name", "value"), ("x[/y] [link=http://evil]hi[/link]", f"a\tb\n{MOVING}")]
     print_table(rows)
