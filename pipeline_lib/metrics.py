@@ -26,6 +26,7 @@ TOP = 5
 SMALLEST_PROBABILITY = float(np.finfo(np.float32).tiny)
 # 97.5 % quantile of the standard normal distribution, for two-sided 95 % intervals.
 Z_95 = 1.959963984540054
+TOLD = 1e-6  # images, fewer of which tell nothing
 
 
 def predicted_classes(probabilities_NK: Floats) -> Integers:
@@ -94,16 +95,16 @@ def accuracy_95(right_N: NDArray[np.bool_], group_N: Integers, of: int = 1) -> t
     # With groups only, and of scipy no more than this: all of it takes longer to import than the evaluation.
     from scipy.special import stdtrit
 
+    # Of unlike sizes, as many groups as would count for as much if they were alike (Kish): a few large ones decide.
+    alike = images**2 / float((size_G**2).sum())
     off_G = np.bincount(unit_N, weights=right_N - share)
     one_by_one = share * (1 - share) / (images - 1)
-    in_groups = groups / (groups - 1) * float((off_G**2).sum()) / images**2
-    if one_by_one == 0:
-        effective = images**2 / float((size_G**2).sum())
-    else:
-        effective = images / max(1.0, in_groups / one_by_one)
+    in_groups = alike / (alike - 1) * float((off_G**2).sum()) / images**2
+    effective = alike if one_by_one == 0 else images / max(1.0, in_groups / one_by_one)
     end = 1 - 0.025 / of
-    effective *= float(stdtrit(images - 1, end) / stdtrit(groups - 1, end)) ** 2
-    return wilson_95(share * effective, effective, of)
+    effective *= float(stdtrit(images - 1, end) / stdtrit(alike - 1, end)) ** 2
+    # About one group with next to nothing beside it tells no more than one.
+    return wilson_95(share * effective, effective, of) if effective > TOLD else (0.0, 1.0)
 
 
 def top_accuracy(probabilities_NK: Floats, labels_N: Integers, top: int = TOP) -> float:

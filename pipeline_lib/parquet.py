@@ -6,9 +6,10 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from pipeline_lib.artifacts import publish, unusable, verify
+from pipeline_lib.errors import UserError, listed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -124,6 +125,17 @@ def read_table(path: Path) -> pa.Table:
     """
     with _verified_parquet(path) as file:
         return file.read()
+
+
+def needs_columns(path: Path, table: pa.Table, names: Sequence[str], again: str) -> None:
+    """Refuse a table that was written before it had all of its columns.
+
+    Raises:
+        UserError: One is missing.
+    """
+    if missing := [name for name in names if name not in table.column_names]:
+        msg = f"{path}: has no column {listed(missing)}, as older code wrote it; run `{again}`"
+        raise UserError(msg)
 
 
 def read_row_groups(path: Path) -> Iterator[pa.Table]:

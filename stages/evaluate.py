@@ -42,8 +42,9 @@ def show(metrics: dict[str, Any]) -> None:
     """Print the numbers that matter most: a table on a terminal, plain lines elsewhere."""
     test, val, train = metrics["test"], metrics["val"], metrics["train"]
     low, high = test["accuracy_low"], test["accuracy_high"]
+    drawn = f" in {test['groups']} groups" if "groups" in test else ""
     lines = {
-        "test accuracy": f"{test['accuracy']:.4f} (95 % interval {low:.4f} to {high:.4f}, {test['images']} images)",
+        "test accuracy": f"{test['accuracy']:.4f} (95 % interval {low:.4f} to {high:.4f}, {test['images']} images{drawn})",
         "macro F1, NLL, ECE": f"{test['macro_f1']:.4f}, {test['nll']:.4f}, {test['ece']:.4f}",
     }
     if val["accuracy"] is not None:

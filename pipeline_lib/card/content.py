@@ -187,8 +187,8 @@ def limits(
     ]
     if groups:
         said.append(
-            "Images of one group tend to be right or wrong together, which the intervals take into account: so few groups tell "
-            "little, however many their images are."
+            "Images of one group tend to be right or wrong together, which the intervals take into account: what counts is "
+            "the number of groups, more than that of images."
         )
     elif metrics["dataset"] in OWN_IMAGES:
         said.append(

@@ -12,7 +12,7 @@ from pipeline_lib.artifacts import read_json, recorded_sha256, verify
 from pipeline_lib.cells.cell import CELLS, Cell, cells, refuse_strays
 from pipeline_lib.compare.course import course, naming
 from pipeline_lib.errors import UserError, listed
-from pipeline_lib.parquet import read_table
+from pipeline_lib.parquet import needs_columns, read_table
 from pipeline_lib.records import validation_tells_more
 from pipeline_lib.report.inputs import read_csv, read_plain_json
 
@@ -184,8 +184,9 @@ def _refuse_unequal(folder: Path, listed_cells: Iterable[Cell]) -> None:
 
 
 def _predictions(folder: Path) -> Predictions:
-    table = read_table(folder / "reports/evaluate/predictions.parquet")
-    names = ("id", "group", "label", "predicted")
+    path = folder / "reports/evaluate/predictions.parquet"
+    table, names = read_table(path), ("id", "group", "label", "predicted")
+    needs_columns(path, table, names, "make compare")
     return Predictions(*(table[name].to_numpy().astype(np.int64) for name in names))
 
 

@@ -16,7 +16,7 @@ from pipeline_lib.evaluation.snapshots import snapshot_accuracies
 from pipeline_lib.evaluation.tables import HeldOut
 from pipeline_lib.models.description import DESCRIPTION, read_with_task
 from pipeline_lib.models.predictor import load_predictor
-from pipeline_lib.parquet import read_table
+from pipeline_lib.parquet import needs_columns, read_table
 from pipeline_lib.pixels import Stored, check_images
 
 if TYPE_CHECKING:
@@ -108,6 +108,7 @@ def _test_images(path: Path, images: Path) -> HeldOut:
             f"{path}: {table['label'].null_count} test images have no label; run `dvc repro split`"
         )
         raise UserError(msg)
+    needs_columns(path, table, ("group",), "dvc repro split")
     return HeldOut(*(table[name].to_numpy().astype(np.int64) for name in ("id", "group", "label")))
 
 
@@ -129,6 +130,7 @@ def _test(
     tables.publish_per_class(folder / "per_class.csv", scores, classes)
     tables.publish_calibration(folder / "calibration.csv", bins)
     top = metrics.top_accuracy(probabilities_NK, labels_N)
+    groups = len(np.unique(tested.group_N))
     low, high = metrics.accuracy_95(predicted_N == labels_N, tested.group_N)
     return {
         "accuracy": metrics.accuracy(probabilities_NK, labels_N),
@@ -143,6 +145,7 @@ def _test(
         "ece": metrics.expected_calibration_error(bins),
         "ece_by_chance": metrics.calibration_error_by_chance(bins),
         "images": len(labels_N),
+        **({"groups": groups} if groups < len(labels_N) else {}),
     }
 
 

@@ -34,9 +34,10 @@ def describe(task: Task, cast: Callable[[Labels, Task], Votes]) -> dict[str, Any
     votes_N = votes_per_image[votes_per_image > 0]
     image_P, class_P, count_P = tally(votes, classes)
     posterior_NK = None
-    # Nothing shows how good annotators are where no image has two votes. A description alone is not worth minutes.
+    # Nothing shows how good annotators are where no image has two of them. A description alone is not worth minutes.
     quick = task.params.annotations.rule == "weighted" or dawid_skene.is_quick(votes, classes)
-    if quick and votes_N.max(initial=0) > 1:
+    image_Q = np.unique(np.stack([votes.image_V, votes.annotator_V]), axis=1)[0]
+    if quick and np.bincount(image_Q).max(initial=0) > 1:
         posterior_NK = dawid_skene.posterior(votes, len(labels), reliability(task, cast))
     wrong = {"expected": None, "actual": _share_wrong(votes, labels)}
     if posterior_NK is not None:

@@ -10,7 +10,7 @@ import polars as pl
 
 from pipeline_lib.artifacts import read_json, verify
 from pipeline_lib.errors import UserError
-from pipeline_lib.parquet import read_table
+from pipeline_lib.parquet import needs_columns, read_table
 from pipeline_lib.pixels import Stored, read_pixels
 
 if TYPE_CHECKING:
@@ -78,6 +78,8 @@ def read_inputs(data: Path, reports: Path) -> Inputs:
     oracle = read_frame(data / "split/oracle.parquet")
     evaluated, trained = reports / "evaluate", reports / "train"
     phases = read_json(trained / "phases.json")
+    predictions = read_table(evaluated / "predictions.parquet")
+    needs_columns(evaluated / "predictions.parquet", predictions, ("group",), "dvc repro")
     return Inputs(
         metrics=read_plain_json(reports / "metrics.json"),
         classes=classes,
@@ -89,7 +91,7 @@ def read_inputs(data: Path, reports: Path) -> Inputs:
         truth=oracle.select(
             "id", true_label=pl.col("label").replace_strict(names, return_dtype=pl.String)
         ),
-        predictions=read_frame(evaluated / "predictions.parquet"),
+        predictions=pl.DataFrame(pl.from_arrow(predictions)),
         phases=phases,
         range_test=read_csv(trained / "range_test.csv") if "found" in phases else pl.DataFrame(),
         history=read_csv(trained / "history.csv"),

@@ -128,7 +128,7 @@ def image_bounds(
     frequent as Wilson's upper bound for none among N, p = z^2 / (N + z^2), and the interval reaches at least as far as
     they would move the mean. For an accuracy of 0 or 1 that is Wilson's interval (1927), for differences of 0, 1
     or -1 Tango's score interval for paired proportions (Statistics in Medicine 17, 1998): at 0, [-p, p]. Of images in
-    groups, N is the number of groups.
+    groups, N is the number of groups; one alone tells nothing: from `least` to 1.
 
     Args:
         totals_U: of the U units, see `per_unit`.
@@ -141,6 +141,8 @@ def image_bounds(
     Returns:
         Lower and upper bound.
     """
+    if len(totals_U) == 1:  # which shows nothing of others
+        return least, 1.0
     tail = (1 - confidence) / 2
     means_R = resampled_means(totals_U, weights_U, generator, resamples)
     low, high = (float(bound) for bound in np.quantile(means_R, [tail, 1 - tail]))

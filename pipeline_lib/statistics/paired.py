@@ -44,6 +44,7 @@ ALPHA = 0.05
 FEWEST_SEEDS = 3
 # Up to here the signed-rank test goes through all 2^S signs; scipy draws the same line.
 MOST_SIGNS = 13
+LEAST_FREEDOM = 0.05  # of images, nearly all of which are of one group
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ def crossed(
 
     Answers are clustered by seed and by image, or by the group that this is drawn with: V = V_seeds + V_images - V_both,
     where V_both is that of a seed's answers to one image or group; never less than either of the first two, with
-    Satterthwaite's degrees of freedom. Seeds count alike, whatever the sizes of their test sets. Where all seeds have one
+    Satterthwaite's degrees of freedom. Groups of unlike sizes count as fewer. Seeds count alike, whatever the sizes of their test sets. Where all seeds have one
     test set, V_both takes up to a part in S off V_images: with five seeds it rejects about 6 of 100 (simulated).
     Source: Cameron, Gelbach, Miller, Journal of Business & Economic Statistics 29, 2011.
 
@@ -170,10 +171,12 @@ def crossed(
         return None
     differences = [a_N.astype(np.int64) - b_N for a_N, b_N in zip(first, second, strict=True)]
     totals_U, weights_U = per_unit(differences, units)
-    mean, images = float(totals_U.sum() / weights_U.sum()), len(totals_U)
+    mean = float(totals_U.sum() / weights_U.sum())
+    images = _alike(units)
+    spare = max(images - 1, LEAST_FREEDOM)
     by_seed = float(np.var([d_N.mean() for d_N in differences], ddof=1)) / seeds
     off_U = (totals_U - mean * weights_U) / weights_U.sum()
-    by_image = float((off_U**2).sum()) * images / max(images - 1, 1)
+    by_image = float((off_U**2).sum()) * images / spare
     by_both = 0.0
     for d_N, units_N in zip(differences, units, strict=True):
         unit_N = np.unique(units_N, return_inverse=True)[1]
@@ -182,8 +185,16 @@ def crossed(
     variance = max(by_seed + by_image - by_both, by_seed, by_image)
     if math.sqrt(variance) <= ROUNDING:
         return None
-    freedom = variance**2 / (by_seed**2 / (seeds - 1) + by_image**2 / max(images - 1, 1))
+    freedom = variance**2 / (by_seed**2 / (seeds - 1) + by_image**2 / spare)
     return Crossed(mean, math.sqrt(variance), freedom)
+
+
+def _alike(units: Sequence[NDArray[np.int64]]) -> float:
+    """How many images, or groups of one size, would count for as much as these (Kish): of groups, a few large ones decide."""
+    answers_U = np.unique(np.concatenate(units), return_counts=True)[1]
+    seeds_U = np.unique(np.concatenate([np.unique(u_N) for u_N in units]), return_counts=True)[1]
+    images_U = answers_U / seeds_U
+    return float(images_U.sum() ** 2 / (images_U**2).sum())
 
 
 def wilcoxon(difference_S: NDArray[np.float64]) -> float | None:
@@ -303,13 +314,14 @@ def compare(
             f"right on the very same images with each of {S} seeds: what sets the two apart changed nothing here, "
             "and more seeds or images are not likely to show a difference"
         )
-    if S >= FEWEST_SEEDS and len(np.unique(np.concatenate(units))) == 1:
+    one_unit = len(np.unique(np.concatenate(units))) == 1
+    if S >= FEWEST_SEEDS and one_unit:
         reason = (
             "all test images are of one group (split.group_by): nothing shows what others would change; "
             "test with more groups"
         )
     p_t = paired_t(difference_S)
-    both = crossed(first, second, units)
+    both = None if one_unit else crossed(first, second, units)
     p_crossed = None if both is None or reason is not None else both.p
     sd = None if S == 1 else float(difference_S.std(ddof=1))
     if S > 1 and spread_is_zero(difference_S):

@@ -379,6 +379,29 @@ def test_other_labels_for_one_method_are_refused(copy, part):
         read(folder, section)
 
 
+def test_predictions_of_older_code_are_refused(copy):
+    folder, section = copy
+    path = folder / "cells/paws-standard-few-2/reports/evaluate/predictions.parquet"
+    publish_table(path, pq.read_table(path).drop_columns(["group"]))
+    with pytest.raises(
+        UserError, match=r"predictions\.parquet: has no column group, as older code.*`make compare`"
+    ):
+        read(folder, section)
+
+
+def test_test_images_of_one_group_show_nothing_of_others(copy):
+    folder, section = copy
+    for path in folder.glob("cells/*/reports/evaluate/predictions.parquet"):
+        table = pq.read_table(path)
+        one = pl.DataFrame(table).with_columns(group=pl.lit(5, pl.Int32)).to_arrow()
+        publish_table(path, one.cast(table.schema))
+    found = tables(read(folder, section))
+    ends = ["crossed_low", "p", "image_low", "image_high"]
+    assert set(found.comparisons.select(ends).rows()) == {(None, None, -1, 1)}
+    assert all("all test images are of one group" in why for why in found.comparisons["refused"])
+    assert set(found.groups.select("image_low", "image_high").rows()) == {(0, 1)}
+
+
 def test_a_damaged_cell_is_refused(copy):
     folder, section = copy
     path = folder / "cells/paws-standard-few-2/reports/evaluate/predictions.parquet"

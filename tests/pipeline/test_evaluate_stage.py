@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -362,6 +363,27 @@ def test_labels_that_were_given_are_not_praised_as_right(capsys, ambiguous, told
     train = {"disambiguation_accuracy": 1.0, "disambiguation_accuracy_ambiguous": ambiguous}
     show({"test": test, "val": {"accuracy": None}, "train": train})
     assert ("training labels right" in capsys.readouterr().out) == told
+
+
+def test_test_images_of_groups_are_told_with_their_number(tmp_path, capsys) -> None:
+    write_inputs(tmp_path)
+    path = tmp_path / "data/split/test.parquet"
+    table = pq.read_table(path)
+    column = table.column_names.index("group")
+    halves = pa.array([i // 2 for i in range(table.num_rows)], pa.int32())
+    publish_table(path, table.set_column(column, "group", halves))
+    metrics = run(tmp_path)
+    assert metrics["test"]["groups"] == (table.num_rows + 1) // 2
+    show(metrics)
+    assert (
+        f"{table.num_rows} images in {(table.num_rows + 1) // 2} groups)" in capsys.readouterr().out
+    )
+    publish_table(path, table.drop_columns(["group"]))
+    with pytest.raises(
+        UserError,
+        match=r"test\.parquet: has no column group, as older code wrote it; run `dvc repro split`",
+    ):
+        run(tmp_path)
 
 
 def test_a_split_that_is_older_than_the_images_is_refused(tmp_path) -> None:

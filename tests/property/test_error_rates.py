@@ -265,7 +265,13 @@ def of_groups(generator, sizes_G, shape, share=0.8):
 
 
 @pytest.mark.parametrize(
-    ("sizes_G", "least"), [([3] * 100, 0.94), ([8] * 12, 0.92), ([2, 4, 6, 8, 10, 20] * 2, 0.88)]
+    ("sizes_G", "least"),
+    [
+        ([3] * 100, 0.94),
+        ([8] * 12, 0.92),
+        ([2, 4, 6, 8, 10, 20] * 2, 0.9),
+        ([*[1] * 90, 50, 50], 0.88),
+    ],
 )
 def test_intervals_of_an_accuracy_hold_where_images_are_drawn_in_groups(sizes_G, least) -> None:
     runs, generator = 2000, np.random.default_rng(len(sizes_G))
@@ -273,30 +279,32 @@ def test_intervals_of_an_accuracy_hold_where_images_are_drawn_in_groups(sizes_G,
     bounds = [metrics.accuracy_95(right_N, group_N) for right_N in right_RN]
     held = np.mean([low <= 0.8 <= high for low, high in bounds])
     alone = [metrics.accuracy_95(right_N, np.arange(len(group_N))) for right_N in right_RN]
-    assert least <= held <= 0.97
+    assert least <= held <= 0.97, held
     assert np.mean([low <= 0.8 <= high for low, high in alone]) < 0.85
 
 
-def test_equal_methods_are_not_different_where_images_are_drawn_in_groups() -> None:
-    runs, seeds, generator = 400, 5, np.random.default_rng(6)
+@pytest.mark.parametrize("sizes_G", [[8] * 12, [*[1] * 90, 50, 50], [*[1] * 50, 100]])
+def test_equal_methods_are_not_different_where_images_are_drawn_in_groups(sizes_G) -> None:
+    runs, seeds, images = 400, 5, sum(sizes_G)
+    generator = np.random.default_rng(images)
     found, alone, held = [], [], []
     for _ in range(runs):
-        ease_2N, group_N = of_groups(generator, [8] * 12, (2,))
+        ease_2N, group_N = of_groups(generator, sizes_G, (2,))
         # a training differs from another one of its method in one of ten images
         first, second = (
-            list(np.where(generator.random((seeds, 96)) < 0.9, ease_N, ~ease_N))
+            list(np.where(generator.random((seeds, images)) < 0.9, ease_N, ~ease_N))
             for ease_N in ease_2N
         )
         one, other = (
             paired.compare(first, second, [units_N] * seeds, generator)
-            for units_N in (group_N, np.arange(96))
+            for units_N in (group_N, np.arange(images))
         )
         found.append(one.p is not None and one.p <= ALPHA)
         alone.append(other.p is not None and other.p <= ALPHA)
         held.append(one.image_interval[0] <= 0 <= one.image_interval[1])
     assert np.mean(found) <= ALPHA + error(ALPHA, runs)
     assert np.mean(alone) > 3 * ALPHA, "the simulation would not show images taken one by one"
-    assert np.mean(held) >= 0.9, "a percentile interval of a dozen groups is a little too narrow"
+    assert np.mean(held) >= 0.85, "a percentile interval of few groups is a little too narrow"
 
 
 @pytest.mark.parametrize("methods", [3, 4, 10])

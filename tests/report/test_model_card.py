@@ -278,7 +278,7 @@ def test_own_images_that_are_not_grouped_may_show_the_same_twice():
     assert words not in said
     assert " images in 2 groups (split.group_by) of the same dataset" in said
     assert "the interval is that of drawing other groups of test images" in said
-    assert "so few groups tell little, however many their images are" in said
+    assert "what counts is the number of groups, more than that of images" in said
     assert words not in " ".join(limits_with(across))
 
 

@@ -134,3 +134,5 @@ def test_the_interval_of_images_of_their_own_is_wilsons_and_one_group_shows_noth
     assert metrics.accuracy_95(right_N, np.arange(9)[::-1]) == metrics.wilson_95(6, 9)
     assert metrics.accuracy_95(right_N, np.zeros(9, int)) == (0, 1)
     assert metrics.accuracy_95(right_N[:1], np.array([5])) == metrics.wilson_95(0, 1)
+    nearly_one_N = np.append(np.zeros(2000, int), 1)
+    assert metrics.accuracy_95(np.arange(2001) % 2 > 0, nearly_one_N) == (0, 1)

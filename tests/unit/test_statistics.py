@@ -209,14 +209,21 @@ def test_the_p_over_trainings_and_images_is_that_of_answers_clustered_twice(
     mean = sum(weight * d for *_, d, weight in one_by_one)
 
     def variance(cluster):
-        """Of the mean: squares of the weighted residuals' sums per cluster, and how many clusters."""
+        """Of the mean: squares of the weighted residuals' sums per cluster."""
         sums = {}
         for answer in one_by_one:
             sums[cluster(answer)] = sums.get(cluster(answer), 0) + answer[3] * (answer[2] - mean)
-        return sum(x * x for x in sums.values()), len(sums)
+        return sum(x * x for x in sums.values())
 
-    (by_seed, S), (by_image, images) = variance(lambda a: a[0]), variance(lambda a: a[1])
-    single, _ = variance(lambda a: a[:2])
+    by_seed, by_image = variance(lambda a: a[0]), variance(lambda a: a[1])
+    S, single = seeds, variance(lambda a: a[:2])
+    # of images, how many there are; of groups, how many of one size count for as much
+    tested = [
+        sum(a[1] == unit for a in one_by_one) / len({a[0] for a in one_by_one if a[1] == unit})
+        for unit in {a[1] for a in one_by_one}
+    ]
+    images = sum(tested) ** 2 / sum(size**2 for size in tested)
+    assert of_group > 1 or images == pytest.approx(len(tested))
     by_seed, by_image = by_seed * S / (S - 1), by_image * images / (images - 1)
     total = max(by_seed + by_image - single, by_seed, by_image)
     freedom = total**2 / (by_seed**2 / (S - 1) + by_image**2 / (images - 1))
